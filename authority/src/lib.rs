@@ -1,0 +1,1 @@
+//! The authority: enrolment, challenges, token exchange, policy, audit and the gateways' endpoint.

@@ -1,0 +1,1 @@
+//! signet: command line and library for operators.

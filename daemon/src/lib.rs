@@ -1,0 +1,1 @@
+//! signetd: the Attester on the operator's workstation.

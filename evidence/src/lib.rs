@@ -1,0 +1,1 @@
+//! Presence Evidence, the statement, the challenge, and the TPM and WebAuthn structures they carry.

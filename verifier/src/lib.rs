@@ -1,0 +1,1 @@
+//! Appraises Presence Evidence; mints and checks tokens.
