@@ -1,1 +1,15 @@
 //! Software FIDO2 keys for tests: third-party firmware behind a socket shaped like hidraw.
+//!
+//! Two programs, `opensk-key` (Google OpenSK: CTAP 2.1 with a fingerprint sensor) and `trussed-key`
+//! (the Nitrokey 3 / Solo 2 firmware: PIN only), each in its own process. [`VirtualKey`] starts and
+//! kills them. Only the button and the sensor are ours, so a client and the key it is tested against
+//! share no code.
+
+pub mod attestation;
+pub mod panel;
+pub mod rig;
+mod virtual_key;
+pub mod wire;
+
+pub use attestation::{AttestationBatch, AttestationRoot, scalar};
+pub use virtual_key::{Firmware, KeyError, KeyOptions, VirtualKey, aaguid_from_hex};
