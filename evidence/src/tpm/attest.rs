@@ -87,9 +87,7 @@ impl TpmsAttest {
             return Err(WireError::AttestType(kind));
         }
         let qualified_signer = Name::read(&mut reader)?;
-        let extra_data = reader
-            .sized(Structure::ExtraData, LONGEST_EXTRA_DATA)?
-            .to_vec();
+        let extra_data = reader.sized(Structure::ExtraData, LONGEST_EXTRA_DATA)?.to_vec();
         let clock_info = ClockInfo {
             clock: reader.u64()?,
             reset_count: reader.u32()?,
@@ -109,13 +107,7 @@ impl TpmsAttest {
             })
         };
         reader.finish()?;
-        Ok(Self {
-            qualified_signer,
-            extra_data,
-            clock_info,
-            firmware_version,
-            attested,
-        })
+        Ok(Self { qualified_signer, extra_data, clock_info, firmware_version, attested })
     }
 
     /// Marshals to the bytes [`TpmsAttest::parse`] reads.

@@ -37,11 +37,7 @@ impl Name {
         let expected = 2 + HashAlgorithm::from_id(reader.u16()?)?.digest_length();
         if bytes.len() != expected {
             let length = bytes.len();
-            return Err(WireError::WrongLength {
-                structure: Structure::Name,
-                length,
-                expected,
-            });
+            return Err(WireError::WrongLength { structure: Structure::Name, length, expected });
         }
         Ok(Self(bytes.to_vec()))
     }

@@ -30,9 +30,8 @@ impl PcrSelection {
     ) -> Result<Self, PcrError> {
         let mut bitmap = vec![0_u8; 3];
         for index in indices {
-            let byte = bitmap
-                .get_mut(usize::from(index / 8))
-                .ok_or(PcrError::NoSuchPcr { index })?;
+            let byte =
+                bitmap.get_mut(usize::from(index / 8)).ok_or(PcrError::NoSuchPcr { index })?;
             *byte |= 1 << (index % 8);
         }
         Ok(Self { bank, bitmap })
@@ -47,11 +46,7 @@ impl PcrSelection {
     /// The selected indices, ascending: the order in which the TPM hashes them.
     pub fn indices(&self) -> impl Iterator<Item = u8> + '_ {
         (0_u8..32).filter(|index| {
-            let byte = self
-                .bitmap
-                .get(usize::from(index / 8))
-                .copied()
-                .unwrap_or(0);
+            let byte = self.bitmap.get(usize::from(index / 8)).copied().unwrap_or(0);
             byte >> (index % 8) & 1 == 1
         })
     }
@@ -66,10 +61,7 @@ impl PcrSelection {
                 limit: LONGEST_BITMAP,
             });
         }
-        Ok(Self {
-            bank,
-            bitmap: reader.take(length)?.to_vec(),
-        })
+        Ok(Self { bank, bitmap: reader.take(length)?.to_vec() })
     }
 }
 
@@ -175,11 +167,7 @@ impl PcrValues {
             return Err(PcrError::NoSuchPcr { index });
         }
         if value.len() != bank.digest_length() {
-            return Err(PcrError::ValueLength {
-                bank,
-                index,
-                length: value.len(),
-            });
+            return Err(PcrError::ValueLength { bank, index, length: value.len() });
         }
         match self.0.insert((bank, index), value) {
             None => Ok(()),
@@ -195,9 +183,7 @@ impl PcrValues {
 
     /// All values, by bank and index.
     pub fn iter(&self) -> impl Iterator<Item = (HashAlgorithm, u8, &[u8])> {
-        self.0
-            .iter()
-            .map(|((bank, index), value)| (*bank, *index, value.as_slice()))
+        self.0.iter().map(|((bank, index), value)| (*bank, *index, value.as_slice()))
     }
 }
 
@@ -217,11 +203,7 @@ pub fn pcr_digest(
     for selection in selections {
         let bank = selection.bank;
         for index in selection.indices() {
-            parts.push(
-                values
-                    .value(bank, index)
-                    .ok_or(PcrError::Missing { bank, index })?,
-            );
+            parts.push(values.value(bank, index).ok_or(PcrError::Missing { bank, index })?);
             unselected.remove(&(bank, index));
         }
     }

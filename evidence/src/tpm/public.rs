@@ -79,11 +79,7 @@ impl RsaParameters {
     /// The public exponent.
     #[must_use]
     pub fn public_exponent(&self) -> u32 {
-        if self.exponent == 0 {
-            65537
-        } else {
-            self.exponent
-        }
+        if self.exponent == 0 { 65537 } else { self.exponent }
     }
 }
 
@@ -104,11 +100,7 @@ impl TpmtPublic {
         let expected = name_algorithm.digest_length();
         if !auth_policy.is_empty() && auth_policy.len() != expected {
             let length = auth_policy.len();
-            return Err(WireError::WrongLength {
-                structure: Structure::Digest,
-                length,
-                expected,
-            });
+            return Err(WireError::WrongLength { structure: Structure::Digest, length, expected });
         }
         let symmetric = Symmetric::read(&mut reader)?;
         let scheme = Scheme::read(&mut reader)?;
@@ -118,12 +110,7 @@ impl TpmtPublic {
             PublicParameters::Rsa(read_rsa(&mut reader, symmetric, scheme)?)
         };
         reader.finish()?;
-        Ok(Self {
-            name_algorithm,
-            attributes,
-            auth_policy,
-            parameters,
-        })
+        Ok(Self { name_algorithm, attributes, auth_policy, parameters })
     }
 
     /// Marshals to the bytes [`TpmtPublic::parse`] reads; the name is a digest over these.
@@ -179,13 +166,7 @@ fn read_ecc(
     let limit = curve.coordinate_length();
     let x = reader.sized(Structure::EccParameter, limit)?.to_vec();
     let y = reader.sized(Structure::EccParameter, limit)?.to_vec();
-    Ok(EccParameters {
-        symmetric,
-        scheme,
-        curve,
-        x,
-        y,
-    })
+    Ok(EccParameters { symmetric, scheme, curve, x, y })
 }
 
 fn read_rsa(
@@ -196,11 +177,5 @@ fn read_rsa(
     let key_bits = reader.u16()?;
     let exponent = reader.u32()?;
     let modulus = reader.sized(Structure::RsaParameter, LONGEST_RSA)?.to_vec();
-    Ok(RsaParameters {
-        symmetric,
-        scheme,
-        key_bits,
-        exponent,
-        modulus,
-    })
+    Ok(RsaParameters { symmetric, scheme, key_bits, exponent, modulus })
 }

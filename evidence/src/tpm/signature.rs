@@ -62,8 +62,7 @@ impl TpmtSignature {
             Self::Ecdsa { hash, r_s } => {
                 put_u16(&mut out, TPM_ALG_ECDSA);
                 put_u16(&mut out, hash.id());
-                r_s.chunks_exact(HALF)
-                    .for_each(|half| put_sized(&mut out, half));
+                r_s.chunks_exact(HALF).for_each(|half| put_sized(&mut out, half));
             }
             Self::Rsassa { hash, signature } => {
                 put_u16(&mut out, TPM_ALG_RSASSA);

@@ -110,20 +110,16 @@ impl<'a> Reader<'a> {
 
     pub(super) fn take(&mut self, needed: usize) -> Result<&'a [u8], WireError> {
         let left = self.0.len();
-        let (head, tail) = self
-            .0
-            .split_at_checked(needed)
-            .ok_or(WireError::Truncated { needed, left })?;
+        let (head, tail) =
+            self.0.split_at_checked(needed).ok_or(WireError::Truncated { needed, left })?;
         self.0 = tail;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let left = self.0.len();
-        let (head, tail) = self
-            .0
-            .split_first_chunk()
-            .ok_or(WireError::Truncated { needed: N, left })?;
+        let (head, tail) =
+            self.0.split_first_chunk().ok_or(WireError::Truncated { needed: N, left })?;
         self.0 = tail;
         Ok(*head)
     }
@@ -161,11 +157,7 @@ impl<'a> Reader<'a> {
     ) -> Result<&'a [u8], WireError> {
         let length = usize::from(self.u16()?);
         if length > limit {
-            return Err(WireError::TooLong {
-                structure,
-                length,
-                limit,
-            });
+            return Err(WireError::TooLong { structure, length, limit });
         }
         self.take(length)
     }

@@ -95,10 +95,7 @@ impl AttestationObject {
             "fido-u2f" => AttestationStatement::FidoU2f(u2f(members)?),
             _ => return Err(E::UnsupportedFormat),
         };
-        Ok(Self {
-            statement,
-            authenticator_data,
-        })
+        Ok(Self { statement, authenticator_data })
     }
 
     /// The canonical encoding.
@@ -134,19 +131,12 @@ impl AttestationObject {
 
 fn packed(mut members: Members) -> Result<PackedStatement, AttestationObjectError> {
     use AttestationObjectError as E;
-    let algorithm = members
-        .take("alg")
-        .and_then(|value| value.as_integer())
-        .ok_or(E::Statement)?;
+    let algorithm = members.take("alg").and_then(|value| value.as_integer()).ok_or(E::Statement)?;
     let algorithm = i64::try_from(algorithm).map_err(|_| E::Statement)?;
     let signature = members.bytes("sig").ok_or(E::Statement)?;
     let x5c = members.take("x5c").map_or(Ok(vec![]), chain)?;
     members.finish().ok_or(E::Statement)?;
-    Ok(PackedStatement {
-        algorithm,
-        signature,
-        x5c,
-    })
+    Ok(PackedStatement { algorithm, signature, x5c })
 }
 
 fn u2f(mut members: Members) -> Result<U2fStatement, AttestationObjectError> {
@@ -156,10 +146,7 @@ fn u2f(mut members: Members) -> Result<U2fStatement, AttestationObjectError> {
     members.finish().ok_or(E::Statement)?;
     let length = certificates.len();
     match certificates.pop() {
-        Some(certificate) if length == 1 => Ok(U2fStatement {
-            signature,
-            certificate,
-        }),
+        Some(certificate) if length == 1 => Ok(U2fStatement { signature, certificate }),
         _ => Err(E::ChainLength { length }),
     }
 }
@@ -185,10 +172,7 @@ fn chain_value(certificates: &[Vec<u8>]) -> Value {
 
 fn text_map(members: Vec<(&str, Value)>) -> Value {
     Value::Map(
-        members
-            .into_iter()
-            .map(|(key, value)| (Value::Text(key.to_owned()), value))
-            .collect(),
+        members.into_iter().map(|(key, value)| (Value::Text(key.to_owned()), value)).collect(),
     )
 }
 
@@ -204,11 +188,7 @@ impl Members {
             Value::Text(key) => Some((key, value)),
             _ => None,
         };
-        entries
-            .into_iter()
-            .map(text)
-            .collect::<Option<_>>()
-            .map(Self)
+        entries.into_iter().map(text).collect::<Option<_>>().map(Self)
     }
 
     fn take(&mut self, key: &str) -> Option<Value> {

@@ -164,28 +164,17 @@ impl AuthenticatorData {
         } else {
             None
         };
-        let extensions = if flags.extension_data_included() {
-            Some(read_extensions(&mut rest)?)
-        } else {
-            None
-        };
+        let extensions =
+            if flags.extension_data_included() { Some(read_extensions(&mut rest)?) } else { None };
         match rest.len() {
-            0 => Ok(Self {
-                rp_id_hash,
-                flags,
-                sign_count,
-                attested_credential,
-                extensions,
-            }),
+            0 => Ok(Self { rp_id_hash, flags, sign_count, attested_credential, extensions }),
             left => Err(AuthenticatorDataError::Trailing { left }),
         }
     }
 }
 
 fn chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], AuthenticatorDataError> {
-    let (head, tail) = rest
-        .split_first_chunk()
-        .ok_or(AuthenticatorDataError::Truncated)?;
+    let (head, tail) = rest.split_first_chunk().ok_or(AuthenticatorDataError::Truncated)?;
     *rest = tail;
     Ok(head)
 }
@@ -198,16 +187,11 @@ fn read_attested_credential(
     if length == 0 || length > LONGEST_CREDENTIAL_ID {
         return Err(AuthenticatorDataError::CredentialIdLength { length });
     }
-    let (credential_id, tail) = rest
-        .split_at_checked(length)
-        .ok_or(AuthenticatorDataError::Truncated)?;
+    let (credential_id, tail) =
+        rest.split_at_checked(length).ok_or(AuthenticatorDataError::Truncated)?;
     *rest = tail;
     let public_key = CoseKey::parse(first_item(rest).map_err(CoseKeyError::Cbor)?)?;
-    Ok(AttestedCredentialData {
-        aaguid,
-        credential_id: credential_id.to_vec(),
-        public_key,
-    })
+    Ok(AttestedCredentialData { aaguid, credential_id: credential_id.to_vec(), public_key })
 }
 
 fn read_extensions(rest: &mut &[u8]) -> Result<Extensions, AuthenticatorDataError> {
@@ -222,9 +206,7 @@ fn read_extensions(rest: &mut &[u8]) -> Result<Extensions, AuthenticatorDataErro
             return Err(AuthenticatorDataError::ExtensionsNotAMap);
         };
         if key == "credProtect" {
-            let level = value
-                .as_integer()
-                .and_then(|level| u8::try_from(level).ok());
+            let level = value.as_integer().and_then(|level| u8::try_from(level).ok());
             cred_protect = Some(match level {
                 Some(1) => CredProtect::UserVerificationOptional,
                 Some(2) => CredProtect::UserVerificationOptionalWithCredentialIdList,
@@ -233,10 +215,7 @@ fn read_extensions(rest: &mut &[u8]) -> Result<Extensions, AuthenticatorDataErro
             });
         }
     }
-    Ok(Extensions {
-        raw: raw.to_vec(),
-        cred_protect,
-    })
+    Ok(Extensions { raw: raw.to_vec(), cred_protect })
 }
 
 /// Cuts the first CBOR item off `rest`: its length stands nowhere but in itself.

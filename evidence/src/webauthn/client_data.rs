@@ -147,11 +147,7 @@ impl<'a> Rest<'a> {
     }
 
     fn literal(&mut self, literal: &[u8]) -> Result<(), ClientDataError> {
-        if self.skip(literal) {
-            Ok(())
-        } else {
-            Err(ClientDataError::Malformed { at: self.at })
-        }
+        if self.skip(literal) { Ok(()) } else { Err(ClientDataError::Malformed { at: self.at }) }
     }
 
     /// `key` and then `value` as a string; `mismatch` when there is another string.

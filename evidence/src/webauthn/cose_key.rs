@@ -57,9 +57,7 @@ impl CoseKey {
         let mut fields = cbor::Fields::new(cbor::decode(bytes)?).ok_or(CoseKeyError::Malformed)?;
         let mut integer = |key| {
             let value = fields.take(key).and_then(|value| value.as_integer());
-            value
-                .and_then(|value| i64::try_from(value).ok())
-                .ok_or(CoseKeyError::Malformed)
+            value.and_then(|value| i64::try_from(value).ok()).ok_or(CoseKeyError::Malformed)
         };
         match integer(ALGORITHM)? {
             COSE_ALG_ES256 => {}

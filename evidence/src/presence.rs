@@ -1,0 +1,461 @@
+//! Presence Evidence: the tagged `COSE_Sign1` (RFC 9052 §4.2) around a statement.
+
+use coset::iana::Algorithm;
+use coset::{
+    CoseSign1, CoseSign1Builder, HeaderBuilder, Label, RegisteredLabelWithPrivate,
+    TaggedCborSerializable,
+};
+use thiserror::Error;
+
+use crate::binding::{self, Sha256};
+use crate::cbor::{self, CborError, Value};
+use crate::header::{CertificateChain, FidoAssertion, FidoRegistration, HeaderError, TpmEvidence};
+use crate::statement::{Purpose, Statement, StatementError};
+
+/// Largest evidence with an event log, in bytes (protocol §2.1).
+pub const MAX_EVIDENCE: usize = 64 * 1024;
+/// Largest evidence without an event log, in bytes.
+pub const MAX_EVIDENCE_WITHOUT_LOG: usize = 8 * 1024;
+/// Media type of evidence (RFC 9782); also the `typ` header (RFC 9596).
+pub const MEDIA_TYPE: &str = "application/eat+cwt";
+
+const TYP: i64 = 16;
+const X5CHAIN: i64 = 33;
+const ASSERTION: i64 = -70101;
+const TPM: i64 = -70102;
+const REGISTRATION: i64 = -70104;
+
+/// A part of the protected header with the bytes it came as: digests are over the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded<T> {
+    /// The content of the byte string on the wire.
+    pub bytes: Vec<u8>,
+    /// What it says.
+    pub value: T,
+}
+
+/// Parsed evidence: attacker-controlled values until a verifier has judged them.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    cose: CoseSign1,
+    payload: Vec<u8>,
+    /// The statement.
+    pub statement: Statement,
+    /// mTLS client certificate, leaf first (RFC 9360).
+    pub certificate_chain: CertificateChain,
+    /// Absent: no person is claimed.
+    pub assertion: Option<Encoded<FidoAssertion>>,
+    /// Present at key enrolment only.
+    pub registration: Option<Encoded<FidoRegistration>>,
+    /// Quote, and certification where one is due.
+    pub tpm: TpmEvidence,
+}
+
+/// Bytes that are not Presence Evidence. Shape only: nothing here says that a signature is good.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum EvidenceError {
+    /// Larger than is ever needed.
+    #[error("evidence of {found} bytes is larger than {limit}")]
+    TooLarge {
+        /// The limit that applies.
+        limit: usize,
+        /// Bytes received.
+        found: usize,
+    },
+    /// Not deterministic CBOR.
+    #[error("evidence is not deterministic CBOR")]
+    Cbor(#[from] CborError),
+    /// Not a tagged COSE_Sign1 with an attached payload and a 64-byte signature.
+    #[error("evidence is not a tagged COSE_Sign1 with payload and ES256 signature")]
+    NotCoseSign1,
+    /// The unprotected header must be empty: nothing signs it.
+    #[error("the unprotected header is not empty")]
+    UnprotectedHeader,
+    /// `alg` is neither −9 (ESP256) nor −7 (ES256).
+    #[error("the signature algorithm is not ESP256")]
+    Algorithm,
+    /// `typ` is not [`MEDIA_TYPE`].
+    #[error("the typ header is not {MEDIA_TYPE}")]
+    Type,
+    /// A protected label that nobody here understands.
+    #[error("unknown protected header label {0}")]
+    UnknownLabel(i64),
+    /// A part of the protected header is missing or malformed.
+    #[error("protected header {label} is missing or malformed")]
+    Header {
+        /// The label.
+        label: i64,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// The statement is not valid.
+    #[error("the statement is not valid")]
+    Statement(#[from] StatementError),
+    /// The purpose forbids this part of the header.
+    #[error("purpose {purpose} forbids protected header {label}")]
+    Forbidden {
+        /// The statement's purpose.
+        purpose: Purpose,
+        /// The label.
+        label: i64,
+    },
+    /// The purpose demands this part of the header.
+    #[error("purpose {purpose} demands protected header {label}")]
+    Demanded {
+        /// The statement's purpose.
+        purpose: Purpose,
+        /// The label.
+        label: i64,
+    },
+}
+
+impl Evidence {
+    /// Parses evidence: size, shape, and what its purpose demands and forbids (protocol §2.4, step 1).
+    ///
+    /// # Errors
+    /// See [`EvidenceError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        at_most(bytes.len(), MAX_EVIDENCE)?;
+        cbor::decode(bytes)?;
+        let cose = CoseSign1::from_tagged_slice(bytes).map_err(|_| EvidenceError::NotCoseSign1)?;
+        let payload = cose.payload.clone().ok_or(EvidenceError::NotCoseSign1)?;
+        if cose.signature.len() != 64 {
+            return Err(EvidenceError::NotCoseSign1);
+        }
+        if !cose.unprotected.is_empty() {
+            return Err(EvidenceError::UnprotectedHeader);
+        }
+        let mut header = ProtectedHeader::parse(&cose)?;
+        let statement = Statement::decode(&payload)?;
+        let evidence = Self {
+            certificate_chain: header.required(X5CHAIN, CertificateChain::from_value)?,
+            assertion: header.optional(ASSERTION, FidoAssertion::decode)?,
+            registration: header.optional(REGISTRATION, FidoRegistration::decode)?,
+            tpm: header.required(TPM, |value| encoded(value, TpmEvidence::decode))?.value,
+            cose,
+            payload,
+            statement,
+        };
+        header.finish()?;
+        if evidence.tpm.event_log.is_none() {
+            at_most(bytes.len(), MAX_EVIDENCE_WITHOUT_LOG)?;
+        }
+        evidence.check_purpose()?;
+        Ok(evidence)
+    }
+
+    /// The statement's bytes as they travelled: `S`.
+    #[must_use]
+    pub fn statement_bytes(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// What the TLS key signed: the `Sig_structure` (RFC 9052 §4.4), with empty external data.
+    #[must_use]
+    pub fn to_be_signed(&self) -> Vec<u8> {
+        self.cose.tbs_data(&[])
+    }
+
+    /// The outer signature, r ‖ s, 64 bytes.
+    #[must_use]
+    pub fn signature(&self) -> &[u8] {
+        &self.cose.signature
+    }
+
+    /// What the quote's and the certification's `extraData` must be.
+    #[must_use]
+    pub fn qualifying_data(&self) -> Sha256 {
+        binding::qualifying_data(
+            &self.payload,
+            self.assertion.as_ref().map_or(&[], |part| part.bytes.as_slice()),
+            self.registration.as_ref().map(|part| part.bytes.as_slice()),
+        )
+    }
+
+    fn check_purpose(&self) -> Result<(), EvidenceError> {
+        let purpose = self.statement.purpose;
+        let human = matches!(purpose, Purpose::Session | Purpose::Action);
+        // (present, demanded, allowed, label). A missing assertion is judged in step 11, where it
+        // has its own code: a stripped touch is an attack and not a malformed message.
+        let rules = [
+            (self.assertion.is_some(), false, human || purpose == Purpose::EnrolKey, ASSERTION),
+            (
+                self.registration.is_some(),
+                purpose == Purpose::EnrolKey,
+                purpose == Purpose::EnrolKey,
+                REGISTRATION,
+            ),
+        ];
+        for (present, demanded, allowed, label) in rules {
+            if present && !allowed {
+                return Err(EvidenceError::Forbidden { purpose, label });
+            }
+            if demanded && !present {
+                return Err(EvidenceError::Demanded { purpose, label });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Evidence without its outer signature: what `signetd` puts together.
+#[derive(Clone, Debug)]
+pub struct UnsignedEvidence {
+    builder: CoseSign1,
+}
+
+impl UnsignedEvidence {
+    /// Puts the parts together; `statement`, `assertion` and `registration` are the very bytes that
+    /// the earlier signers saw.
+    #[must_use]
+    pub fn new(
+        statement: &[u8],
+        certificate_chain: &CertificateChain,
+        assertion: Option<&[u8]>,
+        registration: Option<&[u8]>,
+        tpm: &TpmEvidence,
+    ) -> Self {
+        // Labels in the order of their encodings, so that the header is deterministic.
+        let mut header = HeaderBuilder::new()
+            .algorithm(Algorithm::ESP256)
+            .value(TYP, MEDIA_TYPE.into())
+            .value(X5CHAIN, certificate_chain.to_value());
+        if let Some(assertion) = assertion {
+            header = header.value(ASSERTION, Value::Bytes(assertion.to_vec()));
+        }
+        header = header.value(TPM, Value::Bytes(tpm.encode()));
+        if let Some(registration) = registration {
+            header = header.value(REGISTRATION, Value::Bytes(registration.to_vec()));
+        }
+        let builder =
+            CoseSign1Builder::new().protected(header.build()).payload(statement.to_vec()).build();
+        Self { builder }
+    }
+
+    /// What the TLS key signs.
+    #[must_use]
+    pub fn to_be_signed(&self) -> Vec<u8> {
+        self.builder.tbs_data(&[])
+    }
+
+    /// The finished evidence; `signature` is r ‖ s over [`Self::to_be_signed`].
+    ///
+    /// # Errors
+    /// [`EvidenceError`] when the result is not what a verifier would parse, so that it is never sent.
+    pub fn finish(mut self, signature: [u8; 64]) -> Result<Vec<u8>, EvidenceError> {
+        self.builder.signature = signature.to_vec();
+        let bytes = self.builder.to_tagged_vec().map_err(|_| EvidenceError::NotCoseSign1)?;
+        Evidence::parse(&bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The protected header's entries beyond `alg`, taken out one by one.
+struct ProtectedHeader(Vec<(Label, Value)>);
+
+impl ProtectedHeader {
+    fn parse(cose: &CoseSign1) -> Result<Self, EvidenceError> {
+        let header = &cose.protected.header;
+        let encoded = cose.protected.original_data.as_deref().unwrap_or_default();
+        cbor::decode(encoded)?;
+        match header.alg {
+            Some(RegisteredLabelWithPrivate::Assigned(Algorithm::ESP256 | Algorithm::ES256)) => {}
+            _ => return Err(EvidenceError::Algorithm),
+        }
+        // Labels that coset knows by name and we have no use for (RFC 9052 §3.1).
+        let known = [
+            (!header.crit.is_empty(), 2),
+            (header.content_type.is_some(), 3),
+            (!header.key_id.is_empty(), 4),
+            (!header.iv.is_empty(), 5),
+            (!header.partial_iv.is_empty(), 6),
+            (!header.counter_signatures.is_empty(), 7),
+        ];
+        if let Some((_, label)) = known.into_iter().find(|(present, _)| *present) {
+            return Err(EvidenceError::UnknownLabel(label));
+        }
+        let mut entries = Self(header.rest.clone());
+        match entries.take(TYP) {
+            Some(Value::Text(text)) if text == MEDIA_TYPE => Ok(entries),
+            _ => Err(EvidenceError::Type),
+        }
+    }
+
+    fn take(&mut self, label: i64) -> Option<Value> {
+        let index = self.0.iter().position(|(found, _)| *found == Label::Int(label))?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    fn required<T>(
+        &mut self,
+        label: i64,
+        decode: impl FnOnce(Value) -> Result<T, HeaderError>,
+    ) -> Result<T, EvidenceError> {
+        self.take(label)
+            .ok_or(HeaderError::Missing)
+            .and_then(decode)
+            .map_err(|source| EvidenceError::Header { label, source })
+    }
+
+    fn optional<T>(
+        &mut self,
+        label: i64,
+        decode: impl FnOnce(&[u8]) -> Result<T, HeaderError>,
+    ) -> Result<Option<Encoded<T>>, EvidenceError> {
+        self.take(label)
+            .map(|value| encoded(value, decode))
+            .transpose()
+            .map_err(|source| EvidenceError::Header { label, source })
+    }
+
+    fn finish(self) -> Result<(), EvidenceError> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((Label::Int(label), _)) => Err(EvidenceError::UnknownLabel(*label)),
+            Some((Label::Text(_), _)) => Err(EvidenceError::UnknownLabel(0)),
+        }
+    }
+}
+
+fn encoded<T>(
+    value: Value,
+    decode: impl FnOnce(&[u8]) -> Result<T, HeaderError>,
+) -> Result<Encoded<T>, HeaderError> {
+    let bytes = value.into_bytes().map_err(|_| HeaderError::Shape)?;
+    Ok(Encoded { value: decode(&bytes)?, bytes })
+}
+
+fn at_most(found: usize, limit: usize) -> Result<(), EvidenceError> {
+    if found > limit { Err(EvidenceError::TooLarge { limit, found }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::{SignedAttest, TpmEvidence};
+    use crate::statement::tests::session_statement;
+    use proptest::prelude::*;
+
+    fn tpm() -> TpmEvidence {
+        TpmEvidence {
+            ak_chain: CertificateChain::new(vec![vec![1]]).unwrap(),
+            quote: SignedAttest { attest: vec![2], signature: vec![3] },
+            certification: None,
+            pcrs: Some([(7, vec![0; 32])].into()),
+            event_log: None,
+        }
+    }
+
+    fn assertion() -> FidoAssertion {
+        FidoAssertion {
+            credential_id: vec![4],
+            authenticator_data: vec![5],
+            client_data: vec![6],
+            signature: vec![7],
+            observed: None,
+        }
+    }
+
+    fn evidence(
+        statement: &Statement,
+        assertion: Option<&FidoAssertion>,
+    ) -> Result<Vec<u8>, EvidenceError> {
+        let statement = statement.encode()?;
+        let assertion = assertion.map(FidoAssertion::encode);
+        let chain = CertificateChain::new(vec![vec![8], vec![9]]).unwrap();
+        UnsignedEvidence::new(&statement, &chain, assertion.as_deref(), None, &tpm())
+            .finish([0; 64])
+    }
+
+    #[test]
+    fn what_is_built_is_what_is_parsed() {
+        let bytes = evidence(&session_statement(), Some(&assertion())).unwrap();
+        let parsed = Evidence::parse(&bytes).unwrap();
+        assert_eq!(parsed.statement, session_statement());
+        assert_eq!(parsed.assertion.as_ref().map(|part| &part.value), Some(&assertion()));
+        assert_eq!(parsed.tpm, tpm());
+        let expected = binding::qualifying_data(
+            &session_statement().encode().unwrap(),
+            &assertion().encode(),
+            None,
+        );
+        assert_eq!(parsed.qualifying_data(), expected);
+    }
+
+    #[test]
+    fn a_touch_has_no_place_in_a_renewal() {
+        let session = Some(crate::SessionId([1; 16]));
+        let renewal = Statement { purpose: Purpose::Renew, session, ..session_statement() };
+        let forbidden = EvidenceError::Forbidden { purpose: Purpose::Renew, label: ASSERTION };
+        assert_eq!(evidence(&renewal, Some(&assertion())), Err(forbidden));
+    }
+
+    #[test]
+    fn unsigned_and_unknown_parts_are_refused() {
+        let bytes = evidence(&session_statement(), None).unwrap();
+        let edit = |change: &dyn Fn(&mut Vec<Value>)| {
+            let Value::Tag(18, inner) = cbor::decode(&bytes).unwrap() else { panic!() };
+            let Value::Array(mut items) = *inner else { panic!() };
+            change(&mut items);
+            let bytes = cbor::encode(&Value::Tag(18, Box::new(Value::Array(items))));
+            Evidence::parse(&bytes).map(|_| ())
+        };
+        let protected = |label: i64, value: Value| {
+            edit(&|items| {
+                let Value::Map(mut map) = cbor::decode(items[0].as_bytes().unwrap()).unwrap()
+                else {
+                    panic!()
+                };
+                map.retain(|(found, _)| *found != Value::from(label));
+                map.push((label.into(), value.clone()));
+                items[0] = Value::Bytes(cbor::encode(&Value::Map(map)));
+            })
+        };
+        assert_eq!(
+            edit(&|items| items[1] = cbor::map(vec![(4, Value::Bytes(vec![1]))])),
+            Err(EvidenceError::UnprotectedHeader)
+        );
+        assert_eq!(edit(&|items| items[2] = Value::Null), Err(EvidenceError::NotCoseSign1));
+        assert_eq!(protected(1, (-8).into()), Err(EvidenceError::Algorithm));
+        assert_eq!(protected(TYP, "application/cwt".into()), Err(EvidenceError::Type));
+        assert_eq!(protected(4, Value::Bytes(vec![1])), Err(EvidenceError::UnknownLabel(4)));
+        assert_eq!(protected(-70199, 1.into()), Err(EvidenceError::UnknownLabel(-70199)));
+        let label = TPM;
+        let source = HeaderError::Shape;
+        assert_eq!(protected(TPM, 1.into()), Err(EvidenceError::Header { label, source }));
+    }
+
+    #[test]
+    fn size_limits() {
+        let limit = MAX_EVIDENCE;
+        let found = limit + 1;
+        let parsed = Evidence::parse(&vec![0; found]).map(|_| ());
+        assert_eq!(parsed, Err(EvidenceError::TooLarge { limit, found }));
+        let long = FidoAssertion { authenticator_data: vec![0; 2048], ..assertion() };
+        assert!(evidence(&session_statement(), Some(&long)).is_ok());
+        let statement = session_statement().encode().unwrap();
+        let quote = SignedAttest { attest: vec![0; MAX_EVIDENCE_WITHOUT_LOG], signature: vec![3] };
+        let chain = CertificateChain::new(vec![vec![8]]).unwrap();
+        let tpm = TpmEvidence { quote, ..tpm() };
+        let limit = MAX_EVIDENCE_WITHOUT_LOG;
+        assert!(matches!(
+            UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]),
+            Err(EvidenceError::TooLarge { limit: found_limit, .. }) if found_limit == limit
+        ));
+        let tpm = TpmEvidence { event_log: Some(vec![1]), ..tpm };
+        assert!(
+            UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]).is_ok()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(flip in any::<(usize, u8)>(), cut in any::<usize>()) {
+            let mut bytes = evidence(&session_statement(), Some(&assertion())).unwrap();
+            let at = flip.0 % bytes.len();
+            bytes[at] ^= flip.1;
+            bytes.truncate(bytes.len() - cut % 4);
+            let _ = Evidence::parse(&bytes);
+        }
+    }
+}
