@@ -1,1 +1,3 @@
 //! signetd: the Attester on the operator's workstation.
+
+pub mod tpm;

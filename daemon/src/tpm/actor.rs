@@ -1,0 +1,256 @@
+//! The handle that the rest of the daemon holds, and the thread behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use super::attestation::{self, AttestationKey, Certification, Quote};
+use super::endorsement::{self, Endorsement, EndorsementKind};
+use super::error::TpmError;
+use super::link::Connection;
+use super::properties::{self, Properties};
+use super::tls_key::{self, TlsKey};
+use super::{activation, link};
+
+/// Requests that may wait for the TPM at once.
+const QUEUE: usize = 32;
+
+/// How to reach the TPM and which keys to keep in it.
+#[derive(Clone, Debug)]
+pub struct TpmConfig {
+    /// Transport, as the TSS writes it: `device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321`.
+    /// `swtpm:` and `mssim:` have no resource manager: the daemon then takes the TPM as its own
+    /// and flushes what is left in it when it connects.
+    pub tcti: String,
+    /// Makes the AK of this installation another one than that of the next (`unique` field of
+    /// its template). Random, made at the first start and stored; not a secret.
+    pub attestation_salt: [u8; 32],
+    /// The TLS key made at enrolment, if there is one.
+    pub tls_key: Option<TlsKey>,
+    /// The most that one TPM command may take. Making an RSA key takes a slow TPM up to a minute.
+    pub command_timeout: Duration,
+}
+
+impl TpmConfig {
+    /// A configuration without a TLS key and with a command time-out of 90 s.
+    pub fn new(tcti: impl Into<String>, attestation_salt: [u8; 32]) -> Self {
+        Self {
+            tcti: tcti.into(),
+            attestation_salt,
+            tls_key: None,
+            command_timeout: Duration::from_secs(90),
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// What thread and handles share: a pulse that the thread gives before and after each TPM command,
+/// and the count at which somebody waited in vain. Stuck is who has not moved since.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    beats: AtomicU64,
+    stuck_at: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { beats: AtomicU64::new(0), stuck_at: AtomicU64::new(u64::MAX) }
+    }
+
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.stuck_at.load(Ordering::Relaxed) == self.count()
+    }
+}
+
+/// Handle to the TPM. Clones share one connection; the thread ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Tpm {
+    jobs: mpsc::Sender<Job>,
+    pulse: Arc<Pulse>,
+    limit: Duration,
+}
+
+impl Tpm {
+    /// Starts the thread. It connects at the first request, so that a missing TPM is an error of
+    /// that request and the daemon can serve without one.
+    ///
+    /// # Errors
+    /// [`TpmError::InvalidTcti`], [`TpmError::NoThread`].
+    pub fn start(config: TpmConfig) -> Result<Self, TpmError> {
+        link::check_tcti(&config.tcti)?;
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let pulse = Arc::new(Pulse::new());
+        let limit = config.command_timeout;
+        let mut connection = Connection::new(config, Arc::clone(&pulse));
+        std::thread::Builder::new()
+            .name("tpm".to_owned())
+            .spawn(move || {
+                while let Some(job) = queue.blocking_recv() {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|_| TpmError::NoThread)?;
+        Ok(Self { jobs, pulse, limit })
+    }
+
+    /// The endorsement keys and their certificates. Slow on real hardware (it makes the keys):
+    /// for enrolment.
+    ///
+    /// # Errors
+    /// See [`TpmError`]; a missing certificate is not an error here.
+    pub async fn endorsement(&self) -> Result<Endorsement, TpmError> {
+        self.ask(endorsement::read).await
+    }
+
+    /// Public area and Name of the attestation key.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn attestation_key(&self) -> Result<AttestationKey, TpmError> {
+        self.ask(attestation::attestation_key).await
+    }
+
+    /// Makes a new TLS key, uses it from now on and returns it for storing. The old one stays in
+    /// use when this fails.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn create_tls_key(&self) -> Result<TlsKey, TpmError> {
+        self.ask(tls_key::create).await
+    }
+
+    /// Uses this stored TLS key from now on, after checking that this TPM can load it. The old one
+    /// stays in use when this fails.
+    ///
+    /// # Errors
+    /// [`TpmError::Cleared`] when the TPM was cleared or replaced since the key was made,
+    /// [`TpmError::Tampered`] when the stored bytes were changed.
+    pub async fn load_tls_key(&self, key: TlsKey) -> Result<(), TpmError> {
+        self.ask(move |link| tls_key::replace(link, &key)).await
+    }
+
+    /// The TLS key in use, after checking that it is loaded.
+    ///
+    /// # Errors
+    /// As [`load_tls_key`](Self::load_tls_key), and [`TpmError::NoTlsKey`].
+    pub async fn tls_key(&self) -> Result<TlsKey, TpmError> {
+        self.ask(tls_key::current).await
+    }
+
+    /// ECDSA P-256 signature with the TLS key over a SHA-256 digest: r then s, 32 bytes each.
+    ///
+    /// # Errors
+    /// As [`tls_key`](Self::tls_key).
+    pub async fn sign_tls(&self, digest: [u8; 32]) -> Result<[u8; 64], TpmError> {
+        self.ask(move |link| tls_key::sign(link, &digest)).await
+    }
+
+    /// `TPM2_Certify`: the AK says that the TLS key lives in this TPM.
+    ///
+    /// # Errors
+    /// As [`tls_key`](Self::tls_key).
+    pub async fn certify_tls_key(
+        &self,
+        qualifying_data: [u8; 32],
+    ) -> Result<Certification, TpmError> {
+        self.ask(move |link| attestation::certify_tls_key(link, &qualifying_data)).await
+    }
+
+    /// `TPM2_Quote` of the registers `pcrs` (0 to 23), with their values, which are those that
+    /// were quoted.
+    ///
+    /// # Errors
+    /// [`TpmError::PcrSelection`], [`TpmError::NoPcrBank`], [`TpmError::PcrsUnstable`].
+    pub async fn quote(&self, qualifying_data: [u8; 32], pcrs: &[u8]) -> Result<Quote, TpmError> {
+        let pcrs = pcrs.to_vec();
+        self.ask(move |link| attestation::quote(link, &qualifying_data, &pcrs)).await
+    }
+
+    /// `TPM2_ActivateCredential`: opens a `TPM2B_ID_OBJECT` and its `TPM2B_ENCRYPTED_SECRET`
+    /// (both with their two bytes of length) made for our AK and the endorsement key `kind`.
+    ///
+    /// # Errors
+    /// [`TpmError::CredentialRefused`], [`TpmError::MalformedCredential`],
+    /// [`TpmError::NoEndorsementKey`].
+    pub async fn activate_credential(
+        &self,
+        kind: EndorsementKind,
+        credential_blob: &[u8],
+        encrypted_secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        let credential = activation::Credential::parse(credential_blob, encrypted_secret)?;
+        self.ask(move |link| activation::activate(link, kind, &credential)).await
+    }
+
+    /// Maker, firmware, clock and lockout state, for `status`.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn properties(&self) -> Result<Properties, TpmError> {
+        self.ask(properties::read).await
+    }
+
+    /// Runs the TPM's own self-test, then makes a credential for ourselves and opens it: some
+    /// versions of libtss2 report success with a wrong secret.
+    ///
+    /// # Errors
+    /// [`TpmError::SelfTest`].
+    pub async fn self_test(&self) -> Result<(), TpmError> {
+        self.ask(activation::self_test).await
+    }
+
+    /// Puts one request in the queue and waits for its answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut link::Link) -> Result<T, TpmError> + Send + 'static,
+    ) -> Result<T, TpmError> {
+        if self.pulse.is_stuck() {
+            return Err(TpmError::Timeout);
+        }
+        let (reply, mut answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // Nobody waits any more: spare the TPM the work.
+            if !reply.is_closed() {
+                // A caller that went away meanwhile is no error.
+                let _ = reply.send(connection.serve(&work));
+            }
+        });
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => TpmError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => TpmError::Stopped,
+        })?;
+        self.wait(&mut answer).await
+    }
+
+    /// Waits as long as commands go through; the limit is for one command, not for the queue.
+    async fn wait<T>(
+        &self,
+        answer: &mut oneshot::Receiver<Result<T, TpmError>>,
+    ) -> Result<T, TpmError> {
+        loop {
+            let seen = self.pulse.count();
+            match tokio::time::timeout(self.limit, &mut *answer).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(_)) => return Err(TpmError::Stopped),
+                Err(_) if self.pulse.count() != seen => {}
+                Err(_) => {
+                    self.pulse.stuck_at.store(seen, Ordering::Relaxed);
+                    tracing::warn!("the TPM has not answered for {:?}", self.limit);
+                    return Err(TpmError::Timeout);
+                }
+            }
+        }
+    }
+}
