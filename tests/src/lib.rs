@@ -1,1 +1,3 @@
 //! Harness and suites that cross crates.
+
+pub mod swtpm;

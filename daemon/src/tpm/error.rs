@@ -31,13 +31,13 @@ impl ResponseCode {
     }
 
     /// Whether the TPM itself (perhaps through a resource manager) answered.
-    fn from_tpm(self) -> bool {
+    fn is_from_tpm(self) -> bool {
         matches!(self.layer(), 0 | LAYER_RESOURCE_MANAGER | LAYER_RESOURCE_MANAGER_TPM)
     }
 
     /// The TPM's code without the number of the handle, parameter or session it is about.
     fn tpm_base(self) -> Option<u32> {
-        if !self.from_tpm() {
+        if !self.is_from_tpm() {
             return None;
         }
         let code = self.0 & 0xfff;
