@@ -1,0 +1,21 @@
+//! The ceremony: request → queue → prompt and user verification → assertion → quote → outer
+//! signature, as a state machine without device, clock or task.
+//!
+//! [`Ceremony`] decides who is served next and what became of each request. The shell around it
+//! (`crate::desk`) feeds events in by the `handle_` methods, with the time, and does what
+//! [`Ceremony::poll_action`] says. Two lanes: one person can be asked one thing at a time, and the
+//! machine alone (quote, signature) may serve several; so a renewal never waits behind a prompt.
+//!
+//! What holds at any time, and is checked by a property test:
+//! - each accepted request completes exactly once, and nothing is said about it afterwards;
+//! - at most one prompt is open, also while an abandoned one still winds down;
+//! - callers take turns, so a caller with many requests delays another's by at most one prompt.
+
+mod lane;
+mod machine;
+#[cfg(test)]
+mod properties;
+mod stage;
+
+pub use machine::{Ceremony, Limits, NotAskedForPin, Refused};
+pub use stage::{Action, CallerId, Need, Outcome, RequestId, Stage, Waited};

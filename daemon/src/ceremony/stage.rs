@@ -1,0 +1,118 @@
+//! The words between the ceremony and its shell.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Who asks: the unique bus name of a connection. Turns are taken by caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallerId(Arc<str>);
+
+impl CallerId {
+    /// The caller with this unique bus name.
+    pub fn new(unique_name: &str) -> Self {
+        Self(unique_name.into())
+    }
+
+    /// The unique bus name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One request, for as long as the daemon runs. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(super) u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a request needs before the TPM can answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A person at an authenticator, then the TPM.
+    Person,
+    /// The TPM alone.
+    Machine,
+}
+
+/// How far a request is; what the caller is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for its turn; so many requests are served before it.
+    Queued {
+        /// Requests before this one, with the one that is being served.
+        position: u32,
+    },
+    /// An authenticator blinks.
+    TouchNeeded,
+    /// An authenticator waits for a finger.
+    FingerNeeded,
+    /// That was not an enrolled finger.
+    WrongFinger {
+        /// Fingers left until the authenticator wants its PIN.
+        tries_left: u32,
+    },
+    /// The authenticator wants its PIN.
+    PinNeeded {
+        /// PINs left until the authenticator locks itself.
+        tries_left: u32,
+        /// Fewest characters it takes.
+        min_length: u32,
+    },
+    /// The authenticator computes.
+    Processing,
+    /// The TPM quotes and signs.
+    Quoting,
+}
+
+/// What a request was waiting for when its time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Its turn.
+    Turn,
+    /// The person.
+    Person,
+    /// The TPM.
+    Machine,
+}
+
+/// What became of a request. `F` is the shell's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<F> {
+    /// The evidence is made.
+    Done,
+    /// The authenticator or the TPM failed.
+    Failed(F),
+    /// The caller took it back.
+    Cancelled,
+    /// It took too long.
+    TimedOut(Waited),
+    /// The caller left the bus; there is nobody to tell.
+    CallerGone,
+}
+
+/// What the shell has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<F> {
+    /// Ask the person; report by [`super::Ceremony::handle_prompted`], always.
+    Prompt(RequestId),
+    /// Stop asking; the report is still due, when the authenticator is free again.
+    StopPrompt(RequestId),
+    /// Quote and sign; report by [`super::Ceremony::handle_proved`], always.
+    Prove(RequestId),
+    /// The proof is of no more use; the report is still due.
+    StopProof(RequestId),
+    /// Tell the caller how far the request is.
+    Progress(RequestId, Stage),
+    /// Tell the caller what became of it. The last word about this request.
+    Complete(RequestId, Outcome<F>),
+}
