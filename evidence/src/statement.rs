@@ -136,14 +136,7 @@ impl DeviceId {
     /// The id from its hex form.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        if !text.is_ascii() || text.len() % 2 != 0 || text.bytes().any(|b| !b.is_ascii_hexdigit()) {
-            return None;
-        }
-        let bytes: Option<Vec<u8>> = (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-            .collect();
-        Self::from_bytes(&bytes?)
+        Self::from_bytes(&crate::thumbprint::unhex(text)?)
     }
 }
 
@@ -168,14 +161,7 @@ impl SessionId {
     /// The id from 32 hex digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 32 || text.bytes().any(|b| !b.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-        }
-        Some(Self(bytes))
+        Some(Self(crate::thumbprint::unhex(text)?.try_into().ok()?))
     }
 }
 

@@ -50,16 +50,7 @@ impl CertificateThumbprint {
     /// Parses 64 hex digits of either case.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let bytes: Vec<u8> = (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-            .collect::<Option<_>>()?;
-        // `from_str_radix` takes a sign; a digest never has one.
-        if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            Some(Self(bytes.try_into().ok()?))
-        } else {
-            None
-        }
+        Some(Self(unhex(text)?.try_into().ok()?))
     }
 }
 
@@ -73,24 +64,37 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes of an even number of plain hex digits; `None` for anything else.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    // `from_str_radix` takes a sign; hex of bytes never has one.
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unhex(text: &str) -> [u8; 32] {
+    fn digest(text: &str) -> [u8; 32] {
         CertificateThumbprint::from_hex(text).unwrap().0
     }
 
     #[test]
     fn rfc_9679_example() {
-        let x = unhex("65eda5a12577c2bae829437fe338701a10aaa375e1bb5b5de108de439c08551d");
-        let y = unhex("1e52ed75701163f7f9e40ddf9f341b3dc9ba860af7e0ca7ca7e9eecd0084d19c");
+        let x = digest("65eda5a12577c2bae829437fe338701a10aaa375e1bb5b5de108de439c08551d");
+        let y = digest("1e52ed75701163f7f9e40ddf9f341b3dc9ba860af7e0ca7ca7e9eecd0084d19c");
         let expected = "496bd8afadf307e5b08c64b0421bf9dc01528a344a43bda88fadd1669da253ec";
-        assert_eq!(KeyThumbprint::of_p256(&x, &y), KeyThumbprint(unhex(expected)));
+        assert_eq!(KeyThumbprint::of_p256(&x, &y), KeyThumbprint(digest(expected)));
         let point = [&[4u8][..], &x, &y].concat();
         assert_eq!(
             KeyThumbprint::of_uncompressed_point(&point),
-            Some(KeyThumbprint(unhex(expected)))
+            Some(KeyThumbprint(digest(expected)))
         );
         assert_eq!(KeyThumbprint::of_uncompressed_point(&point[..64]), None);
     }

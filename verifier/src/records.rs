@@ -1,0 +1,87 @@
+//! What the caller's store knows: plain rows, handed in so that this crate does no I/O.
+
+use std::collections::BTreeMap;
+
+use signet_evidence::webauthn::{Aaguid, CoseKey};
+use signet_evidence::{DeviceId, SessionId, UnixTime};
+
+use crate::assurance::{AttestationKind, ModelVerification};
+
+/// The TPM's clock as last seen (TCG Part 2 §10.11.1, `TPMS_CLOCK_INFO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TpmClock {
+    /// Milliseconds that the TPM was powered; advances only.
+    pub clock_ms: u64,
+    /// TPM Resets (restarts of the machine).
+    pub reset_count: u32,
+    /// TPM Restarts and Resumes since the last Reset.
+    pub restart_count: u32,
+    /// Whether `clock_ms` is guaranteed not to have gone back over an unclean stop.
+    pub safe: bool,
+}
+
+/// An enrolled machine.
+#[derive(Clone, Debug)]
+pub struct EnrolledDevice {
+    /// Its id.
+    pub id: DeviceId,
+    /// The AK's Name, as checked at enrolment.
+    pub ak_name: Vec<u8>,
+    /// Revoked by an administrator.
+    pub revoked: bool,
+    /// The TPM's clock at the last accepted evidence.
+    pub clock: TpmClock,
+    /// PCR values (SHA-256 bank) that count as this machine's approved state.
+    pub approved_pcrs: BTreeMap<u8, Vec<u8>>,
+    /// Whether the EK's certificate led to an accepted root.
+    pub endorsement_proven: bool,
+}
+
+/// An operator's registered credential.
+#[derive(Clone, Debug)]
+pub struct EnrolledCredential {
+    /// Credential id.
+    pub id: Vec<u8>,
+    /// Whose it is.
+    pub subject: String,
+    /// Its public key.
+    pub public_key: CoseKey,
+    /// The signature counter last seen.
+    pub sign_count: u32,
+    /// The model, if attested.
+    pub aaguid: Aaguid,
+    /// How it attested itself.
+    pub attestation: AttestationKind,
+    /// What the authority's configuration or FIDO metadata says of the model; `None` if nothing.
+    pub model: Option<ModelVerification>,
+    /// Revoked.
+    pub revoked: bool,
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct EnrolledSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is; `None` for a workload's.
+    pub subject: Option<String>,
+    /// The machine it lives on.
+    pub device: DeviceId,
+    /// The TPM's reset count when it began: a restart ends it.
+    pub reset_count: u32,
+    /// When it ends.
+    pub expires: UnixTime,
+    /// Ended or revoked.
+    pub ended: bool,
+}
+
+/// What the store found for a piece of authenticated evidence; `None` where it found nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Enrolled {
+    /// The device of the statement's `ueid`.
+    pub device: Option<EnrolledDevice>,
+    /// The credential of the assertion's credential id.
+    pub credential: Option<EnrolledCredential>,
+    /// The session of the statement's `sid`.
+    pub session: Option<EnrolledSession>,
+}

@@ -1,0 +1,171 @@
+//! Judging a token that came with a connection (protocol §3.3).
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use signet_evidence::{CertificateThumbprint, KeyThumbprint, RejectionCode, UnixTime};
+use thiserror::Error;
+
+use super::claims::TokenClaims;
+use super::signer::Jwk;
+use super::{MAX_ACTION_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, MAX_TOKEN, cwt, jwt};
+use crate::rejection::Rejection;
+
+/// How far the issuer's and the checker's clocks may differ, in seconds.
+const SKEW: i64 = 5;
+
+/// A public key that tokens may be signed with. Its algorithm is fixed: ES256.
+#[derive(Clone, Debug)]
+pub struct VerifyingKey {
+    key_id: String,
+    point: [u8; 65],
+}
+
+impl VerifyingKey {
+    /// The key of a JWK; `None` when it is not a P-256 signing key.
+    #[must_use]
+    pub fn from_jwk(jwk: &Jwk) -> Option<Self> {
+        Some(Self { key_id: jwk.kid.clone(), point: jwk.point()? })
+    }
+}
+
+/// Judges tokens of one issuer for one audience.
+#[derive(Clone, Debug)]
+pub struct TokenChecker {
+    /// Expected `iss`.
+    pub issuer: String,
+    /// Expected `aud`.
+    pub audience: String,
+    /// The issuer's keys.
+    pub keys: Vec<VerifyingKey>,
+}
+
+/// A token whose signature, issuer, audience, time and binding to this connection were found good.
+///
+/// Not yet known: whether its session was revoked, and whether a single-use token was redeemed. Both
+/// are the store's to say.
+#[derive(Debug)]
+pub struct CheckedToken {
+    claims: TokenClaims,
+}
+
+impl CheckedToken {
+    /// What it says.
+    #[must_use]
+    pub fn claims(&self) -> &TokenClaims {
+        &self.claims
+    }
+}
+
+#[derive(Debug, Error)]
+enum Cause {
+    #[error("no key {0:?} is known")]
+    UnknownKey(String),
+    #[error("issued by {issuer:?} for {audience:?}")]
+    IssuerOrAudience { issuer: String, audience: String },
+    #[error("valid from {not_before} to {expires}, and it is {now}")]
+    Time { not_before: i64, expires: i64, now: UnixTime },
+    #[error("lives for {0} seconds")]
+    TooLong(i64),
+    #[error("bound to {bound:?}, and the connection's is {found:?}")]
+    Binding { bound: Option<String>, found: String },
+}
+
+impl TokenChecker {
+    /// Checks a JWT that came over a connection with the client certificate `peer`.
+    ///
+    /// # Errors
+    /// [`Rejection`] with a `token-…` code; the first failing check decides.
+    pub fn check_jwt(
+        &self,
+        token: &str,
+        peer: CertificateThumbprint,
+        now: UnixTime,
+    ) -> Result<CheckedToken, Rejection> {
+        if token.len() > MAX_TOKEN {
+            return Err(RejectionCode::TokenMalformed.into());
+        }
+        let parsed = jwt::parse(token).ok_or(RejectionCode::TokenMalformed)?;
+        self.check_signature(&parsed.key_id, parsed.signed, &parsed.signature)?;
+        let claims = parsed.claims().ok_or(RejectionCode::TokenMalformed)?;
+        self.check_claims(&claims, now)?;
+        let bound = claims.cnf.x5t_s256.clone();
+        let expected = super::claims::Confirmation::certificate(peer).x5t_s256;
+        if bound.is_none() || bound != expected || claims.signet.x5t_hex != peer.to_hex() {
+            return Err(binding(bound, peer.to_hex()));
+        }
+        Ok(CheckedToken { claims })
+    }
+
+    /// Checks a CWT that came over a connection whose client key is `peer`.
+    ///
+    /// # Errors
+    /// [`Rejection`] with a `token-…` code; the first failing check decides.
+    pub fn check_cwt(
+        &self,
+        token: &[u8],
+        peer: KeyThumbprint,
+        now: UnixTime,
+    ) -> Result<CheckedToken, Rejection> {
+        if token.len() > MAX_TOKEN {
+            return Err(RejectionCode::TokenMalformed.into());
+        }
+        let parsed = cwt::parse(token).ok_or(RejectionCode::TokenMalformed)?;
+        self.check_signature(&parsed.key_id, &parsed.signed, &parsed.signature)?;
+        let claims = parsed.claims().ok_or(RejectionCode::TokenMalformed)?;
+        self.check_claims(&claims, now)?;
+        if claims.cnf.ckt != Some(peer.0) {
+            let bound = claims.cnf.ckt.map(|ckt| signet_evidence::thumbprint::hex(&ckt));
+            return Err(binding(bound, signet_evidence::thumbprint::hex(&peer.0)));
+        }
+        Ok(CheckedToken { claims })
+    }
+
+    fn check_signature(
+        &self,
+        key_id: &str,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Rejection> {
+        let code = RejectionCode::TokenSignatureInvalid;
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.key_id == key_id)
+            .ok_or_else(|| Rejection::because(code, Cause::UnknownKey(key_id.to_owned())))?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point)
+            .verify(signed, signature)
+            .map_err(|_| Rejection::new(code))
+    }
+
+    fn check_claims(&self, claims: &TokenClaims, now: UnixTime) -> Result<(), Rejection> {
+        if claims.iss != self.issuer || claims.aud != self.audience {
+            let (issuer, audience) = (claims.iss.clone(), claims.aud.clone());
+            let cause = Cause::IssuerOrAudience { issuer, audience };
+            return Err(Rejection::because(RejectionCode::TokenAudienceWrong, cause));
+        }
+        let (not_before, expires) = (claims.nbf, claims.exp);
+        if now.0 < not_before.saturating_sub(SKEW) || now.0 >= expires.saturating_add(SKEW) {
+            let cause = Cause::Time { not_before, expires, now };
+            return Err(Rejection::because(RejectionCode::TokenExpired, cause));
+        }
+        let limit =
+            if claims.signet.once { MAX_ACTION_LIFETIME_SECONDS } else { MAX_LIFETIME_SECONDS };
+        let lifetime = expires.saturating_sub(claims.iat);
+        if lifetime > limit {
+            return Err(Rejection::because(
+                RejectionCode::TokenMalformed,
+                Cause::TooLong(lifetime),
+            ));
+        }
+        // An action token without its action, or the reverse, would be good for anything.
+        if claims.signet.once != claims.authorization_details.is_some()
+            || claims.assurance().is_none()
+        {
+            return Err(RejectionCode::TokenMalformed.into());
+        }
+        Ok(())
+    }
+}
+
+fn binding(bound: Option<String>, found: String) -> Rejection {
+    Rejection::because(RejectionCode::TokenBindingMismatch, Cause::Binding { bound, found })
+}
