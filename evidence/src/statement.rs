@@ -445,7 +445,8 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_claims_are_ignored_and_unknown_purposes_are_not() {
-        let edit = |change: &dyn Fn(&mut Vec<(Value, Value)>)| {
+        type Claims = Vec<(Value, Value)>;
+        let edit = |change: &dyn Fn(&mut Claims)| {
             let bytes = session_statement().encode().unwrap();
             let Value::Map(mut entries) = cbor::decode(&bytes).unwrap() else { panic!() };
             change(&mut entries);
