@@ -29,10 +29,7 @@ impl AttestationRoot {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
-        Ok(Self {
-            certificate,
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
     }
 
     /// The root certificate, DER.
@@ -55,9 +52,7 @@ impl AttestationRoot {
         params.use_authority_key_identifier_extension = true;
         let mut value = vec![0x04, 0x10];
         value.extend_from_slice(&aaguid);
-        params
-            .custom_extensions
-            .push(CustomExtension::from_oid_content(&AAGUID_EXTENSION, value));
+        params.custom_extensions.push(CustomExtension::from_oid_content(&AAGUID_EXTENSION, value));
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(AttestationBatch {
             aaguid,
@@ -80,22 +75,15 @@ pub struct AttestationBatch {
 
 impl std::fmt::Debug for AttestationBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AttestationBatch")
-            .field("aaguid", &self.aaguid)
-            .finish_non_exhaustive()
+        f.debug_struct("AttestationBatch").field("aaguid", &self.aaguid).finish_non_exhaustive()
     }
 }
 
 /// The raw scalar of a P-256 key in PKCS#8 DER (the `ECPrivateKey` of RFC 5915 inside).
 pub fn scalar(pkcs8: &[u8]) -> Option<[u8; 32]> {
     const VERSION_AND_LENGTH: [u8; 5] = [0x02, 0x01, 0x01, 0x04, 0x20];
-    let at = pkcs8
-        .windows(VERSION_AND_LENGTH.len())
-        .position(|w| w == VERSION_AND_LENGTH)?;
-    pkcs8
-        .get(at + VERSION_AND_LENGTH.len()..)?
-        .first_chunk()
-        .copied()
+    let at = pkcs8.windows(VERSION_AND_LENGTH.len()).position(|w| w == VERSION_AND_LENGTH)?;
+    pkcs8.get(at + VERSION_AND_LENGTH.len()..)?.first_chunk().copied()
 }
 
 fn name(unit: Option<&str>, common_name: &str) -> DistinguishedName {

@@ -52,9 +52,7 @@ impl Panel {
         self.auto_touch.load(Ordering::SeqCst)
             || self
                 .touches
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                })
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok()
     }
 
@@ -79,10 +77,7 @@ impl Panel {
     }
 
     fn press(&self, press: Press) {
-        self.presses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(press);
+        self.presses.lock().unwrap_or_else(PoisonError::into_inner).push_back(press);
         self.pressed.notify_all();
     }
 
@@ -138,9 +133,7 @@ fn converse(stream: &UnixStream, panel: &Panel, wire: &Wire) -> io::Result<()> {
 /// Power loss and return: the same program again, all volatile state gone. Keeps pid and stdin.
 fn power_cycle() -> io::Error {
     match std::env::current_exe() {
-        Ok(program) => Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .exec(),
+        Ok(program) => Command::new(program).args(std::env::args_os().skip(1)).exec(),
         Err(error) => error,
     }
 }

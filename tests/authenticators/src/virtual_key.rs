@@ -67,12 +67,7 @@ pub struct KeyOptions {
 impl KeyOptions {
     /// A fresh key that counts as touched whenever it asks.
     pub fn new(firmware: Firmware) -> Self {
-        Self {
-            firmware,
-            manual_touch: false,
-            fingers: Vec::new(),
-            attestation: None,
-        }
+        Self { firmware, manual_touch: false, fingers: Vec::new(), attestation: None }
     }
 
     /// The key waits for [`VirtualKey::touch`].
@@ -111,12 +106,7 @@ impl KeyOptions {
             arguments.push(format!("--fingers={}", self.fingers.join(",")));
         }
         let running = Running::start(&program, folder.path(), &arguments)?;
-        Ok(VirtualKey {
-            program,
-            folder,
-            arguments,
-            running: Some(running),
-        })
+        Ok(VirtualKey { program, folder, arguments, running: Some(running) })
     }
 }
 
@@ -178,10 +168,7 @@ impl VirtualKey {
     /// Pulls the key out and plugs it in again: volatile state is gone, credentials stay.
     pub fn replug(&mut self) -> Result<(), KeyError> {
         self.command("replug")?;
-        self.running
-            .as_mut()
-            .ok_or(KeyError::DiedAtStart)?
-            .wait_ready()
+        self.running.as_mut().ok_or(KeyError::DiedAtStart)?.wait_ready()
     }
 
     /// Kills the process with SIGKILL.
@@ -192,11 +179,7 @@ impl VirtualKey {
     /// Kills the process if it runs and starts it again with the same memory.
     pub fn restart(&mut self) -> Result<(), KeyError> {
         self.kill();
-        self.running = Some(Running::start(
-            &self.program,
-            self.folder.path(),
-            &self.arguments,
-        )?);
+        self.running = Some(Running::start(&self.program, self.folder.path(), &self.arguments)?);
         Ok(())
     }
 
@@ -206,11 +189,7 @@ impl VirtualKey {
         stream.write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
-        if answer == "ok\n" {
-            Ok(())
-        } else {
-            Err(KeyError::UnknownCommand)
-        }
+        if answer == "ok\n" { Ok(()) } else { Err(KeyError::UnknownCommand) }
     }
 }
 
@@ -240,10 +219,7 @@ impl Running {
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().ok_or(KeyError::DiedAtStart)?;
-        let mut running = Self {
-            child,
-            stdout: BufReader::new(stdout),
-        };
+        let mut running = Self { child, stdout: BufReader::new(stdout) };
         running.wait_ready()?;
         Ok(running)
     }
@@ -251,11 +227,7 @@ impl Running {
     fn wait_ready(&mut self) -> Result<(), KeyError> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
-        if line == "ready\n" {
-            Ok(())
-        } else {
-            Err(KeyError::DiedAtStart)
-        }
+        if line == "ready\n" { Ok(()) } else { Err(KeyError::DiedAtStart) }
     }
 }
 
@@ -269,11 +241,7 @@ impl Drop for Running {
 /// Finds a program of this package next to the running test (`target/<profile>/`).
 fn locate(program: &'static str) -> Result<PathBuf, KeyError> {
     let test = std::env::current_exe()?;
-    let beside = test
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(program));
+    let beside = test.ancestors().skip(1).take(2).map(|folder| folder.join(program));
     beside
         .clone()
         .find(|path| path.is_file())

@@ -77,11 +77,7 @@ impl Wire {
 
     /// Whether a report from the host waits.
     pub fn has_report(&self) -> bool {
-        !self
-            .to_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.to_key.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Pulls the key out: every opener sees the end of its stream, the path is gone.
@@ -120,10 +116,7 @@ impl Wire {
                 Ok((65, _)) if buffer[0] == 0 => {
                     let mut report = [0u8; 64];
                     report.copy_from_slice(&buffer[1..65]);
-                    self.to_key
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push_back(report);
+                    self.to_key.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
                     self.arrived.notify_all();
                 }
                 Ok((length, _)) => eprintln!("report of {length} bytes ignored, expected 65"),

@@ -52,9 +52,7 @@ pub(crate) struct Deadline(Option<Instant>);
 impl Clock for SystemClock {
     type Timer = Deadline;
     fn make_timer(&mut self, milliseconds: usize) -> Deadline {
-        Deadline(Some(
-            Instant::now() + Duration::from_millis(milliseconds as u64),
-        ))
+        Deadline(Some(Instant::now() + Duration::from_millis(milliseconds as u64)))
     }
     fn is_elapsed(&mut self, timer: &Deadline) -> bool {
         timer.0.is_none_or(|at| Instant::now() >= at)
@@ -109,15 +107,13 @@ impl HidConnection for Usb {
         Ok(())
     }
     fn recv(&mut self, buffer: &mut [u8; 64], timeout_ms: usize) -> CtapResult<RecvStatus> {
-        Ok(
-            match self.0.receive(Duration::from_millis(timeout_ms as u64)) {
-                Some(report) => {
-                    *buffer = report;
-                    RecvStatus::Received(UsbEndpoint::MainHid)
-                }
-                None => RecvStatus::Timeout,
-            },
-        )
+        Ok(match self.0.receive(Duration::from_millis(timeout_ms as u64)) {
+            Some(report) => {
+                *buffer = report;
+                RecvStatus::Received(UsbEndpoint::MainHid)
+            }
+            None => RecvStatus::Timeout,
+        })
     }
 }
 
@@ -153,10 +149,7 @@ impl Board {
         Self {
             random: SystemRandom,
             clock: SystemClock,
-            button: Button {
-                panel: Arc::clone(panel),
-                wire: Arc::clone(wire),
-            },
+            button: Button { panel: Arc::clone(panel), wire: Arc::clone(wire) },
             usb: Usb(Arc::clone(wire)),
             sensor: Sensor::new(Arc::clone(panel), Rc::clone(&memory)),
             memory,

@@ -48,11 +48,7 @@ fn provision(board: &mut Board, arguments: &Arguments) -> anyhow::Result<()> {
         None => Firmware::OpenSk.aaguid(),
     };
     board.set_aaguid(&aaguid).map_err(firmware)?;
-    if board
-        .get_attestation(AttestationId::Batch)
-        .map_err(firmware)?
-        .is_none()
-    {
+    if board.get_attestation(AttestationId::Batch).map_err(firmware)?.is_none() {
         let key = std::fs::read(&arguments.attestation_key).context("attestation key")?;
         let scalar = scalar(&key).context("attestation key is not a P-256 key in PKCS#8 DER")?;
         let attestation = Attestation {
@@ -60,23 +56,13 @@ fn provision(board: &mut Board, arguments: &Arguments) -> anyhow::Result<()> {
             certificate: std::fs::read(&arguments.attestation_cert)
                 .context("attestation certificate")?,
         };
-        board
-            .set_attestation(AttestationId::Batch, Some(&attestation))
-            .map_err(firmware)?;
+        board.set_attestation(AttestationId::Batch, Some(&attestation)).map_err(firmware)?;
     }
-    ensure!(
-        arguments.fingers.len() <= 5,
-        "the sensor has room for five fingers"
-    );
+    ensure!(arguments.fingers.len() <= 5, "the sensor has room for five fingers");
     if board.memory().borrow().fingers().is_empty() {
         for (template, finger) in (1u32..).zip(&arguments.fingers) {
-            board
-                .memory()
-                .borrow_mut()
-                .insert_finger(template, finger)?;
-            board
-                .store_template_id(sensor::template_id(template))
-                .map_err(firmware)?;
+            board.memory().borrow_mut().insert_finger(template, finger)?;
+            board.store_template_id(sensor::template_id(template)).map_err(firmware)?;
         }
     }
     Ok(())

@@ -19,10 +19,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Reads the memory from `file`, or starts empty.
     pub(crate) fn open(file: Option<PathBuf>) -> anyhow::Result<Self> {
-        let mut memory = Self {
-            slots: BTreeMap::new(),
-            file,
-        };
+        let mut memory = Self { slots: BTreeMap::new(), file };
         let bytes = match memory.file.as_deref().map(std::fs::read) {
             None => return Ok(memory),
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(memory),
@@ -35,9 +32,7 @@ impl Memory {
             let length = u32::from_le_bytes(*length) as usize;
             ensure!(length <= tail.len(), "state file is cut");
             let (value, tail) = tail.split_at(length);
-            memory
-                .slots
-                .insert(u32::from_le_bytes(*slot), value.to_vec());
+            memory.slots.insert(u32::from_le_bytes(*slot), value.to_vec());
             rest = tail;
         }
         Ok(memory)
@@ -62,29 +57,20 @@ impl Memory {
 
     /// The firmware's slots in use.
     pub(crate) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
-        self.slots
-            .keys()
-            .filter(|slot| **slot < SENSOR_SLOTS)
-            .map(|slot| *slot as usize)
+        self.slots.keys().filter(|slot| **slot < SENSOR_SLOTS).map(|slot| *slot as usize)
     }
 
     /// Fingers the sensor knows, by template number.
     pub(crate) fn fingers(&self) -> BTreeMap<u32, String> {
         self.slots
             .range(SENSOR_SLOTS..)
-            .map(|(slot, name)| {
-                (
-                    slot - SENSOR_SLOTS,
-                    String::from_utf8_lossy(name).into_owned(),
-                )
-            })
+            .map(|(slot, name)| (slot - SENSOR_SLOTS, String::from_utf8_lossy(name).into_owned()))
             .collect()
     }
 
     /// Notes a finger under a template number.
     pub(crate) fn insert_finger(&mut self, template: u32, name: &str) -> io::Result<()> {
-        self.slots
-            .insert(SENSOR_SLOTS + template, name.as_bytes().to_vec());
+        self.slots.insert(SENSOR_SLOTS + template, name.as_bytes().to_vec());
         self.save()
     }
 

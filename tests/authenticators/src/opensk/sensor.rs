@@ -32,19 +32,11 @@ struct Enrolling {
 impl Sensor {
     /// A sensor over the key's memory.
     pub(crate) fn new(panel: Arc<Panel>, memory: Rc<RefCell<Memory>>) -> Self {
-        Self {
-            panel,
-            memory,
-            enrolling: None,
-        }
+        Self { panel, memory, enrolling: None }
     }
 
     fn knows(&self, finger: &str) -> bool {
-        self.memory
-            .borrow()
-            .fingers()
-            .values()
-            .any(|known| known == finger)
+        self.memory.borrow().fingers().values().any(|known| known == finger)
     }
 
     fn judge(&mut self, press: Option<Press>) -> CtapResult<(Ctap2EnrollFeedback, usize, u32)> {
@@ -52,10 +44,8 @@ impl Sensor {
             Some(Press::Finger(name)) => !self.knows(name),
             _ => true,
         };
-        let enrolling = self
-            .enrolling
-            .as_mut()
-            .ok_or(Ctap2StatusCode::CTAP2_ERR_VENDOR_INTERNAL_ERROR)?;
+        let enrolling =
+            self.enrolling.as_mut().ok_or(Ctap2StatusCode::CTAP2_ERR_VENDOR_INTERNAL_ERROR)?;
         let feedback = match press {
             None => Ctap2EnrollFeedback::NoUserActivity,
             Some(Press::Dirty) => Ctap2EnrollFeedback::FpPoorQuality,
@@ -75,18 +65,8 @@ impl Sensor {
 
 impl Fingerprint for Sensor {
     fn prepare_enrollment(&mut self) -> CtapResult<()> {
-        let template = self
-            .memory
-            .borrow()
-            .fingers()
-            .keys()
-            .last()
-            .map_or(1, |last| last + 1);
-        self.enrolling = Some(Enrolling {
-            template,
-            finger: None,
-            missing: SAMPLES,
-        });
+        let template = self.memory.borrow().fingers().keys().last().map_or(1, |last| last + 1);
+        self.enrolling = Some(Enrolling { template, finger: None, missing: SAMPLES });
         Ok(())
     }
 
@@ -100,10 +80,7 @@ impl Fingerprint for Sensor {
         self.panel.set_waiting(false);
         let (feedback, missing, template) = self.judge(press)?;
         if missing == 0
-            && let Some(Enrolling {
-                finger: Some(finger),
-                ..
-            }) = self.enrolling.take()
+            && let Some(Enrolling { finger: Some(finger), .. }) = self.enrolling.take()
         {
             self.memory
                 .borrow_mut()
@@ -120,9 +97,7 @@ impl Fingerprint for Sensor {
     }
 
     fn remove_enrollment(&mut self, id: &[u8]) -> CtapResult<()> {
-        let id = id
-            .first_chunk()
-            .ok_or(Ctap2StatusCode::CTAP2_ERR_INVALID_OPTION)?;
+        let id = id.first_chunk().ok_or(Ctap2StatusCode::CTAP2_ERR_INVALID_OPTION)?;
         self.memory
             .borrow_mut()
             .remove_finger(u32::from_be_bytes(*id))
@@ -135,10 +110,7 @@ impl Fingerprint for Sensor {
     }
 
     fn check_fingerprint(&mut self, timeout_ms: usize) -> Result<(), FingerprintCheckError> {
-        match self
-            .panel
-            .take_press(Duration::from_millis(timeout_ms as u64))
-        {
+        match self.panel.take_press(Duration::from_millis(timeout_ms as u64)) {
             None => Err(FingerprintCheckError::Timeout),
             Some(Press::Finger(name)) if self.knows(&name) => Ok(()),
             Some(_) => Err(FingerprintCheckError::NoMatch),

@@ -17,11 +17,7 @@ pub(crate) struct LoopbackBus {
 impl LoopbackBus {
     /// A bus over this wire.
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self {
-            wire,
-            next_endpoint: 1,
-            report_written: Mutex::new(false),
-        }
+        Self { wire, next_endpoint: 1, report_written: Mutex::new(false) }
     }
 }
 
@@ -47,15 +43,9 @@ impl UsbBus for LoopbackBus {
     fn write(&self, endpoint: EndpointAddress, bytes: &[u8]) -> usb_device::Result<usize> {
         if endpoint.index() != 0 {
             let mut report = [0u8; 64];
-            report
-                .get_mut(..bytes.len())
-                .ok_or(UsbError::BufferOverflow)?
-                .copy_from_slice(bytes);
+            report.get_mut(..bytes.len()).ok_or(UsbError::BufferOverflow)?.copy_from_slice(bytes);
             self.wire.send_to_host(&report);
-            *self
-                .report_written
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = true;
+            *self.report_written.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
         Ok(bytes.len())
     }
@@ -64,22 +54,13 @@ impl UsbBus for LoopbackBus {
         if endpoint.index() == 0 {
             return Err(UsbError::WouldBlock);
         }
-        let report = self
-            .wire
-            .receive(std::time::Duration::ZERO)
-            .ok_or(UsbError::WouldBlock)?;
-        buffer
-            .get_mut(..64)
-            .ok_or(UsbError::BufferOverflow)?
-            .copy_from_slice(&report);
+        let report = self.wire.receive(std::time::Duration::ZERO).ok_or(UsbError::WouldBlock)?;
+        buffer.get_mut(..64).ok_or(UsbError::BufferOverflow)?.copy_from_slice(&report);
         Ok(64)
     }
 
     fn poll(&self) -> PollResult {
-        let mut written = self
-            .report_written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.report_written.lock().unwrap_or_else(PoisonError::into_inner);
         let (out, sent) = (self.wire.has_report(), std::mem::take(&mut *written));
         if out || sent {
             PollResult::Data {

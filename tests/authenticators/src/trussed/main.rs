@@ -41,10 +41,8 @@ const IDLE: Duration = Duration::from_micros(500);
 
 static INTERRUPT: InterruptFlag = InterruptFlag::new();
 static CURRENT_REQUEST: OptionRefSwap<'static, InterruptFlag> = OptionRefSwap::new(None);
-static BACKENDS: &[BackendId<BackendIds>] = &[
-    BackendId::Custom(BackendIds::StagingBackend),
-    BackendId::Core,
-];
+static BACKENDS: &[BackendId<BackendIds>] =
+    &[BackendId::Custom(BackendIds::StagingBackend), BackendId::Core];
 static CHANNEL: Channel<DEFAULT_MESSAGE_SIZE> = Channel::new();
 
 fn main() -> anyhow::Result<()> {

@@ -23,11 +23,7 @@ pub(crate) struct Front {
 impl Front {
     /// The front of a key that was just powered.
     pub(crate) fn new(panel: Arc<Panel>) -> Self {
-        Self {
-            panel,
-            start: Instant::now(),
-            status: Status::Idle,
-        }
+        Self { panel, start: Instant::now(), status: Status::Idle }
     }
 }
 
@@ -41,8 +37,7 @@ impl UserInterface for Front {
         Level::None
     }
     fn set_status(&mut self, status: Status) {
-        self.panel
-            .set_waiting(status == Status::WaitingForUserPresence);
+        self.panel.set_waiting(status == Status::WaitingForUserPresence);
         self.status = status;
     }
     fn status(&self) -> Status {

@@ -1,0 +1,71 @@
+//! Several keys plugged in: all blink, the one that is touched is meant.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::assert::{AssertRequest, Assertion, Holds};
+use super::error::OperationError;
+use super::prompt::{Event, Prompt};
+use crate::key::Key;
+
+/// Gets an assertion from whichever of `keys` the person touches.
+///
+/// Keys that hold none of the acceptable credentials are left out first, without a touch. Returns the
+/// key's place in `keys`. Cancel by dropping the future.
+pub async fn assert_any(
+    keys: &mut [Key],
+    request: &AssertRequest,
+    prompt: &Prompt,
+) -> Result<(usize, Assertion), OperationError> {
+    if keys.is_empty() {
+        return Err(OperationError::NoKey);
+    }
+    let mut candidates: Vec<(usize, &mut Key)> = Vec::new();
+    let mut removed = None;
+    for (place, key) in keys.iter_mut().enumerate() {
+        match key.holds(request).await {
+            Ok(Holds::No) => {}
+            Ok(Holds::Yes | Holds::Unsaid) => candidates.push((place, key)),
+            // One broken key must not keep the others from working.
+            Err(error) => removed = Some(error),
+        }
+    }
+    if candidates.is_empty() {
+        return Err(removed.unwrap_or(OperationError::NoCredentials));
+    }
+    let (place, key) = choose(candidates, prompt).await?;
+    Ok((place, key.assert(request, prompt).await?))
+}
+
+/// Lets all `candidates` blink and returns the one that is touched; a single one needs no touch.
+///
+/// Works for registration too. Keys that fail (pulled out, timed out) drop out of the race; when the
+/// last one fails, its error is returned.
+pub async fn choose<'k>(
+    mut candidates: Vec<(usize, &'k mut Key)>,
+    prompt: &Prompt,
+) -> Result<(usize, &'k mut Key), OperationError> {
+    if candidates.len() > 1 {
+        prompt.send(Event::ChoiceNeeded { keys: candidates.len() });
+        let winner = touched(&mut candidates).await?;
+        return Ok(candidates.swap_remove(winner));
+    }
+    candidates.pop().ok_or(OperationError::NoKey)
+}
+
+/// Position of the first touched key. The others' commands are dropped, which cancels them.
+async fn touched(candidates: &mut [(usize, &mut Key)]) -> Result<usize, OperationError> {
+    let mut race: FuturesUnordered<_> = candidates
+        .iter_mut()
+        .enumerate()
+        .map(|(position, (_, key))| async move { (position, key.selection(&mut |_| {}).await) })
+        .collect();
+    let mut last = OperationError::NoKey;
+    while let Some((position, outcome)) = race.next().await {
+        match outcome {
+            Ok(()) => return Ok(position),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,170 @@
+//! Why an operation failed, sorted by what the person can do about it.
+
+use std::io;
+
+use crate::cbor::DecodeError;
+use crate::channel::ChannelError;
+use crate::key::CommandError;
+use crate::status::Status;
+
+/// Something a key lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Built-in user verification, or no finger is enrolled.
+    BuiltInUserVerification,
+    /// A PIN.
+    Pin,
+    /// The extension credProtect.
+    CredentialProtection,
+    /// Enrolling fingers.
+    FingerEnrolment,
+    /// Managing credentials.
+    CredentialManagement,
+    /// One of the algorithms asked for.
+    Algorithm,
+}
+
+/// Why an operation failed. Display says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// The key was pulled out, or its process ended.
+    #[error("the security key was removed; plug it in and try again")]
+    KeyRemoved(#[source] io::Error),
+    /// The key does not answer.
+    #[error("the security key does not answer; plug it in again")]
+    NoAnswer,
+    /// Another program uses the key.
+    #[error("the security key is busy with another program; try again")]
+    Busy,
+    /// Nobody touched the key in time.
+    #[error("nobody touched the security key in time; try again")]
+    Timeout,
+    /// Someone cancelled on the key or through another program.
+    #[error("the operation was cancelled at the security key")]
+    Cancelled,
+    /// The person refused on the key.
+    #[error("the operation was refused at the security key")]
+    Refused,
+    /// The person did not give the PIN.
+    #[error("no pin was given")]
+    Declined,
+    /// A PIN is needed and there is no way to ask for it.
+    #[error("a pin is needed and nobody can be asked for it")]
+    NobodyToAsk,
+    /// No key is plugged in.
+    #[error("no security key is plugged in")]
+    NoKey,
+    /// The key holds none of the acceptable credentials.
+    #[error("this security key is not enrolled; use another one")]
+    NoCredentials,
+    /// The key holds a credential of the exclude list.
+    #[error("this security key is enrolled already")]
+    AlreadyRegistered,
+    /// The PIN is wrong.
+    #[error("wrong pin, {tries_left} tries left")]
+    WrongPin {
+        /// Tries left until the key must be reset.
+        tries_left: u32,
+    },
+    /// Too many wrong PINs in a row.
+    #[error("too many wrong pins; unplug the security key, plug it in again and try once more")]
+    PinAuthBlocked,
+    /// No PIN tries are left.
+    #[error("the pin is blocked; the security key must be reset and enrolled again")]
+    PinBlocked,
+    /// No PIN is set.
+    #[error("the security key has no pin; set one first")]
+    PinNotSet,
+    /// A PIN is set already.
+    #[error("the security key has a pin already; change it instead")]
+    PinAlreadySet,
+    /// The PIN must be changed before it is good for anything.
+    #[error("the pin must be changed first")]
+    PinChangeRequired,
+    /// The new PIN is too short.
+    #[error("the pin is too short, at least {min_length} characters are needed")]
+    PinTooShort {
+        /// Shortest PIN, code points.
+        min_length: u32,
+    },
+    /// The new PIN is too long.
+    #[error("the pin is too long, at most 63 bytes fit")]
+    PinTooLong,
+    /// The key does not like the new PIN.
+    #[error("the pin breaks the security key's rules; choose another one")]
+    PinPolicy,
+    /// No tries for built-in user verification are left; the right PIN gives new ones.
+    #[error("the fingerprint is blocked; use the pin once to unblock it")]
+    UvBlocked,
+    /// The key lacks something the operation needs.
+    #[error("the security key does not support this ({0:?})")]
+    Unsupported(Feature),
+    /// The key has no room.
+    #[error("the security key is full; delete something first")]
+    Full,
+    /// The key allows this only shortly after it was plugged in.
+    #[error("the security key does not allow this now; plug it in again and try at once")]
+    NotAllowed,
+    /// The key signed without the UV flag although user verification was required.
+    #[error("the security key did not verify its user")]
+    UvFlagMissing,
+    /// The request wanted no user verification, the key insists on it.
+    #[error("the security key insists on a fingerprint or pin")]
+    UvRequiredByKey,
+    /// The key signed without the UP flag.
+    #[error("the security key signed without a touch")]
+    UpFlagMissing,
+    /// The key signed for another relying party, or with a credential that was not asked for.
+    #[error("the security key signed something else than it was asked to")]
+    AnswerMismatch,
+    /// The key did not apply the protection that was asked for.
+    #[error("the security key did not apply the credential protection asked for")]
+    ProtectionMissing,
+    /// The key answered with a status that the specification does not foresee here.
+    #[error("the security key answered {0}")]
+    Status(Status),
+    /// The key broke the protocol.
+    #[error("the security key broke the protocol")]
+    Protocol(#[source] CommandError),
+}
+
+impl From<CommandError> for OperationError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Channel(ChannelError::Removed(cause)) => Self::KeyRemoved(cause),
+            CommandError::Channel(ChannelError::Silent) => Self::NoAnswer,
+            CommandError::Channel(ChannelError::Busy) => Self::Busy,
+            CommandError::Status(status) => Self::from(status),
+            CommandError::NoPinProtocol => Self::Unsupported(Feature::Pin),
+            other => Self::Protocol(other),
+        }
+    }
+}
+
+impl From<DecodeError> for OperationError {
+    fn from(error: DecodeError) -> Self {
+        Self::Protocol(error.into())
+    }
+}
+
+impl From<Status> for OperationError {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::KEEPALIVE_CANCEL => Self::Cancelled,
+            Status::USER_ACTION_TIMEOUT | Status::ACTION_TIMEOUT => Self::Timeout,
+            Status::OPERATION_DENIED => Self::Refused,
+            Status::NO_CREDENTIALS | Status::INVALID_CREDENTIAL => Self::NoCredentials,
+            Status::CREDENTIAL_EXCLUDED => Self::AlreadyRegistered,
+            Status::PIN_AUTH_BLOCKED => Self::PinAuthBlocked,
+            Status::PIN_BLOCKED => Self::PinBlocked,
+            Status::PIN_NOT_SET => Self::PinNotSet,
+            Status::PIN_POLICY_VIOLATION => Self::PinPolicy,
+            Status::UV_BLOCKED => Self::UvBlocked,
+            Status::UNSUPPORTED_ALGORITHM => Self::Unsupported(Feature::Algorithm),
+            Status::KEY_STORE_FULL | Status::FP_DATABASE_FULL => Self::Full,
+            Status::NOT_ALLOWED => Self::NotAllowed,
+            other => Self::Status(other),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What a daemon wants done with a key: a few operations with events for a prompt.
+//!
+//! Every operation is one future. Cancel it by dropping it: the caller is free at once, the key is
+//! told to stop, and the next operation waits until it has.
+
+mod assert;
+mod choose;
+mod credentials;
+mod error;
+mod fingers;
+mod pin;
+mod prompt;
+mod register;
+mod verify;
+
+pub use assert::{AssertRequest, Assertion};
+pub use choose::{assert_any, choose};
+pub use error::{Feature, OperationError};
+pub use fingers::EnrolledFinger;
+pub use prompt::{Event, Events, PinRequest, Prompt};
+pub use register::{RegisterRequest, Registration};
+pub use verify::{UserVerification, UvMethod};

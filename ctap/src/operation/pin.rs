@@ -1,0 +1,59 @@
+//! Setting and changing the PIN.
+
+use zeroize::Zeroizing;
+
+use super::error::{Feature, OperationError};
+use crate::key::{CommandError, Key};
+use crate::status::Status;
+
+const MAX_BYTES: usize = 63;
+
+impl Key {
+    /// Sets the first PIN, in Unicode NFC.
+    pub async fn set_pin(&mut self, new: &Zeroizing<String>) -> Result<(), OperationError> {
+        match self.info().options.client_pin {
+            None => return Err(OperationError::Unsupported(Feature::Pin)),
+            Some(true) => return Err(OperationError::PinAlreadySet),
+            Some(false) => {}
+        }
+        self.check_new_pin(new)?;
+        self.client_pin_set(new).await?;
+        self.refresh().await?;
+        Ok(())
+    }
+
+    /// Changes the PIN, in Unicode NFC. A wrong old PIN costs one try.
+    pub async fn change_pin(
+        &mut self,
+        old: &Zeroizing<String>,
+        new: &Zeroizing<String>,
+    ) -> Result<(), OperationError> {
+        match self.info().options.client_pin {
+            None => return Err(OperationError::Unsupported(Feature::Pin)),
+            Some(false) => return Err(OperationError::PinNotSet),
+            Some(true) => {}
+        }
+        self.check_new_pin(new)?;
+        match self.client_pin_change(old, new).await {
+            Err(CommandError::Status(Status::PIN_INVALID)) => {
+                Err(OperationError::WrongPin { tries_left: self.pin_retries().await?.left })
+            }
+            outcome => {
+                outcome?;
+                self.refresh().await?;
+                Ok(())
+            }
+        }
+    }
+
+    fn check_new_pin(&self, new: &str) -> Result<(), OperationError> {
+        let min_length = self.info().min_pin_length;
+        if new.len() > MAX_BYTES {
+            return Err(OperationError::PinTooLong);
+        }
+        if new.chars().count() < min_length as usize {
+            return Err(OperationError::PinTooShort { min_length });
+        }
+        Ok(())
+    }
+}

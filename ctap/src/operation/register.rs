@@ -1,0 +1,117 @@
+//! Registration: a new credential for a person.
+
+use ciborium::Value;
+
+use super::assert::{check_flags, missing_uv};
+use super::error::{Feature, OperationError};
+use super::prompt::Prompt;
+use super::verify::{UserVerification, UvMethod};
+use crate::cbor;
+use crate::commands::{
+    CredentialProtection, MakeCredential, MakeCredentialAnswer, Permissions, RelyingParty,
+    UserEntity,
+};
+use crate::key::Key;
+
+/// What credential is to be made.
+#[derive(Debug, Clone)]
+pub struct RegisterRequest {
+    /// Relying party.
+    pub rp: RelyingParty,
+    /// Account.
+    pub user: UserEntity,
+    /// SHA-256 of the client data.
+    pub client_data_hash: [u8; 32],
+    /// COSE algorithms, best first, such as -7 (ES256).
+    pub algorithms: Vec<i64>,
+    /// Credentials of which the key must hold none.
+    pub exclude_list: Vec<Vec<u8>>,
+    /// Store the credential on the key (discoverable).
+    pub resident_key: bool,
+    /// Enforced: a key that does not apply it is refused.
+    pub protection: Option<CredentialProtection>,
+    /// Whether the key must verify its user.
+    pub user_verification: UserVerification,
+}
+
+/// A new credential with its attestation. Flags were checked against the request; signature and chain
+/// were not.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Credential id.
+    pub credential_id: Vec<u8>,
+    /// Model of the key.
+    pub aaguid: [u8; 16],
+    /// Authenticator data as signed.
+    pub auth_data: Vec<u8>,
+    /// Attestation object (WebAuthn L3 §6.5.4), CBOR.
+    pub attestation_object: Vec<u8>,
+    /// Attestation statement format, such as `packed`.
+    pub format: String,
+    /// How the host saw the user verified.
+    pub uv_method: Option<UvMethod>,
+}
+
+impl Key {
+    /// Makes a credential, verifying the user as the request wants. Cancel by dropping the future.
+    ///
+    /// Keys attest on their own account; nothing is anonymised.
+    pub async fn register(
+        &mut self,
+        request: &RegisterRequest,
+        prompt: &Prompt,
+    ) -> Result<Registration, OperationError> {
+        if request.protection.is_some() && !self.info().has_extension("credProtect") {
+            return Err(OperationError::Unsupported(Feature::CredentialProtection));
+        }
+        let verified = self
+            .verify_user(
+                request.user_verification,
+                Permissions::MAKE_CREDENTIAL,
+                &request.rp.id,
+                prompt,
+            )
+            .await?;
+        let parameters = MakeCredential {
+            client_data_hash: &request.client_data_hash,
+            rp: &request.rp,
+            user: &request.user,
+            algorithms: &request.algorithms,
+            exclude_list: &request.exclude_list,
+            resident_key: request.resident_key,
+            protection: request.protection,
+            built_in_uv: verified.during_command(),
+        };
+        let answer = self.make_credential(&parameters, verified.token(), &mut prompt.watch()).await;
+        let answer = answer.map_err(|error| missing_uv(error, &verified))?;
+        checked(answer, request, verified.method())
+    }
+}
+
+fn checked(
+    answer: MakeCredentialAnswer,
+    request: &RegisterRequest,
+    uv_method: Option<UvMethod>,
+) -> Result<Registration, OperationError> {
+    check_flags(&answer.parsed, &request.rp.id, request.user_verification)?;
+    if let Some(level) = request.protection {
+        let applied = answer.parsed.extension("credProtect").and_then(Value::as_integer);
+        if applied != Some((level as u8).into()) {
+            return Err(OperationError::ProtectionMissing);
+        }
+    }
+    let credential = answer.parsed.credential.ok_or(OperationError::AnswerMismatch)?;
+    let attestation_object = cbor::encode(&cbor::named_map([
+        ("fmt", Some(answer.format.as_str().into())),
+        ("attStmt", Some(answer.statement)),
+        ("authData", Some(cbor::bytes(&answer.auth_data))),
+    ]));
+    Ok(Registration {
+        credential_id: credential.id,
+        aaguid: credential.aaguid,
+        auth_data: answer.auth_data,
+        attestation_object,
+        format: answer.format,
+        uv_method,
+    })
+}
