@@ -1,0 +1,100 @@
+//! Certifications: that the TLS key lives in the TPM which quotes.
+
+use signet_evidence::tpm::{Attested, ClockInfo, Name, TpmtPublic, WireError};
+use thiserror::Error;
+
+use super::attributes::{AttestationKey, TemplateError, TlsKey};
+use super::signed::{SignedAttestError, from_signed_attest_error, open};
+
+/// Why a certification is not believed. Variants stand in the order of the checks.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum CertificationError {
+    /// `TPMS_ATTEST` or `TPMT_SIGNATURE` is malformed.
+    #[error("certification is malformed")]
+    Malformed(#[source] WireError),
+    /// Not ECDSA with SHA-256. RSA attestation keys are not supported.
+    #[error("certification is not signed with ECDSA and SHA-256")]
+    SignatureScheme,
+    /// The AK did not sign this.
+    #[error("the attestation key did not sign this certification")]
+    SignatureInvalid,
+    /// `magic` is not `TPM_GENERATED_VALUE` (Part 2 §6.2).
+    #[error("magic is {found:#010x}: no TPM made this certification")]
+    Magic {
+        /// The magic found.
+        found: u32,
+    },
+    /// The AK signed another kind of attestation (Part 2 §6.9).
+    #[error("attestation type {found:#06x} is not a certification")]
+    Type {
+        /// The type found.
+        found: u16,
+    },
+    /// `extraData` is not the qualifying data of this statement and assertion (protocol §2.2).
+    #[error("certification was made over other qualifying data")]
+    ExtraData,
+    /// `TPMT_PUBLIC` is malformed.
+    #[error("public area of the certified key is malformed")]
+    Public(#[source] WireError),
+    /// The certified name is not that of the public area sent along (Part 1 §16).
+    #[error("certified name is not the name of the key")]
+    Name,
+    /// The certified key could leave the TPM, or is of the wrong kind.
+    #[error("certified key is not a TLS key made inside the TPM")]
+    Template(#[source] TemplateError),
+}
+
+from_signed_attest_error!(CertificationError);
+
+/// A certification of the TLS key by an attestation key of the same TPM (Part 3 §18.2).
+#[derive(Debug)]
+pub struct VerifiedCertification {
+    key: TlsKey,
+    name: Name,
+    clock_info: ClockInfo,
+}
+
+impl VerifiedCertification {
+    /// Checks, in this order: signature by `ak`, magic, type, `extraData == qualifying_data`, that the
+    /// certified name is that of `public` (a `TPMT_PUBLIC`), and its attributes.
+    ///
+    /// # Errors
+    /// See [`CertificationError`].
+    pub fn verify(
+        ak: &AttestationKey,
+        attest: &[u8],
+        signature: &[u8],
+        qualifying_data: &[u8],
+        public: &[u8],
+    ) -> Result<Self, CertificationError> {
+        let opened = open(ak, attest, signature, qualifying_data, |attested| match attested {
+            Attested::Certify(certify) => Some(certify),
+            Attested::Quote(_) => None,
+        })?;
+        let certify = opened.info;
+        let public = TpmtPublic::parse(public).map_err(CertificationError::Public)?;
+        if certify.name != Name::of(&public) {
+            return Err(CertificationError::Name);
+        }
+        let key = TlsKey::from_public(&public).map_err(CertificationError::Template)?;
+        Ok(Self { key, name: certify.name, clock_info: opened.clock_info })
+    }
+
+    /// The certified key.
+    #[must_use]
+    pub fn key(&self) -> &TlsKey {
+        &self.key
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The TPM's clock and boot counters.
+    #[must_use]
+    pub fn clock_info(&self) -> ClockInfo {
+        self.clock_info
+    }
+}
