@@ -69,8 +69,17 @@ impl HidErrorCode {
     /// usbd-ctaphid 0.5 (Nitrokey, Solo) sends the index of its enum instead of 0x06.
     const BUSY_OF_USBD_CTAPHID: Self = Self(0x00);
 
+    const INVALID_SEQUENCE: Self = Self(0x04);
+    const MESSAGE_TIMEOUT: Self = Self(0x05);
+
     fn is_busy(self) -> bool {
         self == Self::BUSY || self == Self::BUSY_OF_USBD_CTAPHID
+    }
+
+    /// The request was not carried out and may be sent again. usbd-ctaphid 0.5 still waits for
+    /// continuations after it called itself busy, and answers the next request with 0x04.
+    fn is_worth_a_retry(self) -> bool {
+        self.is_busy() || self == Self::INVALID_SEQUENCE || self == Self::MESSAGE_TIMEOUT
     }
 }
 
@@ -198,19 +207,23 @@ impl Channel {
             self.recover().await?;
         }
         self.discard_stale()?;
-        for attempt in 0..=self.timing.busy_retries {
+        let mut attempt = 0;
+        loop {
             let outcome = Transaction { channel: self, answered: false }
                 .run(command, request, silence, watch)
                 .await;
-            match outcome {
-                Err(ChannelError::Refused(code)) if code.is_busy() => {
-                    debug!(attempt, "key is busy");
-                    tokio::time::sleep(self.timing.busy_pause * (attempt + 1)).await;
-                }
-                result => return result,
+            let code = match outcome {
+                Err(ChannelError::Refused(code)) if code.is_worth_a_retry() => code,
+                outcome => return outcome,
+            };
+            if attempt == self.timing.busy_retries {
+                let busy = code.is_busy();
+                return Err(if busy { ChannelError::Busy } else { ChannelError::Refused(code) });
             }
+            attempt += 1;
+            debug!(attempt, code = code.0, "asking again");
+            tokio::time::sleep(self.timing.busy_pause * attempt).await;
         }
-        Err(ChannelError::Busy)
     }
 
     /// Ends what an abandoned transaction left: cancels it, waits for the key, drops its answer.

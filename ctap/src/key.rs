@@ -70,6 +70,8 @@ impl From<ChannelError> for OpenError {
 pub struct Key {
     channel: Channel,
     info: Info,
+    /// The key takes no PIN before it is plugged in again. Not all firmwares say so when asked.
+    pub(crate) pin_auth_blocked: bool,
 }
 
 impl Key {
@@ -79,7 +81,7 @@ impl Key {
         if !channel.capabilities().cbor {
             return Err(OpenError::NotCtap2);
         }
-        let mut key = Self { channel, info: Info::default() };
+        let mut key = Self { channel, info: Info::default(), pin_auth_blocked: false };
         key.refresh().await?;
         Ok(key)
     }

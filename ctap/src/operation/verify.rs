@@ -136,14 +136,18 @@ impl Key {
             if retries.left == 0 {
                 return Err(OperationError::PinBlocked);
             }
-            if retries.power_cycle_needed {
+            if retries.power_cycle_needed || self.pin_auth_blocked {
                 return Err(OperationError::PinAuthBlocked);
             }
             let pin = prompt.ask_pin(retries.left, min_length, wrong_before).await?;
             match self.token_by_pin(&pin, permissions, rp_id).await {
                 Ok(token) => return Ok(Verified::Token(token, UvMethod::Pin)),
                 Err(CommandError::Status(Status::PIN_INVALID)) => wrong_before = true,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.pin_auth_blocked =
+                        matches!(error, CommandError::Status(Status::PIN_AUTH_BLOCKED));
+                    return Err(error.into());
+                }
             }
         }
     }

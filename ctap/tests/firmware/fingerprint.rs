@@ -1,0 +1,149 @@
+//! The fingerprint sensor (OpenSK).
+
+use signet_ctap::commands::SampleStatus::{self, Good, MergeFailure, PoorQuality};
+use signet_ctap::operation::{Feature, Prompt, UvMethod};
+use signet_test_authenticators::KeyOptions;
+
+use crate::person::{Person, Seen};
+use crate::*;
+
+const RIGHT: &str = "right-index";
+const LEFT: &str = "left-thumb";
+
+/// Runs an assertion in front of a person with these fingers and PINs.
+async fn assert_with(
+    key: &VirtualKey,
+    opened: &mut Key,
+    request: &AssertRequest,
+    fingers: &[&str],
+    pins: &[&str],
+) -> (Result<Assertion, OperationError>, Vec<Seen>) {
+    let person = Person {
+        key: Some(key),
+        fingers: fingers.iter().copied().collect(),
+        pins: pins.iter().copied().collect(),
+    };
+    person.attend(async |p| opened.assert(request, &p).await).await
+}
+
+/// A key from the factory with one finger, a PIN and a credential.
+async fn with_finger() -> (VirtualKey, Key, Registration) {
+    let key = KeyOptions::new(Firmware::OpenSk).finger(RIGHT).start().unwrap();
+    let mut opened = open_with_pin(&key).await;
+    let person = Person { key: Some(&key), fingers: [RIGHT].into(), ..Person::default() };
+    let request = registration(BY_FINGER);
+    let (made, _) = person.attend(async |p| opened.register(&request, &p).await).await;
+    (key, opened, made.unwrap())
+}
+
+#[tokio::test]
+async fn a_finger_is_enrolled_listed_used_and_removed() {
+    let key = VirtualKey::start(Firmware::OpenSk).unwrap();
+    let mut opened = open_with_pin(&key).await;
+    assert!(!opened.info().has_built_in_uv());
+    assert_eq!(opened.fingerprint_sensor().await.unwrap().max_samples, Some(4));
+    let person = Person {
+        key: Some(&key),
+        pins: [PIN].into(),
+        fingers: [RIGHT, "dirty", LEFT, RIGHT, RIGHT, RIGHT].into(),
+    };
+    let (enrolled, seen) =
+        person.attend(async |p| opened.enroll_finger(Some("right index"), &p).await).await;
+    let enrolled = enrolled.unwrap();
+    let samples: Vec<(SampleStatus, u32)> = seen
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Sample(status, remaining) => Some((*status, *remaining)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        samples,
+        [(Good, 3), (PoorQuality, 3), (MergeFailure, 3), (Good, 2), (Good, 1), (Good, 0)]
+    );
+    assert!(opened.info().has_built_in_uv());
+
+    let (fingers, _) = person::with_pins(&[PIN], async |p| opened.list_fingers(&p).await).await;
+    let fingers = fingers.unwrap();
+    assert_eq!(fingers.len(), 1);
+    assert_eq!(
+        (&fingers[0].id, fingers[0].name.as_deref()),
+        (&enrolled.template, Some("right index"))
+    );
+
+    let (removed, _) =
+        person::with_pins(&[PIN], async |p| opened.remove_finger(&enrolled.template, &p).await)
+            .await;
+    removed.unwrap();
+    assert!(!opened.info().has_built_in_uv());
+    let (fingers, _) = person::with_pins(&[PIN], async |p| opened.list_fingers(&p).await).await;
+    assert_eq!(fingers.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_right_finger_signs_with_built_in_uv() {
+    let (key, mut opened, made) = with_finger().await;
+    assert_eq!(made.uv_method, Some(UvMethod::BuiltIn));
+    let request = assertion(&made, BY_FINGER);
+    let (signed, seen) = assert_with(&key, &mut opened, &request, &[RIGHT], &[]).await;
+    assert_eq!(signed.unwrap().uv_method, Some(UvMethod::BuiltIn));
+    assert_eq!(seen, [Seen::Finger], "the finger is the touch");
+}
+
+#[tokio::test]
+async fn a_wrong_finger_is_told_and_the_right_one_taken() {
+    let (key, mut opened, made) = with_finger().await;
+    let request = assertion(&made, BY_FINGER);
+    let (signed, seen) =
+        assert_with(&key, &mut opened, &request, &[LEFT, "dirty", RIGHT], &[]).await;
+    signed.unwrap();
+    assert_eq!(
+        seen,
+        [Seen::Finger, Seen::WrongFinger(4), Seen::Finger, Seen::WrongFinger(3), Seen::Finger]
+    );
+    assert_eq!(opened.uv_retries().await.unwrap(), 5, "the right finger gives the tries back");
+}
+
+#[tokio::test]
+async fn blocked_fingers_fall_back_to_the_pin_only_where_allowed() {
+    let (key, mut opened, made) = with_finger().await;
+    let request = assertion(&made, BY_FINGER);
+    let (result, seen) = assert_with(&key, &mut opened, &request, &[LEFT; 5], &[PIN]).await;
+    assert!(matches!(result, Err(OperationError::UvBlocked)), "{result:?}");
+    assert!(!seen.iter().any(|seen| matches!(seen, Seen::Pin { .. })));
+
+    let request = assertion(&made, BY_PIN);
+    let (signed, seen) = assert_with(&key, &mut opened, &request, &[], &[PIN]).await;
+    assert_eq!(signed.unwrap().uv_method, Some(UvMethod::Pin));
+    assert_eq!(
+        seen[..3],
+        [Seen::Finger, Seen::FingerBlocked, Seen::Pin { tries_left: 8, wrong_before: false }]
+    );
+
+    // The PIN unblocked the finger.
+    let request = assertion(&made, BY_FINGER);
+    let (signed, _) = assert_with(&key, &mut opened, &request, &[RIGHT], &[]).await;
+    assert_eq!(signed.unwrap().uv_method, Some(UvMethod::BuiltIn));
+}
+
+#[tokio::test]
+async fn a_key_without_a_sensor_says_so() {
+    let key = VirtualKey::start(Firmware::Trussed).unwrap();
+    let mut opened = open_with_pin(&key).await;
+    let result = opened.enroll_finger(None, &Prompt::nobody()).await;
+    assert!(
+        matches!(result, Err(OperationError::Unsupported(Feature::FingerEnrolment))),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
+async fn fingers_outlive_a_kill() {
+    let (mut key, opened, made) = with_finger().await;
+    drop(opened);
+    key.restart().unwrap();
+    let mut opened = open(&key).await;
+    let request = assertion(&made, BY_FINGER);
+    let (signed, _) = assert_with(&key, &mut opened, &request, &[RIGHT], &[]).await;
+    signed.unwrap();
+}

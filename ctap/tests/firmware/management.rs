@@ -1,0 +1,69 @@
+//! Discoverable credentials on the key.
+
+use signet_ctap::operation::{Feature, Prompt};
+
+use crate::person::with_pins;
+use crate::*;
+
+#[tokio::test]
+async fn discoverable_credentials_are_listed_used_and_deleted() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open_with_pin(&key).await;
+        let (listed, _) = with_pins(&[PIN], async |p| opened.list_credentials(&p).await).await;
+        let (empty, parties) = listed.unwrap();
+        assert_eq!((empty.existing, parties.len()), (0, 0), "{firmware:?}");
+
+        let mut request = registration(BY_PIN);
+        request.resident_key = true;
+        let first = register(&mut opened, &request).await;
+        request.user.id = b"operator-2".to_vec();
+        let second = register(&mut opened, &request).await;
+        request.rp.id = "other.mesh.example".into();
+        register(&mut opened, &request).await;
+
+        let (listed, _) = with_pins(&[PIN], async |p| opened.list_credentials(&p).await).await;
+        let (metadata, parties) = listed.unwrap();
+        assert_eq!((metadata.existing, parties.len()), (3, 2), "{firmware:?}");
+        let (_, ours) = parties
+            .iter()
+            .find(|(party, _)| party.id.as_deref() == Some(RP_ID))
+            .expect("our relying party");
+        assert_eq!(ours.len(), 2);
+        assert!(ours.iter().any(|c| c.id == first.credential_id && c.user_id == b"operator-1"));
+        assert!(ours.iter().any(|c| c.id == second.credential_id && c.protection == Some(3)));
+
+        // No allow list: the key finds one by itself.
+        let mut request = assertion(&first, BY_PIN);
+        request.allow_list.clear();
+        let signed = assert_by_pin(&mut opened, &request).await.unwrap();
+        assert_eq!(signed.credential_id, second.credential_id, "the newest comes first");
+        assert_eq!(signed.user_handle.as_deref(), Some(&b"operator-2"[..]));
+
+        for id in [&first.credential_id, &second.credential_id] {
+            let (deleted, _) =
+                with_pins(&[PIN], async |p| opened.remove_credential(id, &p).await).await;
+            deleted.unwrap();
+        }
+        let result = assert_by_pin(&mut opened, &request).await;
+        assert!(matches!(result, Err(OperationError::NoCredentials)), "{firmware:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn management_needs_a_pin() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open(&key).await;
+        let result = opened.list_credentials(&Prompt::nobody()).await;
+        assert!(matches!(result, Err(OperationError::PinNotSet)), "{firmware:?}: {result:?}");
+        let result = opened.list_fingers(&Prompt::nobody()).await;
+        match firmware {
+            Firmware::OpenSk => assert!(matches!(result, Err(OperationError::PinNotSet))),
+            Firmware::Trussed => assert!(matches!(
+                result,
+                Err(OperationError::Unsupported(Feature::FingerEnrolment))
+            )),
+        }
+    }
+}
