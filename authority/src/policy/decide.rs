@@ -1,0 +1,144 @@
+//! The decision: the rules' answer, and when it is no, the presence that would make it a yes.
+
+use std::time::Duration;
+
+use signet_verifier::AssuranceLevel;
+
+use super::actions::MappedAction;
+use super::decision::{Decision, Denial, NamedAction, Outcome, StepUp};
+use super::evaluate::{Answer, Question, is_workload};
+use super::facts::RequestFacts;
+use super::load::{ActionPolicySet, Rule};
+
+/// Presence older than this never helps, in seconds; where the search for `max_age` begins.
+const LONGEST_PRESENCE: u64 = 24 * 60 * 60;
+
+/// Which rule decided, for a person who asks why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The decision.
+    pub decision: Decision,
+    /// Line of `actions.toml` that named the action.
+    pub action_line: Option<usize>,
+    /// Rules that decided, or that would allow it after the step-up, with their places.
+    pub rules: Vec<(String, Rule)>,
+}
+
+impl ActionPolicySet {
+    /// What policy says of this request. Anything that no rule allows is denied.
+    #[must_use]
+    pub fn decide(&self, facts: &RequestFacts<'_>) -> Decision {
+        let path = facts.target.split('?').next().unwrap_or(facts.target);
+        let Some((entry, resource)) = self.actions.find(facts.method, facts.host, path) else {
+            let outcome = Outcome::Deny(Denial::Unmapped);
+            return Decision { action: None, version: self.version(), outcome };
+        };
+        let question = Question { facts, action: &entry.name, resource: &resource };
+        let action = NamedAction {
+            name: entry.name.clone(),
+            access: entry.access,
+            resource: resource.uid.to_string(),
+        };
+        let outcome = self.outcome(entry, &question);
+        Decision { action: Some(action), version: self.version(), outcome }
+    }
+
+    /// The same decision with the places of the rules that made it.
+    #[must_use]
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Explanation {
+        let decision = self.decide(facts);
+        let path = facts.target.split('?').next().unwrap_or(facts.target);
+        let found = self.actions.find(facts.method, facts.host, path);
+        let names: &[String] = match &decision.outcome {
+            Outcome::Permit { rules } => rules,
+            Outcome::Deny(denial) => denial.rules(),
+            Outcome::StepUp(step_up) => &step_up.rules,
+        };
+        let place = |name: &String| Some((name.clone(), self.rules.get(name)?.clone()));
+        Explanation {
+            rules: names.iter().filter_map(place).collect(),
+            action_line: found.map(|(entry, _)| entry.line),
+            decision,
+        }
+    }
+
+    fn outcome(&self, entry: &MappedAction, question: &Question<'_>) -> Outcome {
+        let facts = question.facts;
+        let single_use = match facts.approved {
+            // The prompt showed these names: they must be what the request is.
+            Some([shown]) if *shown == entry.name => true,
+            Some(_) => return Outcome::Deny(Denial::ApprovedOther),
+            None => false,
+        };
+        let answer = self.evaluator.ask(question, facts.presence, single_use);
+        let answer = match answer {
+            Answer::Permit { .. } if entry.single_use && !single_use => Answer::NoRule,
+            other => other,
+        };
+        let denial = match answer {
+            Answer::Permit { .. } if !covers(facts.scope, entry) => {
+                return Outcome::Deny(Denial::Scope);
+            }
+            Answer::Permit { rules } => return Outcome::Permit { rules },
+            Answer::NoRule => Denial::NoRule,
+            Answer::Forbidden { rules } => Denial::Forbidden { rules },
+            Answer::Failed { rules } => return Outcome::Deny(Denial::Failed { rules }),
+        };
+        match self.step_up(entry, question) {
+            Some(step_up) => Outcome::StepUp(step_up),
+            None => Outcome::Deny(denial),
+        }
+    }
+
+    /// The least that the same person would have to prove: user verification now, then on an
+    /// attested key, then for exactly this request.
+    fn step_up(&self, entry: &MappedAction, question: &Question<'_>) -> Option<StepUp> {
+        const LEVELS: [AssuranceLevel; 2] = [AssuranceLevel::Uv, AssuranceLevel::UvHardware];
+        if is_workload(question.facts.subject) {
+            return None;
+        }
+        let would = |level, age, single_use| {
+            let presence = question.facts.presence.renewed(level, age);
+            match self.evaluator.ask(question, presence, single_use) {
+                Answer::Permit { rules } => Some(rules),
+                Answer::NoRule | Answer::Forbidden { .. } | Answer::Failed { .. } => None,
+            }
+        };
+        for single_use in [false, true].into_iter().skip(usize::from(entry.single_use)) {
+            let levels: Vec<_> = LEVELS
+                .into_iter()
+                .filter(|level| would(*level, Duration::ZERO, single_use).is_some())
+                .collect();
+            let Some(&least) = levels.first() else { continue };
+            let max_age = if single_use {
+                Duration::ZERO
+            } else {
+                longest(|age| would(least, age, false).is_some())
+            };
+            let rules = would(least, Duration::ZERO, single_use)?;
+            return Some(StepUp { levels, max_age, single_use, rules });
+        }
+        None
+    }
+}
+
+/// The longest age, in whole seconds, that still suffices; at least one, since zero is how a
+/// challenge says "for this request" (protocol §1).
+fn longest(suffices: impl Fn(Duration) -> bool) -> Duration {
+    let (mut good, mut bad) = (0, LONGEST_PRESENCE);
+    if suffices(Duration::from_secs(bad)) {
+        return Duration::from_secs(bad);
+    }
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if suffices(Duration::from_secs(middle)) { good = middle } else { bad = middle }
+    }
+    Duration::from_secs(good.max(1))
+}
+
+/// Whether a token's scope includes an action: by its name, or as `read` or `write`.
+fn covers(scope: Option<&str>, entry: &MappedAction) -> bool {
+    scope.is_none_or(|scope| {
+        scope.split(' ').any(|item| item == entry.name || item == entry.access.as_str())
+    })
+}
