@@ -2,17 +2,27 @@
 //!
 //! No I/O, no clock, no async: bytes, rows and the time come in, proof comes out. Each check returns
 //! a type of its own with private fields and one constructor, so that a step that was skipped does
-//! not compile. An auditor reads `appraise` first.
+//! not compile. An auditor reads [`appraise`] first.
 
-// pub mod appraise;
+pub mod appraise;
 pub mod assurance;
+pub mod certificate;
 pub mod challenge;
+pub mod ecdsa;
+pub mod enrolment;
+pub mod permit;
 pub mod policy;
 pub mod records;
+mod refuse;
+pub mod register;
 mod rejection;
 mod result;
 pub mod token;
+pub mod tpm;
+pub mod webauthn;
 
+pub use appraise::{Appraisal, AuthenticatedEvidence};
 pub use assurance::{AssuranceLevel, AttestationKind, ModelVerification};
+pub use register::RegistrationResult;
 pub use rejection::Rejection;
 pub use result::AttestationResult;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use signet_evidence::CertificateThumbprint;
 use signet_evidence::webauthn::Aaguid;
 
 use crate::assurance::{AuthenticatorModel, ModelVerification};
+use crate::certificate::{AnchorError, TrustAnchors};
 
 /// What the authority demands of evidence.
 #[derive(Clone, Debug)]
@@ -13,10 +15,10 @@ pub struct AppraisalPolicy {
     pub audience: String,
     /// Trust domain of the device certificates' SPIFFE IDs.
     pub trust_domain: String,
-    /// DER certificates of the device CA.
-    pub device_anchors: Vec<Vec<u8>>,
-    /// DER certificates of the CA that certifies AKs.
-    pub ak_anchors: Vec<Vec<u8>>,
+    /// The device CA.
+    pub device_anchors: TrustAnchors,
+    /// The CA that certifies AKs.
+    pub ak_anchors: TrustAnchors,
     /// WebAuthn RP ID: a reserved host name that no web server serves.
     pub rp_id: String,
     /// PCRs (SHA-256 bank) that every quote must cover.
@@ -44,22 +46,12 @@ pub enum BootPolicy {
     Enforce,
 }
 
-/// Whether the authenticator must verify its user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserVerification {
-    /// UV must be set.
-    Required,
-    /// A touch is enough; the level says so.
-    NotRequired,
-}
-
 /// Which authenticators may be registered.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrationPolicy {
-    /// Accepted attestation roots, each with the models it may vouch for.
-    pub roots: Vec<AttestationRoot>,
-    /// Accept authenticators that attest themselves or not at all: their level stays `signet.uv`.
-    pub danger_accept_unattested: bool,
+    roots: Vec<AttestationRoot>,
+    anchors: TrustAnchors,
+    danger_accept_unattested: bool,
 }
 
 /// A maker's attestation root.
@@ -72,10 +64,40 @@ pub struct AttestationRoot {
 }
 
 impl RegistrationPolicy {
+    /// Accepts authenticators whose attestation leads to one of `roots` and names a model of that
+    /// root. `danger_accept_unattested` also accepts those that attest themselves or not at all:
+    /// their level never exceeds `signet.uv`.
+    ///
+    /// # Errors
+    /// [`AnchorError`] for the first root that is not a usable certificate.
+    pub fn new(
+        roots: Vec<AttestationRoot>,
+        danger_accept_unattested: bool,
+    ) -> Result<Self, AnchorError> {
+        let anchors = TrustAnchors::from_der(roots.iter().map(|root| &root.certificate))?;
+        Ok(Self { roots, anchors, danger_accept_unattested })
+    }
+
     /// What is known of a model, whichever root vouches for it.
     #[must_use]
     pub fn model(&self, aaguid: Aaguid) -> Option<ModelVerification> {
         let mut models = self.roots.iter().flat_map(|root| &root.models);
         models.find(|model| model.aaguid == aaguid).map(|model| model.verification)
+    }
+
+    pub(crate) fn anchors(&self) -> &TrustAnchors {
+        &self.anchors
+    }
+
+    pub(crate) fn accepts_unattested(&self) -> bool {
+        self.danger_accept_unattested
+    }
+
+    /// Whether the root of this thumbprint may vouch for the model.
+    pub(crate) fn vouches(&self, root: CertificateThumbprint, aaguid: Aaguid) -> bool {
+        self.roots
+            .iter()
+            .filter(|candidate| CertificateThumbprint::of_der(&candidate.certificate) == root)
+            .any(|root| root.models.iter().any(|model| model.aaguid == aaguid))
     }
 }

@@ -6,6 +6,7 @@ use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
 
 use crate::assurance::{AttestationKind, ModelVerification};
+use crate::ecdsa::P256PublicKey;
 
 /// The TPM's clock as last seen (TCG Part 2 §10.11.1, `TPMS_CLOCK_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub struct TpmClock {
 pub struct EnrolledDevice {
     /// Its id.
     pub id: DeviceId,
-    /// The AK's Name, as checked at enrolment.
-    pub ak_name: Vec<u8>,
+    /// The AK, as checked at enrolment.
+    pub ak: P256PublicKey,
     /// Revoked by an administrator.
     pub revoked: bool,
     /// The TPM's clock at the last accepted evidence.

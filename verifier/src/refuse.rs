@@ -1,0 +1,136 @@
+//! Which code each finding has: the one place where errors of the checks become rejections.
+
+use signet_evidence::webauthn::Aaguid;
+use signet_evidence::{Purpose, RejectionCode};
+use thiserror::Error;
+
+use crate::challenge::ChallengeError;
+use crate::records::TpmClock;
+use crate::rejection::Rejection;
+use crate::tpm::{CertificationError, QuoteError};
+use crate::webauthn::{AssertionError, AttestationError, RegistrationError};
+
+/// Findings of the appraisal itself, with what was expected and found.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    #[error("the statement is for {found:?}")]
+    Audience { found: String },
+    #[error("evidence for {found} was sent where another purpose is due")]
+    Purpose { found: Purpose },
+    #[error("the connection's certificate is not the evidence's")]
+    OtherCertificate,
+    #[error("the certificate is that of {certified}")]
+    OtherDevice { certified: String },
+    #[error("the statement confirms another key than the certificate's")]
+    OtherKey,
+    #[error("the session began at TPM reset {session}, and it is {found} now")]
+    Rebooted { session: u32, found: u32 },
+    #[error("PCR {index} does not hold the approved value")]
+    Pcr { index: u8 },
+    #[error("authenticator model {0:?} is not one that its root may vouch for")]
+    Model(Aaguid),
+    #[error("the authenticator does not attest its model")]
+    Unattested,
+    #[error("the TPM's clock reads {found:?} after {last:?}")]
+    Clock { found: TpmClock, last: TpmClock },
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Audience { .. } => RejectionCode::AudienceWrong,
+            Refusal::Purpose { .. } => RejectionCode::PurposeWrong,
+            Refusal::OtherCertificate | Refusal::OtherDevice { .. } => {
+                RejectionCode::CertificateMismatch
+            }
+            Refusal::OtherKey => RejectionCode::KeyThumbprintMismatch,
+            Refusal::Rebooted { .. } => RejectionCode::TpmRebooted,
+            Refusal::Pcr { .. } => RejectionCode::BootPolicyRefused,
+            Refusal::Model(_) => RejectionCode::AaguidRefused,
+            Refusal::Unattested => RejectionCode::AttestationFormatRefused,
+            Refusal::Clock { .. } => RejectionCode::TpmClockRegressed,
+        };
+        Self::because(code, refusal)
+    }
+}
+
+impl From<ChallengeError> for Rejection {
+    fn from(error: ChallengeError) -> Self {
+        let code = match error {
+            ChallengeError::Invalid => RejectionCode::ChallengeInvalid,
+            ChallengeError::Expired { .. } => RejectionCode::ChallengeExpired,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<QuoteError> for Rejection {
+    fn from(error: QuoteError) -> Self {
+        let code = match &error {
+            QuoteError::Malformed(_) | QuoteError::SignatureScheme => RejectionCode::QuoteMalformed,
+            QuoteError::SignatureInvalid => RejectionCode::QuoteSignatureInvalid,
+            QuoteError::Magic { .. } => RejectionCode::QuoteMagicWrong,
+            QuoteError::Type { .. } => RejectionCode::QuoteTypeWrong,
+            QuoteError::ExtraData => RejectionCode::QuoteChallengeMismatch,
+            QuoteError::PcrSelection(_) | QuoteError::PcrDigest => RejectionCode::PcrDigestMismatch,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<CertificationError> for Rejection {
+    fn from(error: CertificationError) -> Self {
+        let code = match &error {
+            CertificationError::Malformed(_)
+            | CertificationError::SignatureScheme
+            | CertificationError::Magic { .. }
+            | CertificationError::Type { .. }
+            | CertificationError::Public(_) => RejectionCode::CertificationMalformed,
+            CertificationError::SignatureInvalid => RejectionCode::CertificationSignatureInvalid,
+            CertificationError::ExtraData => RejectionCode::CertificationChallengeMismatch,
+            CertificationError::Name => RejectionCode::CertificationKeyMismatch,
+            CertificationError::Template(_) => RejectionCode::TlsKeyAttributes,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<AssertionError> for Rejection {
+    fn from(error: AssertionError) -> Self {
+        let code = match &error {
+            AssertionError::CredentialMismatch => RejectionCode::CredentialUnknown,
+            AssertionError::Challenge => RejectionCode::AssertionChallengeMismatch,
+            AssertionError::ClientData(_) => RejectionCode::AssertionClientDataWrong,
+            AssertionError::AuthenticatorData(_)
+            | AssertionError::AttestedCredentialData
+            | AssertionError::PublicKey => RejectionCode::AssertionMalformed,
+            AssertionError::RpId => RejectionCode::RpIdMismatch,
+            AssertionError::UserPresence => RejectionCode::UpMissing,
+            AssertionError::UserVerification => RejectionCode::UvMissing,
+            AssertionError::BackupEligible => RejectionCode::BackupEligible,
+            AssertionError::SignatureInvalid => RejectionCode::AssertionSignatureInvalid,
+            AssertionError::CounterRegressed { .. } => RejectionCode::CounterRegressed,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<RegistrationError> for Rejection {
+    fn from(error: RegistrationError) -> Self {
+        let code = match &error {
+            RegistrationError::Challenge => RejectionCode::AssertionChallengeMismatch,
+            RegistrationError::ClientData(_) => RejectionCode::AssertionClientDataWrong,
+            RegistrationError::Attestation(attestation) => match attestation {
+                AttestationError::Algorithm(_) => RejectionCode::CredentialAlgorithmRefused,
+                AttestationError::Untrusted(_) => RejectionCode::AttestationUntrusted,
+                AttestationError::AaguidMismatch => RejectionCode::AaguidRefused,
+                _ => RejectionCode::AttestationInvalid,
+            },
+            RegistrationError::RpId => RejectionCode::RpIdMismatch,
+            RegistrationError::UserPresence => RejectionCode::UpMissing,
+            RegistrationError::UserVerification => RejectionCode::UvMissing,
+            RegistrationError::BackupEligible => RejectionCode::BackupEligible,
+        };
+        Self::because(code, error)
+    }
+}
