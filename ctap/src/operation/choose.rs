@@ -1,6 +1,7 @@
 //! Several keys plugged in: all blink, the one that is touched is meant.
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
 use super::assert::{AssertRequest, Assertion, Holds};
@@ -20,10 +21,14 @@ pub async fn assert_any(
     if keys.is_empty() {
         return Err(OperationError::NoKey);
     }
-    let mut candidates: Vec<(usize, &mut Key)> = Vec::new();
+    let asked = keys.iter_mut().enumerate().map(|(place, key)| async move {
+        let holds = key.holds(request).await;
+        (place, key, holds)
+    });
+    let mut candidates = Vec::new();
     let mut removed = None;
-    for (place, key) in keys.iter_mut().enumerate() {
-        match key.holds(request).await {
+    for (place, key, holds) in join_all(asked).await {
+        match holds {
             Ok(Holds::No) => {}
             Ok(Holds::Yes | Holds::Unsaid) => candidates.push((place, key)),
             // One broken key must not keep the others from working.

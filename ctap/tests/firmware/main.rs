@@ -1,9 +1,12 @@
 //! The client against two third-party firmwares, each in its own process.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
 mod cancel;
 mod credential;
 mod fingerprint;
 mod management;
+mod older;
 mod person;
 mod pin;
 mod removal;
