@@ -1,0 +1,68 @@
+# `make demo` and `make test` do all of their own set-up on a fresh Debian machine with a Rust toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+VENV := .venv
+TOOLS := target/tools
+CARGO_DENY := 0.20.2
+# libtss2 writes to stderr for answers that are expected, such as a missing NV index; signetd
+# reports its own.
+export TSS2_LOG := all+none
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
+
+PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
+	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
+	ca-certificates openssl fido2-tools
+
+.PHONY: help setup demo test check unit bench fuzz clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+setup: target/.packages target/.python ## Install what demo and test need
+
+target/.packages: Makefile
+	@mkdir -p target
+	@missing=""; for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' "$$package" 2>/dev/null | grep -q 'install ok installed' \
+			|| missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $$missing > target/apt.log; fi
+	@touch $@
+
+target/.python: tests/requirements.txt
+	@mkdir -p target
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(TOOLS)/bin/cargo-deny:
+	@command -v cargo-deny >/dev/null && mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v cargo-deny)" $@ \
+		|| cargo install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS)
+
+demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running)
+	@cargo build -q --workspace --bins
+	@target/debug/signet-demo $(if $(KEEP),--keep)
+
+test: setup check unit ## Everything that tests
+	@echo "make test: all passed"
+
+check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies
+	cargo fmt --all -- --check
+	cargo clippy -q --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc -q --workspace --no-deps
+	cargo deny --log-level error check licenses bans sources
+	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny --offline check advisories; \
+		else echo "advisories: no advisory database on this machine; not checked"; fi
+
+unit: setup ## Unit, property, conformance and end-to-end tests
+	cargo build -q --workspace --bins
+	cargo test --workspace
+
+clean: ## Remove what was built
+	rm -rf target $(VENV)
