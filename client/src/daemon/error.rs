@@ -1,0 +1,209 @@
+//! What can go wrong between a caller and `signetd`.
+
+use signet_evidence::RejectionCode;
+use thiserror::Error;
+
+/// Prefix of the D-Bus error names of `signetd`.
+const PREFIX: &str = "org.signet.Presence1.Error.";
+
+macro_rules! daemon_refusals {
+    ($($(#[doc = $doc:literal])* $variant:ident;)*) => {
+        /// Why `signetd` did not do what it was asked: the last part of the D-Bus error name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DaemonRefusal {
+            $($(#[doc = $doc])* $variant,)*
+            /// The name of an authority's rejection, which `signetd` passes on.
+            Rejected(RejectionCode),
+            /// A name that this version does not know.
+            Unrecognised,
+        }
+
+        impl DaemonRefusal {
+            /// The names that `signetd` uses for itself, in the order of the interface's documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The last part of the D-Bus error name; `None` for a name that is not known here.
+            #[must_use]
+            pub fn as_str(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some(stringify!($variant)),)*
+                    Self::Rejected(code) => Some(code.camel_case()),
+                    Self::Unrecognised => None,
+                }
+            }
+        }
+    };
+}
+
+daemon_refusals! {
+    /// This machine is not enrolled.
+    NotEnrolled;
+    /// This machine is enrolled already.
+    AlreadyEnrolled;
+    /// The caller's arguments do not fit.
+    InvalidArgument;
+    /// The caller may not do this.
+    NotAllowed;
+    /// No security key is plugged in.
+    NoAuthenticator;
+    /// No plugged-in key holds one of the credentials.
+    NoCredential;
+    /// The key was unplugged.
+    AuthenticatorRemoved;
+    /// The PIN was wrong.
+    PinInvalid;
+    /// Too many wrong PINs.
+    PinBlocked;
+    /// The key has no PIN and no other way to know its owner.
+    PinNotSet;
+    /// Too many wrong fingers.
+    UvBlocked;
+    /// The caller or the person cancelled.
+    Cancelled;
+    /// Nobody answered in time.
+    TimedOut;
+    /// There was nobody to ask.
+    CannotPrompt;
+    /// The caller has too many requests open.
+    TooManyRequests;
+    /// There is no TPM.
+    TpmMissing;
+    /// The TPM does not answer.
+    TpmUnavailable;
+    /// The TPM is locked against guessing.
+    TpmLockout;
+    /// The TPM was cleared since enrolment.
+    TpmCleared;
+    /// State could not be written.
+    StateUnwritable;
+    /// A fault of `signetd` itself.
+    Internal;
+}
+
+impl DaemonRefusal {
+    /// The refusal of this D-Bus error name, or of its last part.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        let name = name.strip_prefix(PREFIX).unwrap_or(name);
+        if let Some(code) = name.strip_prefix("Rejected.") {
+            return RejectionCode::ALL
+                .iter()
+                .find(|found| found.camel_case() == code)
+                .map_or(Self::Unrecognised, |code| Self::Rejected(*code));
+        }
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|found| found.as_str() == Some(name))
+            .unwrap_or(Self::Unrecognised)
+    }
+
+    /// Whether nothing was decided: a part that is missing or busy, not a no.
+    #[must_use]
+    pub fn is_unavailable(self) -> bool {
+        matches!(
+            self,
+            Self::NoAuthenticator
+                | Self::AuthenticatorRemoved
+                | Self::CannotPrompt
+                | Self::TooManyRequests
+                | Self::TpmMissing
+                | Self::TpmUnavailable
+                | Self::TpmLockout
+                | Self::StateUnwritable
+                | Self::Internal
+        )
+    }
+}
+
+/// A call to `signetd` that did not succeed.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// No message bus at the address.
+    #[error("cannot reach the message bus: start dbus, or name another address with --bus")]
+    Bus(#[source] zbus::Error),
+    /// Nobody owns the name on the bus.
+    #[error("signetd is not running: start it with `systemctl start signetd`")]
+    NotRunning,
+    /// `signetd` went away before it answered.
+    #[error("signetd stopped before it answered; nothing was changed, try again once it runs")]
+    Vanished,
+    /// `signetd` said no. The message is its own and says what to do next.
+    #[error("{message}")]
+    Refused {
+        /// Which error.
+        refusal: DaemonRefusal,
+        /// What `signetd` tells the person.
+        message: String,
+    },
+    /// The answer lacks a member that the interface promises, or has it in another type.
+    #[error("signetd's answer has no usable {member:?}: use signet and signetd of one version")]
+    Member {
+        /// The member of the dictionary.
+        member: &'static str,
+    },
+    /// The call failed below the interface.
+    #[error("the call to signetd failed")]
+    Call(#[source] zbus::Error),
+    /// The pipe for the PIN could not be made.
+    #[error("cannot hand the PIN to signetd")]
+    PinPipe(#[source] std::io::Error),
+}
+
+impl DaemonError {
+    /// Which error of the interface this is, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<DaemonRefusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was decided: a part that is missing or busy, not a no.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.refusal().is_none_or(DaemonRefusal::is_unavailable)
+    }
+}
+
+impl From<zbus::Error> for DaemonError {
+    fn from(error: zbus::Error) -> Self {
+        use zbus::fdo::Error as Standard;
+        match &error {
+            zbus::Error::MethodError(name, message, _) if name.as_str().starts_with(PREFIX) => {
+                let refusal = DaemonRefusal::from_name(name.as_str());
+                Self::Refused { refusal, message: message.clone().unwrap_or_default() }
+            }
+            zbus::Error::FDO(standard) => match standard.as_ref() {
+                Standard::ServiceUnknown(_) | Standard::NameHasNoOwner(_) => Self::NotRunning,
+                Standard::NoReply(_) | Standard::Disconnected(_) => Self::Vanished,
+                Standard::AccessDenied(message) => {
+                    Self::Refused { refusal: DaemonRefusal::NotAllowed, message: message.clone() }
+                }
+                _ => Self::Call(error),
+            },
+            zbus::Error::InputOutput(_) => Self::Vanished,
+            _ => Self::Call(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_with_and_without_prefix() {
+        for refusal in DaemonRefusal::ALL {
+            let name = refusal.as_str().unwrap();
+            assert_eq!(DaemonRefusal::from_name(name), *refusal);
+            assert_eq!(DaemonRefusal::from_name(&format!("{PREFIX}{name}")), *refusal);
+        }
+        for code in RejectionCode::ALL {
+            let name = code.dbus_name();
+            assert_eq!(DaemonRefusal::from_name(&name), DaemonRefusal::Rejected(*code));
+        }
+        assert_eq!(DaemonRefusal::from_name("ok"), DaemonRefusal::Unrecognised);
+    }
+}

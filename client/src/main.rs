@@ -1,0 +1,3 @@
+//! Command line for operators.
+
+fn main() {}

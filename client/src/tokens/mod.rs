@@ -1,0 +1,277 @@
+//! Session tokens: got by a touch, cached, renewed by the TPM alone until presence runs out.
+
+mod access_token;
+mod boot_clock;
+mod cache;
+mod record;
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use signet_evidence::{Purpose, RejectionCode, SessionId};
+use thiserror::Error;
+
+pub use access_token::AccessToken;
+pub use boot_clock::BootTime;
+pub use cache::{CacheError, Fault, RenewalLock, TokenCache, write_private};
+pub use record::{Freshness, SessionRecord};
+
+use crate::authority::{AuthorityError, TokenResponse};
+use crate::ceremony::Attendant;
+use crate::daemon::Enrolment;
+use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
+
+/// Waits between tries to renew while the authority or `signetd` cannot be reached.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+/// How soon a keeper tries again after a failure.
+const KEEPER_PAUSE: Duration = Duration::from_secs(10);
+
+/// A workstation's tokens.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    workstation: Workstation,
+    cache: TokenCache,
+}
+
+/// Why there is no token.
+#[derive(Debug, Error)]
+pub enum TokensError {
+    /// No session yet, or one of before the last restart.
+    #[error("not logged in: run `signet login`")]
+    NotLoggedIn,
+    /// Only a touch helps.
+    #[error("your presence has run out: run `signet login` and touch your key")]
+    PresenceOver,
+    /// The session could not be begun or renewed.
+    #[error(transparent)]
+    Presence(#[from] PresenceError),
+    /// The authority gave a token without a session.
+    #[error("the authority's answer names no session: use versions that fit")]
+    NoSession,
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The lock could not be waited for.
+    #[error("waiting for another renewal was interrupted")]
+    Lock(#[source] tokio::task::JoinError),
+}
+
+/// What to log in for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoginTerms<'a> {
+    /// Rights asked for.
+    pub scope: Option<&'a str>,
+    /// Assurance asked for.
+    pub acr: Option<&'a str>,
+    /// Begin a new session even where one could go on.
+    pub new_session: bool,
+}
+
+impl Tokens {
+    /// The tokens of `workstation`, kept in `cache`.
+    #[must_use]
+    pub fn new(workstation: Workstation, cache: TokenCache) -> Self {
+        Self { workstation, cache }
+    }
+
+    /// The workstation.
+    #[must_use]
+    pub fn workstation(&self) -> &Workstation {
+        &self.workstation
+    }
+
+    /// Proves presence and keeps the token that the authority gives for it. Where a session is
+    /// under way, presence is proved anew in it.
+    ///
+    /// # Errors
+    /// See [`TokensError`].
+    pub async fn log_in(
+        &self,
+        terms: LoginTerms<'_>,
+        attendant: &impl Attendant,
+    ) -> Result<SessionRecord, TokensError> {
+        // A damaged or foreign record must not keep anyone from logging in.
+        let session = match self.cache.load() {
+            Ok(record) => record.filter(|_| !terms.new_session),
+            Err(CacheError::Damaged { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let session = session
+            .filter(|record| record.belongs_to(self.workstation.enrolment()))
+            .and_then(|record| record.session_id());
+        let answer = match self.prove_session(terms, session, attendant).await {
+            Err(PresenceError::Authority(error)) if session.is_some() && ended(&error) => {
+                self.prove_session(terms, None, attendant).await
+            }
+            answer => answer,
+        };
+        let (subject, response) = answer?;
+        self.keep(&subject, response)
+    }
+
+    /// The current token, renewed first when it is time, by one process at a time.
+    ///
+    /// # Errors
+    /// See [`TokensError`].
+    pub async fn current(&self) -> Result<SessionRecord, TokensError> {
+        let record = self.load()?;
+        if record.freshness(BootTime::now()) == Freshness::Fresh {
+            return Ok(record);
+        }
+        let cache = self.cache.clone();
+        let lock = tokio::task::spawn_blocking(move || cache.lock());
+        let _lock = lock.await.map_err(TokensError::Lock)??;
+        // Another process may have renewed it while we waited.
+        let record = self.load()?;
+        match record.freshness(BootTime::now()) {
+            Freshness::Fresh => Ok(record),
+            Freshness::PresenceOver => Err(TokensError::PresenceOver),
+            Freshness::RenewalDue | Freshness::Expired => self.renew(record).await,
+        }
+    }
+
+    /// Renews now, whether it is time or not.
+    ///
+    /// # Errors
+    /// See [`TokensError`].
+    pub async fn renew_now(&self) -> Result<SessionRecord, TokensError> {
+        let cache = self.cache.clone();
+        let lock = tokio::task::spawn_blocking(move || cache.lock());
+        let _lock = lock.await.map_err(TokensError::Lock)??;
+        let record = self.load()?;
+        self.prove_renewal(&record).await
+    }
+
+    /// Keeps the token renewed for as long as it is awaited; ends when only a person can go on.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn keep_renewed(&self) -> Result<std::convert::Infallible, TokensError> {
+        loop {
+            let wait = match self.current().await {
+                Ok(record) if record.freshness(BootTime::now()) == Freshness::Fresh => {
+                    record.renewal_in(BootTime::now()).max(Duration::from_secs(1))
+                }
+                Ok(_) => KEEPER_PAUSE,
+                Err(error) if error.is_unavailable() => KEEPER_PAUSE,
+                Err(error) => return Err(error),
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What the cache holds for this workstation, as it is.
+    ///
+    /// # Errors
+    /// [`TokensError::NotLoggedIn`], [`TokensError::Cache`].
+    pub fn load(&self) -> Result<SessionRecord, TokensError> {
+        self.cache
+            .load()?
+            .filter(|record| record.belongs_to(self.workstation.enrolment()))
+            .ok_or(TokensError::NotLoggedIn)
+    }
+
+    async fn prove_session(
+        &self,
+        terms: LoginTerms<'_>,
+        session: Option<SessionId>,
+        attendant: &impl Attendant,
+    ) -> Result<(String, TokenResponse), PresenceError> {
+        let ask = Ask {
+            purpose: Purpose::Session,
+            scope: terms.scope,
+            acr: terms.acr,
+            action: None,
+            session,
+        };
+        let proof = self.workstation.prove(&ask, attendant).await?;
+        let response = self.workstation.authority().exchange(&proof.evidence).await?;
+        Ok((proof.subject, response))
+    }
+
+    async fn renew(&self, record: SessionRecord) -> Result<SessionRecord, TokensError> {
+        let mut pauses = RETRY_AFTER.into_iter();
+        loop {
+            let error = match self.prove_renewal(&record).await {
+                Ok(renewed) => return Ok(renewed),
+                Err(error) => error,
+            };
+            let alive = record.remaining(BootTime::now()) > Duration::from_secs(2);
+            if error.rejection() == Some(RejectionCode::PresenceExpired) {
+                // Use what there is to its end.
+                return if alive { Ok(record) } else { Err(TokensError::PresenceOver) };
+            }
+            if !error.is_unavailable() {
+                return Err(error);
+            }
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None if alive => {
+                    tracing::warn!(%error, "renewal failed; using the token that is still good");
+                    return Ok(record);
+                }
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn prove_renewal(&self, record: &SessionRecord) -> Result<SessionRecord, TokensError> {
+        let ask = Ask {
+            purpose: Purpose::Renew,
+            scope: record.scope.as_deref(),
+            acr: None,
+            action: None,
+            session: record.session_id(),
+        };
+        let proof = self.workstation.prove(&ask, &Unattended).await?;
+        let response = self.workstation.authority().exchange(&proof.evidence).await;
+        self.keep(&record.subject, response.map_err(PresenceError::from)?)
+    }
+
+    fn keep(&self, subject: &str, response: TokenResponse) -> Result<SessionRecord, TokensError> {
+        let mut jitter = [0];
+        let _ = rand::fill(&mut jitter);
+        let enrolment: &Enrolment = self.workstation.enrolment();
+        let record = SessionRecord::new(enrolment, subject, response, BootTime::now(), jitter[0])
+            .ok_or(TokensError::NoSession)?;
+        self.cache.store(&record)?;
+        Ok(record)
+    }
+}
+
+impl TokensError {
+    /// The authority's code, when it refused with one.
+    #[must_use]
+    pub fn rejection(&self) -> Option<RejectionCode> {
+        match self {
+            Self::Presence(error) => error.rejection(),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was decided: a part that is missing or busy, not a no.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Presence(error) => error.is_unavailable(),
+            Self::Cache(CacheError::Io { .. } | CacheError::NoRuntimeDirectory)
+            | Self::Lock(_)
+            | Self::NoSession => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a session cannot go on, so that a new one is due.
+fn ended(error: &AuthorityError) -> bool {
+    let AuthorityError::Refused(refusal) = error else { return false };
+    matches!(
+        refusal.code,
+        Some(
+            RejectionCode::SessionEnded
+                | RejectionCode::TpmRebooted
+                | RejectionCode::TokenRevoked
+                | RejectionCode::ChallengeInvalid
+        )
+    )
+}

@@ -1,0 +1,193 @@
+//! What the cache remembers of a session.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use signet_evidence::SessionId;
+
+use super::access_token::AccessToken;
+use super::boot_clock::{BootTime, boot_id};
+use crate::authority::TokenResponse;
+use crate::daemon::Enrolment;
+
+/// A session and its current token, as it stands in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    version: u8,
+    /// The authority's URL.
+    pub authority: String,
+    /// The device's UEID in hex.
+    pub device_id: String,
+    /// The person.
+    pub subject: String,
+    /// `sid`, 32 hex digits.
+    pub session: String,
+    /// Rights of the token.
+    pub scope: Option<String>,
+    /// Assurance of the token.
+    pub acr: Option<String>,
+    /// The token.
+    pub access_token: AccessToken,
+    boot_id: String,
+    obtained: u64,
+    expires: u64,
+    renew_at: u64,
+    presence_expires: Option<u64>,
+}
+
+/// What to do with a cached token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Use it as it is.
+    Fresh,
+    /// Still good, but time to renew it.
+    RenewalDue,
+    /// Run out; a renewal brings a new one.
+    Expired,
+    /// Run out, and only a touch brings a new one.
+    PresenceOver,
+}
+
+const VERSION: u8 = 1;
+
+impl SessionRecord {
+    /// The record of a token that was just given. `jitter` is any byte: renewals of many clients
+    /// spread over 55 % to 65 % of the token's life.
+    ///
+    /// `None` when the response names no session.
+    #[must_use]
+    pub fn new(
+        enrolment: &Enrolment,
+        subject: &str,
+        response: TokenResponse,
+        now: BootTime,
+        jitter: u8,
+    ) -> Option<Self> {
+        let session = response.session.filter(|text| SessionId::from_hex(text).is_some())?;
+        let life = response.expires_in;
+        let share = 550 + u64::from(jitter) * 100 / 255;
+        Some(Self {
+            version: VERSION,
+            authority: enrolment.authority.clone(),
+            device_id: enrolment.device_id.clone(),
+            subject: subject.to_owned(),
+            session,
+            scope: response.scope,
+            acr: response.acr,
+            access_token: response.access_token,
+            boot_id: boot_id(),
+            obtained: now.0,
+            expires: now.0.saturating_add(life),
+            renew_at: now.0.saturating_add(life.saturating_mul(share) / 1000),
+            presence_expires: response.presence_expires_in.map(|left| now.0.saturating_add(left)),
+        })
+    }
+
+    /// Whether this is a session of this machine, as it is enrolled now, since this boot.
+    #[must_use]
+    pub fn belongs_to(&self, enrolment: &Enrolment) -> bool {
+        self.version == VERSION
+            && self.authority == enrolment.authority
+            && self.device_id == enrolment.device_id
+            && self.boot_id == boot_id()
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        SessionId::from_hex(&self.session)
+    }
+
+    /// What to do with the token now.
+    #[must_use]
+    pub fn freshness(&self, now: BootTime) -> Freshness {
+        let presence_over = self.presence_expires.is_some_and(|end| now.0 >= end);
+        // Two seconds for the request to arrive.
+        let expired = now.0.saturating_add(2) >= self.expires;
+        match (expired, presence_over) {
+            (true, true) => Freshness::PresenceOver,
+            (true, false) => Freshness::Expired,
+            (false, false) if now.0 >= self.renew_at => Freshness::RenewalDue,
+            // With presence over, a renewal would be refused: use what there is to its end.
+            (false, _) => Freshness::Fresh,
+        }
+    }
+
+    /// How long the token lives on.
+    #[must_use]
+    pub fn remaining(&self, now: BootTime) -> Duration {
+        BootTime(self.expires).remaining(now)
+    }
+
+    /// How long until a touch is due; `None` when the authority did not say.
+    #[must_use]
+    pub fn presence_remaining(&self, now: BootTime) -> Option<Duration> {
+        Some(BootTime(self.presence_expires?).remaining(now))
+    }
+
+    /// How long until the token should be renewed.
+    #[must_use]
+    pub fn renewal_in(&self, now: BootTime) -> Duration {
+        BootTime(self.renew_at).remaining(now)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    pub(in crate::tokens) fn enrolment() -> Enrolment {
+        Enrolment {
+            device_id: "01".repeat(17),
+            operator: "alice".into(),
+            authority: "https://authority.example".into(),
+            audience: "https://authority.example".into(),
+            rp_id: "presence.mesh.example".into(),
+            certificates: vec![],
+            trust_anchors: vec![],
+        }
+    }
+
+    pub(in crate::tokens) fn record(jitter: u8, presence: Option<u64>) -> SessionRecord {
+        let response = TokenResponse {
+            access_token: AccessToken::new(Zeroizing::new("a.b.c".into())).unwrap(),
+            expires_in: 300,
+            scope: None,
+            session: Some("ab".repeat(16)),
+            acr: Some("signet.uv".into()),
+            presence_expires_in: presence,
+        };
+        SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), jitter).unwrap()
+    }
+
+    #[test]
+    fn renewal_is_due_at_about_sixty_percent() {
+        for (jitter, at) in [(0, 165), (255, 195)] {
+            let record = record(jitter, None);
+            assert_eq!(record.freshness(BootTime(1000 + at - 1)), Freshness::Fresh);
+            assert_eq!(record.freshness(BootTime(1000 + at)), Freshness::RenewalDue);
+            assert_eq!(record.freshness(BootTime(1298)), Freshness::Expired);
+        }
+    }
+
+    #[test]
+    fn no_renewal_when_presence_is_over() {
+        let record = record(0, Some(200));
+        assert_eq!(record.freshness(BootTime(1199)), Freshness::RenewalDue);
+        assert_eq!(record.freshness(BootTime(1200)), Freshness::Fresh);
+        assert_eq!(record.freshness(BootTime(1299)), Freshness::PresenceOver);
+    }
+
+    #[test]
+    fn another_authority_device_or_boot_is_not_ours() {
+        let record = record(0, None);
+        assert!(record.belongs_to(&enrolment()));
+        let other = Enrolment { authority: "https://other.example".into(), ..enrolment() };
+        assert!(!record.belongs_to(&other));
+        let other = Enrolment { device_id: "02".repeat(17), ..enrolment() };
+        assert!(!record.belongs_to(&other));
+        let earlier = SessionRecord { boot_id: "earlier".into(), ..record };
+        assert!(!earlier.belongs_to(&enrolment()));
+    }
+}
