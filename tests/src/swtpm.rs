@@ -151,7 +151,10 @@ impl Swtpm {
             .arg("--tpmstate")
             .arg(prefixed("dir=", self.state.path()))
             .arg("--server")
-            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", self.port))
+            // One command per connection, as libtss2 uses it. Without "disconnect" swtpm waits for
+            // the client to close, and libtss2's sockets stay open in every child process that is
+            // spawned meanwhile (they are not close-on-exec): it would wait for ever.
+            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1,disconnect", self.port))
             .arg("--ctrl")
             .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", self.port + 1))
             .arg("--log")

@@ -41,10 +41,7 @@ pub(super) fn activate(
 ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
     let template = template::endorsement_key(kind).map_err(|error| link.explain(error))?;
     let activated = link.with_primary(Hierarchy::Endorsement, &template, |link, primary| {
-        open(link, kind, primary.key_handle, credential).map_err(|error| match error {
-            TpmError::Protocol(code) if code.is_credential_fault() => TpmError::CredentialRefused,
-            error => error,
-        })
+        open(link, kind, primary.key_handle, credential)
     });
     match activated {
         Err(TpmError::Protocol(code)) if code.is_unsupported_template() => {
@@ -97,9 +94,13 @@ fn command(
     credential: &Credential,
 ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
     let ak = link.attestation_key;
-    let secret = link.authorised(sessions, |context| {
+    let opened = link.authorised(sessions, |context| {
         let (blob, secret) = (credential.blob.clone(), credential.secret.clone());
         context.activate_credential(ak, ek, blob, secret)
+    });
+    let secret = opened.map_err(|error| match error {
+        TpmError::Protocol(code) if code.is_credential_fault() => TpmError::CredentialRefused,
+        error => error,
     })?;
     Ok(Zeroizing::new(secret.value().to_vec()))
 }
@@ -122,7 +123,10 @@ pub(super) fn self_test(link: &mut Link) -> Result<(), TpmError> {
     });
     match opened {
         Ok(secret) if secret.as_slice() == expected.value() => Ok(()),
-        Ok(_) | Err(TpmError::Protocol(_) | TpmError::ResponseForged) => Err(TpmError::SelfTest),
+        Ok(_)
+        | Err(TpmError::Protocol(_) | TpmError::CredentialRefused | TpmError::ResponseForged) => {
+            Err(TpmError::SelfTest)
+        }
         Err(error) => Err(error),
     }
 }

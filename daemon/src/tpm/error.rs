@@ -50,10 +50,11 @@ impl ResponseCode {
     }
 
     /// What TPM2_ActivateCredential says of a credential that it cannot open: TPM_RC_INTEGRITY for
-    /// another Name or a changed blob, TPM_RC_VALUE, _SIZE, _ECC_POINT, _INSUFFICIENT for
-    ///  a changed secret or another key.
+    /// another Name or a changed blob; TPM_RC_VALUE, _SIZE, _INSUFFICIENT, _ECC_POINT, and
+    /// _FAILURE from a failed RSA decryption, for a changed secret.
     pub(super) fn is_credential_fault(self) -> bool {
-        self.is_integrity() || matches!(self.tpm_base(), Some(0x084 | 0x095 | 0x09a | 0x0a7))
+        self.is_integrity()
+            || matches!(self.tpm_base(), Some(0x084 | 0x095 | 0x09a | 0x0a7 | 0x101))
     }
 
     /// TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: ask again.
