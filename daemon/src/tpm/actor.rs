@@ -211,6 +211,20 @@ impl Tpm {
         self.ask(activation::self_test).await
     }
 
+    /// Flushes our keys and closes the connection, after the requests that wait; a later request
+    /// opens it again. For an orderly end: dropping the last handle does the same a little later.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            connection.disconnect();
+            let _ = done.send(());
+        });
+        // A TPM that hangs is left alone; it forgets our keys when the connection ends.
+        if !self.pulse.is_stuck() && self.jobs.send(job).await.is_ok() {
+            let _ = tokio::time::timeout(self.limit, closed).await;
+        }
+    }
+
     /// Puts one request in the queue and waits for its answer.
     async fn ask<T: Send + 'static>(
         &self,

@@ -81,7 +81,8 @@ impl Connection {
         result
     }
 
-    fn disconnect(&mut self) {
+    /// Flushes what we hold and closes.
+    pub(super) fn disconnect(&mut self) {
         self.link = None;
     }
 }
