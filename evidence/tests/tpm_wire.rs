@@ -1,4 +1,5 @@
 //! TPM structures: one value has one encoding, and every other one is refused by name.
+#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
 use proptest::prelude::*;
 use signet_evidence::tpm::{

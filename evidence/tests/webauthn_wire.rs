@@ -1,4 +1,5 @@
 //! WebAuthn structures: built and read byte for byte.
+#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
 use proptest::prelude::*;
 use serde_json::Value;
