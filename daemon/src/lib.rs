@@ -1,4 +1,18 @@
 //! signetd: the Attester on the operator's workstation.
+//!
+//! Owns the TPM and the security keys, asks the person, puts Presence Evidence together and serves
+//! it over D-Bus. Never judges what it makes, and never opens a network socket.
 
+pub mod authenticator;
+pub mod bus;
 pub mod ceremony;
+pub mod config;
+mod der;
+pub mod desk;
+pub mod enrol;
+pub mod failure;
+pub mod presence;
+pub mod prompt;
+pub mod state;
+pub mod tls_message;
 pub mod tpm;

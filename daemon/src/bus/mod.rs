@@ -1,0 +1,73 @@
+//! `org.signet.Presence1` on D-Bus. `dbus/org.signet.Presence1.xml` is the interface's source.
+
+mod arguments;
+mod pin;
+mod refusal;
+mod request;
+mod service;
+
+use futures_util::StreamExt;
+use zbus::connection;
+use zbus::fdo::DBusProxy;
+
+use crate::ceremony::CallerId;
+use crate::config::Bus;
+use crate::desk::Desk;
+
+pub use service::Service;
+
+/// Well-known name, and prefix of the object's path.
+pub const NAME: &str = "org.signet.Presence1";
+/// The object's path.
+pub const PATH: &str = "/org/signet/Presence1";
+
+/// The bus cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection.
+    #[error(
+        "cannot connect to the bus: check that it runs and the `bus` value of the configuration"
+    )]
+    Connect(#[source] zbus::Error),
+    /// The name is taken or not allowed.
+    #[error(
+        "cannot own {NAME}: stop the other signetd, or install the bus policy org.signet.Presence1.conf"
+    )]
+    Name(#[source] zbus::Error),
+    /// Watching for callers that leave failed.
+    #[error("cannot watch the bus")]
+    Watch(#[source] zbus::Error),
+    /// The connection ended.
+    #[error("the bus closed the connection: start signetd again when the bus runs")]
+    Closed,
+}
+
+/// Serves the interface until the bus closes the connection; `ready` is called when callers can
+/// find us.
+///
+/// # Errors
+/// See [`BusError`].
+pub async fn serve(
+    bus: &Bus,
+    service: Service,
+    desk: Desk,
+    ready: impl FnOnce(),
+) -> Result<(), BusError> {
+    let builder = match bus {
+        Bus::System => connection::Builder::system(),
+        Bus::Address(address) => connection::Builder::address(address.as_str()),
+    };
+    let connection = builder.serve_at(PATH, service).build().await.map_err(BusError::Connect)?;
+    let bus = DBusProxy::new(&connection).await.map_err(BusError::Watch)?;
+    // An empty third argument: a name that has no owner any more.
+    let mut vanished =
+        bus.receive_name_owner_changed_with_args(&[(2, "")]).await.map_err(BusError::Watch)?;
+    connection.request_name(NAME).await.map_err(BusError::Name)?;
+    ready();
+    while let Some(signal) = vanished.next().await {
+        if let Ok(arguments) = signal.args() {
+            desk.caller_gone(&CallerId::new(arguments.name().as_str()));
+        }
+    }
+    Err(BusError::Closed)
+}

@@ -1,0 +1,334 @@
+//! `org.signet.Presence1`: the object that everybody may call.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use signet_evidence::UnixTime;
+use tokio::sync::mpsc;
+use zbus::fdo::DBusProxy;
+use zbus::message::Header;
+use zbus::names::{BusName, OwnedUniqueName};
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedObjectPath, interface};
+
+use super::arguments::{self, Dictionary, kind_name};
+use super::refusal::Refusal;
+use super::request::{self, Place, Results};
+use crate::ceremony::CallerId;
+use crate::config::Authenticators;
+use crate::der;
+use crate::desk::Desk;
+use crate::enrol::Enroller;
+use crate::failure::Failure;
+use crate::presence::{Prepared, Request};
+use crate::state::{Base64, Enrolment, StateDir};
+use crate::tls_message::certificate_verify_digest;
+use crate::tpm::{EndorsementKey, Properties, Tpm};
+
+/// Serves `org.signet.Presence1`.
+#[derive(Debug)]
+pub struct Service {
+    desk: Desk,
+    enroller: Enroller,
+    state: StateDir,
+    tpm: Tpm,
+    authenticators: Authenticators,
+    tpm_patience: Duration,
+    /// Paths of unfinished requests.
+    places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
+}
+
+impl Service {
+    /// A service over the daemon's parts; `tpm_patience` is for calls that wait for the TPM alone.
+    pub fn new(
+        desk: Desk,
+        enroller: Enroller,
+        state: StateDir,
+        tpm: Tpm,
+        authenticators: Authenticators,
+        tpm_patience: Duration,
+    ) -> Self {
+        let places = Arc::default();
+        Self { desk, enroller, state, tpm, authenticators, tpm_patience, places }
+    }
+
+    /// Puts a request before the desk and its object on the bus.
+    async fn accept(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        token: &str,
+        request: Request,
+    ) -> Result<OwnedObjectPath, Failure> {
+        let sender = header.sender().ok_or(Failure::NotAllowed)?;
+        let path = request::path(sender.as_str(), token)?;
+        let prepared = Prepared::new(request, &self.state.stored(), now())?;
+        let reserved = Reserved::new(Arc::clone(&self.places), path.clone())?;
+        let caller = CallerId::new(sender.as_str());
+        let (telling, told) = mpsc::unbounded_channel();
+        let id = self.desk.submit(&caller, prepared, telling)?;
+        let owner: OwnedUniqueName = sender.to_owned().into();
+        let place = Place { connection: connection.clone(), path: path.clone(), owner };
+        if let Err(failure) = place.open(self.desk.clone(), id).await {
+            self.desk.cancel(id);
+            return Err(failure);
+        }
+        tracing::info!(request = %id, %caller, "request accepted");
+        tokio::spawn(place.relay(told, move |_| drop(reserved)));
+        // The caller may have left before we watched out for it.
+        if !is_connected(connection, sender.as_str()).await {
+            self.desk.caller_gone(&caller);
+        }
+        Ok(path)
+    }
+
+    /// A fact of the enrolment, or its default.
+    fn enrolled_value<T: Default>(&self, fact: impl FnOnce(&Enrolment) -> T) -> T {
+        self.state.stored().enrolment.as_ref().map(fact).unwrap_or_default()
+    }
+
+    async fn patiently<T>(
+        &self,
+        answer: impl Future<Output = Result<T, crate::tpm::TpmError>>,
+    ) -> Result<T, Failure> {
+        let answer = tokio::time::timeout(self.tpm_patience, answer).await;
+        Ok(answer.map_err(|_| Failure::TpmSlow)??)
+    }
+
+    async fn announce(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+        self.enrolled_changed(emitter).await?;
+        self.device_id_changed(emitter).await?;
+        self.operator_changed(emitter).await?;
+        self.authority_changed(emitter).await?;
+        self.audience_changed(emitter).await?;
+        self.rp_id_changed(emitter).await?;
+        self.device_certificates_changed(emitter).await?;
+        self.authority_certificates_changed(emitter).await
+    }
+}
+
+#[interface(name = "org.signet.Presence1", introspection_docs = false)]
+impl Service {
+    #[zbus(out_args("results"))]
+    async fn begin_enrolment(&self) -> Result<(Results,), Refusal> {
+        let introduction = self.enroller.begin().await?;
+        let endorsement: Vec<Results> =
+            introduction.endorsement.keys.into_iter().map(endorsement_key).collect();
+        Ok((Results::from([
+            ("endorsement", endorsement.into()),
+            ("ek_chain", introduction.endorsement.chain.into()),
+            ("ak_public", introduction.ak_public.into()),
+            ("tls_public", introduction.tls_public.into()),
+        ]),))
+    }
+
+    #[zbus(out_args("results"))]
+    async fn activate_enrolment(&self, options: Dictionary) -> Result<(Results,), Refusal> {
+        let activated = self.enroller.activate(&arguments::activation(options)?).await?;
+        let pcrs: BTreeMap<u8, Vec<u8>> = activated.quote.pcrs;
+        Ok((Results::from([
+            ("proof", activated.proof.into()),
+            ("certify_attest", activated.certification.attest.into()),
+            ("certify_signature", activated.certification.signature.into()),
+            ("quote_attest", activated.quote.attest.into()),
+            ("quote_signature", activated.quote.signature.into()),
+            ("pcrs", pcrs.into()),
+            ("csr", activated.csr.into()),
+        ]),))
+    }
+
+    async fn complete_enrolment(
+        &self,
+        options: Dictionary,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<(), Refusal> {
+        let stored = self.enroller.complete(arguments::admission(options)?).await?;
+        if let Some(enrolment) = &stored.enrolment {
+            tracing::info!(device = %enrolment.device_id, "enrolled");
+        }
+        if let Err(error) = self.announce(&emitter).await {
+            tracing::warn!(%error, "cannot announce the enrolment");
+        }
+        Ok(())
+    }
+
+    #[zbus(out_args("request"))]
+    async fn request_presence(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let request = arguments::presence(options)?;
+        Ok((self.accept(connection, &header, handle_token, request).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn register_authenticator(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let request = arguments::registration(options)?;
+        Ok((self.accept(connection, &header, handle_token, request).await?,))
+    }
+
+    #[zbus(out_args("signature"))]
+    async fn sign_tls(&self, message: Vec<u8>) -> Result<(Vec<u8>,), Refusal> {
+        let digest = certificate_verify_digest(&message)?;
+        crate::presence::usable(&self.state.stored())?;
+        let signature = self.patiently(self.tpm.sign_tls(digest)).await?;
+        Ok((der::ecdsa_signature(&signature),))
+    }
+
+    #[zbus(out_args("authenticators"))]
+    async fn list_authenticators(&self) -> Result<(Vec<Results>,), Refusal> {
+        let listed = self.authenticators.list().await.into_iter().map(|key| {
+            Results::from([
+                ("path", key.path.display().to_string().into()),
+                ("product", key.product.into()),
+                ("aaguid", key.aaguid.to_vec().into()),
+                ("versions", key.versions.into()),
+                ("pin_set", key.pin_set.into()),
+                ("built_in_uv", key.built_in_uv.into()),
+                ("min_pin_length", key.min_pin_length.into()),
+            ])
+        });
+        Ok((listed.collect(),))
+    }
+
+    #[zbus(out_args("results"))]
+    async fn status(&self) -> Result<(Results,), Refusal> {
+        let properties = self.patiently(self.tpm.properties()).await;
+        let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
+        let mut results = match properties {
+            Ok(properties) => tpm_status(properties),
+            Err(failure) => {
+                let words = super::refusal::message(&failure);
+                Results::from([("tpm", words.into())])
+            }
+        };
+        results.extend(Results::from([
+            ("enrolled", self.enrolled().into()),
+            ("device_id", self.device_id().into()),
+            ("operator", self.operator().into()),
+            ("authority", self.authority().into()),
+            ("queue_length", queue_length.into()),
+        ]));
+        Ok((results,))
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property)]
+    fn enrolled(&self) -> bool {
+        crate::presence::usable(&self.state.stored()).is_ok()
+    }
+
+    #[zbus(property)]
+    fn device_id(&self) -> String {
+        self.enrolled_value(|enrolment| enrolment.device_id.to_string())
+    }
+
+    #[zbus(property)]
+    fn operator(&self) -> String {
+        self.enrolled_value(|enrolment| enrolment.operator.clone())
+    }
+
+    #[zbus(property)]
+    fn authority(&self) -> String {
+        self.enrolled_value(|enrolment| enrolment.authority.clone())
+    }
+
+    #[zbus(property)]
+    fn audience(&self) -> String {
+        self.enrolled_value(|enrolment| enrolment.audience.clone())
+    }
+
+    #[zbus(property)]
+    fn rp_id(&self) -> String {
+        self.enrolled_value(|enrolment| enrolment.rp_id.clone())
+    }
+
+    #[zbus(property)]
+    fn device_certificates(&self) -> Vec<Vec<u8>> {
+        self.enrolled_value(|enrolment| unwrap(&enrolment.device_chain))
+    }
+
+    #[zbus(property)]
+    fn authority_certificates(&self) -> Vec<Vec<u8>> {
+        self.enrolled_value(|enrolment| unwrap(&enrolment.ca))
+    }
+}
+
+/// A path that is taken until this is dropped.
+struct Reserved {
+    places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
+    path: OwnedObjectPath,
+}
+
+impl Reserved {
+    fn new(
+        places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
+        path: OwnedObjectPath,
+    ) -> Result<Self, Failure> {
+        let free = places.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        if free {
+            Ok(Self { places, path })
+        } else {
+            Err(crate::failure::ArgumentError::HandleTokenInUse.into())
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
+
+fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is only a wrong hint: no decision is taken by the host's time.
+    UnixTime(since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
+}
+
+async fn is_connected(connection: &Connection, name: &str) -> bool {
+    let asked = async {
+        let bus = DBusProxy::new(connection).await?;
+        bus.name_has_owner(BusName::try_from(name)?).await.map_err(zbus::Error::from)
+    };
+    // When the bus does not answer, its closing ends everything anyway.
+    asked.await.unwrap_or(true)
+}
+
+fn endorsement_key(key: EndorsementKey) -> Results {
+    let mut results =
+        Results::from([("kind", kind_name(key.kind).into()), ("public", key.public.into())]);
+    if let Some(certificate) = key.certificate {
+        results.insert("certificate", certificate.into());
+    }
+    results
+}
+
+fn tpm_status(properties: Properties) -> Results {
+    Results::from([
+        ("tpm", "ok".into()),
+        ("tpm_manufacturer", properties.manufacturer.into()),
+        ("tpm_firmware", format!("{:016x}", properties.firmware).into()),
+        ("reset_count", properties.clock.reset_count.into()),
+        ("restart_count", properties.clock.restart_count.into()),
+        ("lockout", properties.lockout.locked.into()),
+    ])
+}
+
+fn unwrap(certificates: &[Base64]) -> Vec<Vec<u8>> {
+    certificates.iter().map(|der| der.0.clone()).collect()
+}

@@ -1,0 +1,262 @@
+//! The configuration file (TOML). Every value has a default; unknown names are refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use crate::ceremony::Limits;
+
+/// What an operator may set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `system`, or a D-Bus address such as `unix:path=/run/user/1000/bus`.
+    pub bus: Bus,
+    /// How the TPM is reached, in the words of the TSS.
+    pub tcti: String,
+    /// Where the enrolment is kept. Default: `$STATE_DIRECTORY`, else `/var/lib/signet`.
+    pub state_dir: PathBuf,
+    /// Registers that are quoted.
+    #[serde(deserialize_with = "registers")]
+    pub pcrs: Vec<u8>,
+    /// `"discover"`, or the device nodes to use.
+    pub authenticators: Authenticators,
+    /// Whether there is anybody to ask.
+    pub prompts: Prompts,
+    /// How long to wait for whom.
+    pub timeouts: Timeouts,
+    /// How many requests may be unfinished.
+    pub limits: RequestLimits,
+}
+
+/// Which bus to serve on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Bus {
+    /// The system bus.
+    System,
+    /// The bus at this address.
+    Address(String),
+}
+
+/// Where security keys are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authenticators {
+    /// All FIDO devices that the kernel lists, anew for each request.
+    Discover,
+    /// These nodes; those that do not exist count as unplugged.
+    Paths(Vec<PathBuf>),
+}
+
+/// Whether a person can be asked at this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prompts {
+    /// The program that made the request shows the prompt.
+    Caller,
+    /// Nobody sits here: requests that need a person are refused.
+    None,
+}
+
+/// Seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// For a turn, while others are served.
+    #[serde(deserialize_with = "seconds")]
+    pub turn: Duration,
+    /// For a touch, a finger or a PIN.
+    #[serde(deserialize_with = "seconds")]
+    pub prompt: Duration,
+    /// For the TPM's quote and signatures of one request.
+    #[serde(deserialize_with = "seconds")]
+    pub tpm: Duration,
+}
+
+/// Unfinished requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestLimits {
+    /// Of one caller.
+    #[serde(deserialize_with = "count")]
+    pub per_caller: usize,
+    /// Of all callers.
+    #[serde(deserialize_with = "count")]
+    pub total: usize,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: check that the file exists and its rights")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file says something that is not understood; the message names line and column.
+    #[error("{path} is not a valid configuration: correct the line below\n{source}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: toml::de::Error,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let state_dir = std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+        Self {
+            bus: Bus::System,
+            tcti: "device:/dev/tpmrm0".to_owned(),
+            state_dir: state_dir.map_or_else(|| "/var/lib/signet".into(), PathBuf::from),
+            pcrs: (0..=7).collect(),
+            authenticators: Authenticators::Discover,
+            prompts: Prompts::Caller,
+            timeouts: Timeouts::default(),
+            limits: RequestLimits::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            // The authority's challenge lives 120 s (protocol §2.3).
+            turn: Duration::from_secs(110),
+            prompt: Duration::from_secs(60),
+            tpm: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { per_caller: 8, total: 64 }
+    }
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Invalid { path: path.to_owned(), source })
+    }
+
+    /// The ceremony's limits.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            per_caller: self.limits.per_caller,
+            total: self.limits.total,
+            // The TPM serves one command at a time; a second proof keeps its queue from idling.
+            proofs: 2,
+            turn: self.timeouts.turn,
+            prompt: self.timeouts.prompt,
+            proof: self.timeouts.tpm,
+        }
+    }
+}
+
+impl From<String> for Bus {
+    fn from(text: String) -> Self {
+        if text == "system" { Self::System } else { Self::Address(text) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Authenticators {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected \"discover\" or a list of device nodes")]
+        enum Raw {
+            Word(String),
+            Paths(Vec<PathBuf>),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Word(word) if word == "discover" => Ok(Self::Discover),
+            Raw::Paths(paths) => Ok(Self::Paths(paths)),
+            Raw::Word(_) => Err(de::Error::custom(
+                "expected \"discover\" or a list of device nodes such as [\"/dev/hidraw3\"]",
+            )),
+        }
+    }
+}
+
+fn registers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let registers = Vec::<u8>::deserialize(deserializer)?;
+    if registers.is_empty() || registers.iter().any(|register| *register > 23) {
+        return Err(de::Error::custom("name at least one register; they are numbered 0 to 23"));
+    }
+    Ok(registers)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u64::deserialize(deserializer)? {
+        seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
+        _ => Err(de::Error::custom("give a number of seconds from 1 to 3600")),
+    }
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        count @ 1..=1024 => Ok(count),
+        _ => Err(de::Error::custom("give a number from 1 to 1024")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> String {
+        toml::from_str::<Config>(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_value_can_be_set() {
+        let config: Config = toml::from_str(
+            "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\
+             pcrs = [0, 23]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
+             [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\n[limits]\nper_caller = 2\ntotal = 3\n",
+        )
+        .unwrap();
+        assert_eq!(config.bus, Bus::Address("unix:path=/run/test/bus".into()));
+        assert_eq!(config.authenticators, Authenticators::Paths(vec!["/dev/hidraw3".into()]));
+        assert_eq!(config.prompts, Prompts::None);
+        let limits = config.limits();
+        assert_eq!((limits.per_caller, limits.total), (2, 3));
+        assert_eq!(limits.proof, Duration::from_secs(6));
+    }
+
+    #[test]
+    fn complaints_name_the_line_and_the_remedy() {
+        for (text, expected) in [
+            ("bus = \"system\"\ntpm = \"x\"", "line 2"),
+            ("tcti = 1", "expected a string"),
+            ("pcrs = [24]", "numbered 0 to 23"),
+            ("authenticators = \"all\"", "discover"),
+            ("prompts = \"always\"", "expected `caller` or `none`"),
+            ("[timeouts]\nprompt = 0", "1 to 3600"),
+            ("[limits]\ntotal = 5000", "1 to 1024"),
+        ] {
+            let found = complaint(text);
+            assert!(found.contains(expected), "{found}");
+            assert!(found.contains("line "), "{found}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The little DER (X.690) that the daemon needs: an ECDSA signature, a certification request
+//! (PKCS#10), and the public key of a certificate.
+
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const SEQUENCE: u8 = 0x30;
+const CONTEXT_0: u8 = 0xa0;
+
+/// AlgorithmIdentifier of a P-256 public key (RFC 5480 §2.1.1).
+const P256_KEY: [u8; 21] = [
+    0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+    0xce, 0x3d, 0x03, 0x01, 0x07,
+];
+/// AlgorithmIdentifier ecdsa-with-SHA256 (RFC 5758 §3.2).
+const ECDSA_SHA256: [u8; 12] =
+    [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    let length = content.len().to_be_bytes();
+    let significant = length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1);
+    if content.len() < 0x80 {
+        bytes.push(length[length.len() - 1]);
+    } else {
+        // At most eight bytes of length.
+        bytes.push(0x80 | (length.len() - significant) as u8);
+        bytes.extend_from_slice(&length[significant..]);
+    }
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// A non-negative big-endian integer.
+fn integer(magnitude: &[u8]) -> Vec<u8> {
+    let start = magnitude.iter().position(|byte| *byte != 0).unwrap_or(magnitude.len());
+    let mut content = magnitude[start..].to_vec();
+    if content.first().is_none_or(|byte| byte & 0x80 != 0) {
+        content.insert(0, 0);
+    }
+    element(INTEGER, &content)
+}
+
+fn bit_string(content: &[u8]) -> Vec<u8> {
+    element(BIT_STRING, &[&[0], content].concat())
+}
+
+/// `Ecdsa-Sig-Value` (RFC 3279 §2.2.3) of r ‖ s.
+pub(crate) fn ecdsa_signature(raw: &[u8; 64]) -> Vec<u8> {
+    let (r, s) = raw.split_at(32);
+    element(SEQUENCE, &[integer(r), integer(s)].concat())
+}
+
+/// `SubjectPublicKeyInfo` of an uncompressed P-256 point.
+fn subject_public_key_info(point: &[u8]) -> Vec<u8> {
+    element(SEQUENCE, &[&P256_KEY[..], &bit_string(point)].concat())
+}
+
+/// `CertificationRequestInfo` (RFC 2986 §4.1) for an uncompressed P-256 point: empty subject, no
+/// attributes. This is what the key signs.
+pub(crate) fn request_info(point: &[u8]) -> Vec<u8> {
+    let version = integer(&[0]);
+    let subject = element(SEQUENCE, &[]);
+    let attributes = element(CONTEXT_0, &[]);
+    let parts = [version, subject, subject_public_key_info(point), attributes];
+    element(SEQUENCE, &parts.concat())
+}
+
+/// `CertificationRequest` (RFC 2986 §4.2).
+pub(crate) fn certification_request(info: &[u8], signature: &[u8; 64]) -> Vec<u8> {
+    let signature = bit_string(&ecdsa_signature(signature));
+    element(SEQUENCE, &[info, &ECDSA_SHA256, &signature].concat())
+}
+
+/// Splits one element off: tag, content, rest.
+fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x83 => {
+            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// The uncompressed P-256 point that an X.509 certificate (RFC 5280 §4.1) is for; `None` for any
+/// other key and for what is no certificate.
+pub(crate) fn certified_point(certificate: &[u8]) -> Option<&[u8]> {
+    let (SEQUENCE, certificate, []) = split(certificate)? else { return None };
+    let (SEQUENCE, mut fields, _) = split(certificate)? else { return None };
+    if let (CONTEXT_0, _, rest) = split(fields)? {
+        fields = rest;
+    }
+    // serialNumber, signature, issuer, validity, subject.
+    for _ in 0..5 {
+        fields = split(fields)?.2;
+    }
+    let (SEQUENCE, key, _) = split(fields)? else { return None };
+    let (BIT_STRING, bits, []) = split(key.strip_prefix(&P256_KEY[..])?)? else { return None };
+    match bits.split_first() {
+        Some((0, point)) if point.len() == 65 && point[0] == 0x04 => Some(point),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_shortest_and_never_negative() {
+        assert_eq!(integer(&[0, 0, 0x7f]), [2, 1, 0x7f]);
+        assert_eq!(integer(&[0, 0x80]), [2, 2, 0, 0x80]);
+        assert_eq!(integer(&[0, 0]), [2, 1, 0]);
+    }
+
+    #[test]
+    fn lengths_of_one_and_more_bytes() {
+        assert_eq!(element(4, &[0; 127])[..2], [4, 127]);
+        assert_eq!(element(4, &[0; 128])[..3], [4, 0x81, 128]);
+        assert_eq!(element(4, &[0; 300])[..4], [4, 0x82, 1, 44]);
+    }
+
+    #[test]
+    fn a_point_is_found_in_a_certificate_and_nowhere_else() {
+        let point = [&[4][..], &[7; 64]].concat();
+        let empty = element(SEQUENCE, &[]);
+        let version = element(CONTEXT_0, &integer(&[2]));
+        let key = subject_public_key_info(&point);
+        let fields = [version, integer(&[1]), empty.clone(), empty.clone(), empty.clone(), empty];
+        let body = element(SEQUENCE, &[fields.concat(), key].concat());
+        let certificate = element(SEQUENCE, &body);
+        assert_eq!(certified_point(&certificate), Some(point.as_slice()));
+        for length in 0..certificate.len() {
+            assert_eq!(certified_point(&certificate[..length]), None);
+        }
+        assert_eq!(certified_point(&request_info(&point)), None);
+    }
+}

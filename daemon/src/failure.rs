@@ -1,0 +1,235 @@
+//! What a caller is told when something did not work: the D-Bus error names and their messages.
+//!
+//! Every message says what to do next; the cause stays in `source()` and in the log.
+
+use signet_evidence::action::ActionError;
+use signet_evidence::presence::EvidenceError;
+use signet_evidence::statement::StatementError;
+
+use crate::ceremony::{Refused, Waited};
+use crate::enrol::TranscriptError;
+use crate::state::StateError;
+use crate::tpm::TpmError;
+
+/// Prefix of the D-Bus error names.
+pub const ERROR_PREFIX: &str = "org.signet.Presence1.Error.";
+
+/// An argument that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// A member that is needed is absent.
+    #[error("member {0} is missing")]
+    Missing(&'static str),
+    /// A member has another D-Bus type than the interface says.
+    #[error("member {0} has the wrong type")]
+    Type(&'static str),
+    /// A member has a value that is not allowed.
+    #[error("member {0} has a value that is not allowed")]
+    Value(&'static str),
+    /// A member that the interface does not know.
+    #[error("member {0:?} is unknown")]
+    Unknown(String),
+    /// Not `[A-Za-z0-9_]{1,64}`.
+    #[error("handle_token must be 1 to 64 letters, digits or underscores")]
+    HandleToken,
+    /// A request of this caller with the same token is unfinished.
+    #[error("handle_token is in use by an unfinished request of this caller")]
+    HandleTokenInUse,
+    /// The action cannot be shown and checked.
+    #[error("the action cannot be used")]
+    Action(#[source] ActionError),
+    /// The claims do not fit the purpose.
+    #[error("the claims do not fit the purpose")]
+    Statement(#[source] StatementError),
+    /// The parts together are larger than evidence may be.
+    #[error("the evidence would be too large")]
+    Evidence(#[source] EvidenceError),
+    /// The transcript is not about this machine or these values.
+    #[error("the transcript does not fit")]
+    Transcript(#[source] TranscriptError),
+    /// The leaf certificate is not for the machine's key.
+    #[error("the leaf of {0} is not for this machine's key")]
+    ForeignCertificate(&'static str),
+    /// Not the content of a TLS 1.3 client CertificateVerify (RFC 8446 §4.4.3).
+    #[error("the message is not a TLS 1.3 client CertificateVerify")]
+    NotCertificateVerify,
+    /// A PIN was not asked for.
+    #[error("no pin was asked for")]
+    PinNotAsked,
+    /// The pipe held no PIN of 4 to 63 bytes of UTF-8.
+    #[error("the pipe did not hold a pin of 1 to 63 bytes of UTF-8")]
+    Pin,
+}
+
+/// Why a request failed. One variant for each error name of the interface.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No enrolment is stored.
+    #[error(
+        "this machine is not enrolled: run `signet enrol` with a ticket from your administrator"
+    )]
+    NotEnrolled,
+    /// Another enrolment is stored.
+    #[error(
+        "this machine is enrolled at {authority}: to enrol it elsewhere, stop signetd, run `signetd --forget` and enrol again"
+    )]
+    AlreadyEnrolled {
+        /// The authority's URL.
+        authority: String,
+    },
+    /// The caller's mistake.
+    #[error("{0}: correct the call")]
+    InvalidArgument(#[from] ArgumentError),
+    /// The request belongs to somebody else.
+    #[error("this request was made by another program: only its maker may use it")]
+    NotAllowed,
+    /// No security key is plugged in.
+    #[error("no security key is plugged in: plug in yours and try again")]
+    NoAuthenticator,
+    /// None of the plugged keys holds one of the credentials.
+    #[error(
+        "no plugged-in security key holds a credential for this: plug in the key you enrolled, or enrol one with `signet key add`"
+    )]
+    NoCredential,
+    /// The key holds a credential of the operator already.
+    #[error("this security key is enrolled already: use it, or plug in another one")]
+    CredentialExcluded,
+    /// The key went away in the middle.
+    #[error("the security key was removed: plug it in again and repeat")]
+    AuthenticatorRemoved,
+    /// The key does not answer, or another program holds it.
+    #[error("the security key does not answer: unplug it, plug it in again and repeat")]
+    AuthenticatorSilent,
+    /// The key refused for a reason of its own.
+    #[error("the security key cannot do this: use a FIDO2 key with ES256 and user verification")]
+    AuthenticatorUnsuitable,
+    /// The person declined on the key.
+    #[error("the security key refused: the request was declined on it, repeat when you are ready")]
+    Declined,
+    /// Wrong PIN.
+    #[error("wrong PIN: {tries_left} tries are left before the key locks itself")]
+    PinInvalid {
+        /// Tries left.
+        tries_left: u32,
+    },
+    /// The key's PIN is locked until it is plugged in anew.
+    #[error("too many wrong PINs in a row: unplug the key, plug it in again and repeat")]
+    PinAuthBlocked,
+    /// The key is locked for good.
+    #[error("the key's PIN is locked: reset the key (this erases it) and enrol it again")]
+    PinBlocked,
+    /// The key has no PIN and no finger.
+    #[error(
+        "the key has neither PIN nor fingerprint: set a PIN first, for example with `fido2-token -S`"
+    )]
+    PinNotSet,
+    /// The key wants another PIN before it works again.
+    #[error("the key wants a new PIN first: change it, for example with `fido2-token -C`")]
+    PinChangeRequired,
+    /// The key has no room for another credential.
+    #[error("the security key is full: delete something from it, or use another one")]
+    AuthenticatorFull,
+    /// Too many wrong fingers and no PIN to fall back on.
+    #[error("the fingerprint is locked after wrong tries: repeat and use the key's PIN")]
+    UvBlocked,
+    /// Taken back by the caller.
+    #[error("the request was cancelled: repeat it if that was a mistake")]
+    Cancelled,
+    /// Nobody, or nothing, answered in time.
+    #[error("{}", timed_out(.0))]
+    TimedOut(Waited),
+    /// The configuration says that nobody sits here.
+    #[error(
+        "nobody can be asked at this machine: repeat where someone sits, or set prompts = \"caller\" in signetd's configuration"
+    )]
+    CannotPrompt,
+    /// Too many requests are unfinished.
+    #[error("{0}: let them finish or cancel some, then try again")]
+    TooManyRequests(#[from] Refused),
+    /// See [`TpmError`].
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The TPM took longer than the configured time.
+    #[error("the TPM did not answer in time: try again; if this stays, restart the machine")]
+    TpmSlow,
+    /// The state directory could not be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A bug.
+    #[error("signetd made a mistake ({0}): report it with the journal, then try again")]
+    Internal(Bug),
+}
+
+/// Places that are never reached in a daemon without bugs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Bug {
+    /// A task ended without an answer.
+    #[error("a task ended without an answer")]
+    TaskLost,
+    /// Our own parts did not make valid evidence.
+    #[error("the evidence is not valid")]
+    Evidence,
+    /// The TPM's public area is not what its template says.
+    #[error("a key has an unexpected form")]
+    KeyForm,
+    /// The bus refused an object.
+    #[error("the bus refused an object")]
+    Bus,
+}
+
+fn timed_out(waited: &Waited) -> &'static str {
+    match waited {
+        Waited::Turn => "other requests took too long: try again",
+        Waited::Person => "nobody touched the key in time: repeat and touch it when it blinks",
+        Waited::Machine => {
+            "the TPM did not answer in time: try again; if this stays, restart the machine"
+        }
+    }
+}
+
+impl Failure {
+    /// Last part of the D-Bus error name; also the outcome of a request.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotEnrolled => "NotEnrolled",
+            Self::AlreadyEnrolled { .. } => "AlreadyEnrolled",
+            Self::InvalidArgument(_) => "InvalidArgument",
+            Self::NotAllowed => "NotAllowed",
+            Self::NoAuthenticator
+            | Self::AuthenticatorSilent
+            | Self::AuthenticatorFull
+            | Self::AuthenticatorUnsuitable => "NoAuthenticator",
+            Self::NoCredential | Self::CredentialExcluded => "NoCredential",
+            Self::AuthenticatorRemoved => "AuthenticatorRemoved",
+            Self::PinInvalid { .. } => "PinInvalid",
+            Self::PinAuthBlocked | Self::PinBlocked => "PinBlocked",
+            Self::PinNotSet | Self::PinChangeRequired => "PinNotSet",
+            Self::UvBlocked => "UvBlocked",
+            Self::Cancelled | Self::Declined => "Cancelled",
+            Self::TimedOut(Waited::Machine) | Self::TpmSlow => "TpmUnavailable",
+            Self::TimedOut(Waited::Turn | Waited::Person) => "TimedOut",
+            Self::CannotPrompt => "CannotPrompt",
+            Self::TooManyRequests(_) => "TooManyRequests",
+            Self::Tpm(error) => tpm_name(error),
+            Self::State(_) => "StateUnwritable",
+            Self::Internal(_) => "Internal",
+        }
+    }
+}
+
+fn tpm_name(error: &TpmError) -> &'static str {
+    match error {
+        TpmError::InvalidTcti { .. }
+        | TpmError::NotFound { .. }
+        | TpmError::AccessDenied { .. } => "TpmMissing",
+        TpmError::Lockout => "TpmLockout",
+        TpmError::Cleared | TpmError::Tampered => "TpmCleared",
+        TpmError::QueueFull => "TooManyRequests",
+        TpmError::NoTlsKey => "NotEnrolled",
+        TpmError::CredentialRefused
+        | TpmError::MalformedCredential
+        | TpmError::NoEndorsementKey
+        | TpmError::PcrSelection => "InvalidArgument",
+        _ => "TpmUnavailable",
+    }
+}

@@ -1,0 +1,111 @@
+//! `signetd`: reads its configuration, serves D-Bus, and ends when it is told to.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use signet_daemon::bus::{self, Service};
+use signet_daemon::config::Config;
+use signet_daemon::desk::{Desk, Services};
+use signet_daemon::enrol::Enroller;
+use signet_daemon::state::StateDir;
+use signet_daemon::tpm::{Tpm, TpmConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "Examples:
+  signetd --config /etc/signet/signetd.toml
+  signetd --config /etc/signet/signetd.toml --check
+  signetd --config /etc/signet/signetd.toml --forget
+
+The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, [timeouts] and [limits];
+everything has a default, so an empty file is one. RUST_LOG=signet_daemon=debug tells more.";
+
+/// Proves over D-Bus that a person was present at this machine
+#[derive(Debug, Parser)]
+#[command(name = "signetd", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Configuration file (TOML); without it, all values are the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end
+    #[arg(long, conflicts_with = "forget")]
+    check: bool,
+    /// Forget the enrolment of this machine and end; signetd must not run
+    #[arg(long)]
+    forget: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing better can be done when stderr is gone.
+            let _ = writeln!(std::io::stderr(), "signetd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = arguments.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+    if arguments.check {
+        writeln!(std::io::stdout(), "the configuration is valid")?;
+        return Ok(());
+    }
+    if arguments.forget {
+        StateDir::forget(&config.state_dir)?;
+        writeln!(std::io::stdout(), "this machine is not enrolled any more")?;
+        return Ok(());
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // The journal has the time already.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .without_time()
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("cannot start: the system gives no event queue or thread")?;
+    let served = runtime.block_on(serve(config));
+    // A TPM that hangs must not keep us from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let state = StateDir::open(&config.state_dir)?;
+    let stored = state.stored();
+    let mut tpm_config = TpmConfig::new(config.tcti.as_str(), stored.ak_salt);
+    tpm_config.tls_key = stored.key().cloned();
+    let tpm = Tpm::start(tpm_config)?;
+    let services = Services {
+        tpm: tpm.clone(),
+        pcrs: config.pcrs.clone(),
+        authenticators: config.authenticators.clone(),
+        prompts: config.prompts,
+    };
+    let desk = Desk::new(services, config.limits());
+    let enroller = Enroller::new(tpm.clone(), state.clone(), config.pcrs.clone());
+    let authenticators = config.authenticators.clone();
+    let service =
+        Service::new(desk.clone(), enroller, state, tpm, authenticators, config.timeouts.tpm);
+    let ready = || {
+        tracing::info!("ready");
+        // Not started by systemd: nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    };
+    tokio::select! {
+        served = bus::serve(&config.bus, service, desk, ready) => Ok(served?),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! What a person is told before touching the key. Made from the structured action and the stored
+//! enrolment, never from words of the requester.
+
+use signet_evidence::{ActionDetails, Purpose};
+
+/// The two lines of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptText {
+    /// What kind of thing is asked.
+    pub title: String,
+    /// What exactly; of a critical action the names, the method, the host and the path.
+    pub action: String,
+}
+
+impl PromptText {
+    /// The text for a request with this purpose; `authority` is the enrolled URL.
+    pub fn new(purpose: Purpose, action: Option<&ActionDetails>, authority: &str) -> Self {
+        let host = host(authority);
+        match (purpose, action) {
+            (_, Some(details)) => Self {
+                title: "Approve one request".to_owned(),
+                action: format!(
+                    "{}: {} {}{}",
+                    details.actions.join(", "),
+                    details.method,
+                    details.locations.first().map_or("", |location| self::host(location)),
+                    details.path
+                ),
+            },
+            (Purpose::EnrolKey, None) => Self {
+                title: "Enrol this security key".to_owned(),
+                action: format!("new key for {host}"),
+            },
+            _ => Self { title: "Sign in".to_owned(), action: format!("new session at {host}") },
+        }
+    }
+
+    /// As [`Self::new`] for [`Purpose::EnrolKey`], when an enrolled key must agree first.
+    pub fn authorise_key(authority: &str) -> Self {
+        Self {
+            title: "Allow another security key".to_owned(),
+            action: format!("touch a key that is enrolled at {}", host(authority)),
+        }
+    }
+}
+
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signet_evidence::ActionKind;
+
+    #[test]
+    fn the_words_are_those_of_the_action() {
+        let details = ActionDetails {
+            kind: ActionKind::SignetAction,
+            actions: vec!["mesh.route.update".into()],
+            locations: vec!["https://ctl.mesh.example".into()],
+            method: "PUT".into(),
+            path: "/v1/routes/payments".into(),
+            content_digest: String::new(),
+        };
+        let text = PromptText::new(Purpose::Action, Some(&details), "https://authority.example/x");
+        assert_eq!(text.action, "mesh.route.update: PUT ctl.mesh.example/v1/routes/payments");
+        let text = PromptText::new(Purpose::Session, None, "https://authority.example:8443/x");
+        assert_eq!(text.action, "new session at authority.example:8443");
+    }
+}
