@@ -20,3 +20,27 @@ pub use fingers::EnrolledFinger;
 pub use prompt::{Event, Events, PinRequest, Prompt};
 pub use register::{RegisterRequest, Registration};
 pub use verify::{UserVerification, UvMethod};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Key;
+
+    fn is_send<T: Send>(_: T) {}
+
+    /// Operations run in spawned tasks. Compiling is the test.
+    #[expect(dead_code, reason = "never called")]
+    fn operations_can_be_spawned(
+        keys: &mut [Key],
+        key: &mut Key,
+        assert: &AssertRequest,
+        register: &RegisterRequest,
+        prompt: &Prompt,
+    ) {
+        is_send(key.assert(assert, prompt));
+        is_send(key.register(register, prompt));
+        is_send(key.enroll_finger(None, prompt));
+        is_send(key.list_credentials(prompt));
+        is_send(assert_any(keys, assert, prompt));
+    }
+}

@@ -1,7 +1,7 @@
 //! Cancelling: the caller is free at once, the key is usable afterwards.
 
 use signet_ctap::operation::{Event, Prompt};
-use signet_test_authenticators::KeyOptions;
+use signet_test_authenticators::{KeyOptions, command};
 
 use crate::*;
 
@@ -73,8 +73,13 @@ async fn a_dropped_wait_for_a_finger_is_drained_by_the_next_command() {
     key.finger("right").unwrap();
     let made = register(&mut opened, &registration(BY_FINGER)).await;
     let request = assertion(&made, BY_FINGER);
-    drop_at(&mut opened, &request, |event| matches!(event, Event::FingerNeeded)).await;
-    // Let the key get into its finger loop: getInfo in a second channel is answered only after it.
+    let nobody = Prompt::nobody();
+    let control = key.control_socket();
+    let in_finger_loop = tokio::task::spawn_blocking(move || command(&control, "wait").unwrap());
+    tokio::select! {
+        result = opened.assert(&request, &nobody) => panic!("not dropped: {result:?}"),
+        waiting = in_finger_loop => waiting.unwrap(),
+    }
     let (info, ()) = tokio::join!(opened.refresh(), async { key.finger("right").unwrap() });
     assert!(info.unwrap().has_built_in_uv());
     key.finger("right").unwrap();
@@ -89,6 +94,26 @@ async fn a_dropped_question_for_the_pin_costs_no_try() {
         let made = register(&mut opened, &registration(BY_PIN)).await;
         let request = assertion(&made, BY_PIN);
         drop_at(&mut opened, &request, |event| matches!(event, Event::PinNeeded(_))).await;
+        assert_eq!(opened.pin_retries().await.unwrap().left, 8);
+    }
+}
+
+/// Dropped at any moment, in the middle of a message or of an exchange, the key stays usable.
+#[tokio::test]
+async fn operations_dropped_anywhere_leave_the_key_usable() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open_with_pin(&key).await;
+        let made = register_touch_only(&mut opened).await;
+        let touch = assertion(&made, UserVerification::Discouraged);
+        let pin = assertion(&made, BY_PIN);
+        for microseconds in (0..60u64).map(|round| round * round * 10) {
+            let patience = std::time::Duration::from_micros(microseconds);
+            let nobody = Prompt::nobody();
+            let _ = tokio::time::timeout(patience, opened.assert(&touch, &nobody)).await;
+            let _ = tokio::time::timeout(patience, assert_by_pin(&mut opened, &pin)).await;
+        }
+        assert_by_pin(&mut opened, &pin).await.unwrap();
         assert_eq!(opened.pin_retries().await.unwrap().left, 8);
     }
 }

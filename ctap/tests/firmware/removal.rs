@@ -58,7 +58,7 @@ async fn a_key_pulled_out_while_it_waits_is_told_and_works_when_plugged_in() {
 
 #[tokio::test]
 async fn what_is_no_key_is_not_opened() {
-    for path in ["/nonexistent", "/dev/null/x", "/etc/hostname"] {
+    for path in ["/nonexistent", "/dev/null/x", "/dev/null", "/etc/hostname"] {
         let result = Key::open_path(Path::new(path), timing()).await;
         assert!(matches!(result, Err(OpenError::Device(_))), "{path}: {result:?}");
     }

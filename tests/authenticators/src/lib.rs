@@ -12,4 +12,4 @@ mod virtual_key;
 pub mod wire;
 
 pub use attestation::{AttestationBatch, AttestationRoot, scalar};
-pub use virtual_key::{Firmware, KeyError, KeyOptions, VirtualKey, aaguid_from_hex};
+pub use virtual_key::{Firmware, KeyError, KeyOptions, VirtualKey, aaguid_from_hex, command};

@@ -1,7 +1,16 @@
 //! The key's front: a button, a fingerprint sensor's surface and the plug, worked over a socket.
 //!
 //! The control socket is a Unix *stream* socket. One command a line; each is answered with `ok` or
-//! `unknown command` after it took effect, so a test needs no sleep.
+//! `unknown command` after it took effect, so a test needs no sleep:
+//!
+//! | command | effect |
+//! |---|---|
+//! | `touch` | one touch, kept until the firmware asks |
+//! | `touch auto`, `touch manual` | touched whenever asked, or only by `touch` (forgets kept touches) |
+//! | `finger NAME`, `dirty` | one press on the sensor, kept until the firmware asks |
+//! | `wait` | answered when the firmware waits for a person |
+//! | `unplug`, `replug` | all openers see the end; power cycle (credentials stay with `--state`) |
+//! | `quit` | ends the process |
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
@@ -32,7 +41,8 @@ pub struct Panel {
     touches: AtomicU32,
     presses: Mutex<VecDeque<Press>>,
     pressed: Condvar,
-    waiting: AtomicBool,
+    waiting: Mutex<bool>,
+    began_to_wait: Condvar,
 }
 
 impl Panel {
@@ -43,7 +53,8 @@ impl Panel {
             touches: AtomicU32::new(0),
             presses: Mutex::default(),
             pressed: Condvar::new(),
-            waiting: AtomicBool::new(false),
+            waiting: Mutex::new(false),
+            began_to_wait: Condvar::new(),
         })
     }
 
@@ -68,12 +79,19 @@ impl Panel {
 
     /// Notes whether the firmware waits for a person (the blinking light).
     pub fn set_waiting(&self, waiting: bool) {
-        self.waiting.store(waiting, Ordering::SeqCst);
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+        self.began_to_wait.notify_all();
     }
 
     /// Whether the firmware waits for a person.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst)
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks until the firmware waits for a person.
+    fn watch_light(&self) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.began_to_wait.wait_while(waiting, |waiting| !*waiting));
     }
 
     fn press(&self, press: Press) {
@@ -112,6 +130,7 @@ fn converse(stream: &UnixStream, panel: &Panel, wire: &Wire) -> io::Result<()> {
             ["touch", "auto"] => panel.set_auto_touch(true),
             ["touch", "manual"] => panel.set_auto_touch(false),
             ["finger", name] => panel.press(Press::Finger((*name).to_owned())),
+            ["wait"] => panel.watch_light(),
             ["dirty"] => panel.press(Press::Dirty),
             ["unplug"] => wire.unplug(),
             ["replug"] => {

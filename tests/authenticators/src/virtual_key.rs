@@ -185,12 +185,19 @@ impl VirtualKey {
 
     /// Sends one line to the control socket and waits for its `ok`.
     pub fn command(&self, line: &str) -> Result<(), KeyError> {
-        let mut stream = UnixStream::connect(self.control_socket())?;
-        stream.write_all(format!("{line}\n").as_bytes())?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        if answer == "ok\n" { Ok(()) } else { Err(KeyError::UnknownCommand) }
+        command(&self.control_socket(), line)
     }
+}
+
+/// Sends one line to a key's control socket and waits for its `ok`.
+///
+/// `wait` blocks until the firmware waits for a person: run it on a thread of its own.
+pub fn command(control_socket: &Path, line: &str) -> Result<(), KeyError> {
+    let mut stream = UnixStream::connect(control_socket)?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer == "ok\n" { Ok(()) } else { Err(KeyError::UnknownCommand) }
 }
 
 /// The child process. Its stdin is held open: the key ends when it closes, so a test that dies
