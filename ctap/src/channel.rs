@@ -193,6 +193,15 @@ impl Channel {
         self.transact(Command::Wink, &[], silence, &mut |_| {}).await.map(drop)
     }
 
+    /// Waits until the key is removed, passing over what others say. Cancel-safe.
+    pub(crate) async fn removed(&mut self) -> ChannelError {
+        loop {
+            if let Err(error) = self.receive().await {
+                return error;
+            }
+        }
+    }
+
     async fn transact(
         &mut self,
         command: Command,

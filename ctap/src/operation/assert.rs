@@ -92,7 +92,7 @@ impl Key {
     /// The allow list, cut to what the key takes in one message.
     async fn shortened(&mut self, request: &AssertRequest) -> Result<Vec<Vec<u8>>, OperationError> {
         let list = &request.allow_list;
-        if list.is_empty() || self.batches(list).len() == 1 {
+        if self.batches(list).len() == 1 {
             return Ok(list.clone());
         }
         match self.find_silently(&request.rp_id, list, None).await? {
@@ -138,6 +138,10 @@ impl Key {
         // Rp id, hash, token and the descriptors' own members.
         const OVERHEAD: usize = 400;
         const DESCRIPTOR: usize = 24;
+        if list.is_empty() {
+            // One request without a list: any discoverable credential.
+            return vec![list];
+        }
         let info = self.info();
         let longest = list.iter().map(Vec::len).max().unwrap_or(0) + DESCRIPTOR;
         let fit = (info.max_message_size as usize).saturating_sub(OVERHEAD) / longest;

@@ -139,7 +139,11 @@ impl Key {
             if retries.power_cycle_needed || self.pin_auth_blocked {
                 return Err(OperationError::PinAuthBlocked);
             }
-            let pin = prompt.ask_pin(retries.left, min_length, wrong_before).await?;
+            // People take their time; a key pulled out meanwhile must not leave them typing.
+            let pin = tokio::select! {
+                pin = prompt.ask_pin(retries.left, min_length, wrong_before) => pin?,
+                error = self.channel().removed() => return Err(CommandError::from(error).into()),
+            };
             match self.token_by_pin(&pin, permissions, rp_id).await {
                 Ok(token) => return Ok(Verified::Token(token, UvMethod::Pin)),
                 Err(CommandError::Status(Status::PIN_INVALID)) => wrong_before = true,

@@ -10,6 +10,7 @@ mod older;
 mod person;
 mod pin;
 mod removal;
+mod secrets;
 mod several;
 
 use std::time::Duration;

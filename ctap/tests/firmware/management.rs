@@ -1,6 +1,6 @@
 //! Discoverable credentials on the key.
 
-use signet_ctap::operation::{Feature, Prompt};
+use signet_ctap::operation::{Feature, Prompt, assert_any};
 
 use crate::person::with_pins;
 use crate::*;
@@ -40,6 +40,11 @@ async fn discoverable_credentials_are_listed_used_and_deleted() {
         assert_eq!(signed.credential_id, second.credential_id, "the newest comes first");
         assert_eq!(signed.user_handle.as_deref(), Some(&b"operator-2"[..]));
 
+        // The same by way of the search for the right key.
+        let by_any = async |p| assert_any(std::slice::from_mut(&mut opened), &request, &p).await;
+        let (place, signed) = with_pins(&[PIN], by_any).await.0.unwrap();
+        assert_eq!((place, signed.credential_id), (0, second.credential_id.clone()));
+
         for id in [&first.credential_id, &second.credential_id] {
             let (deleted, _) =
                 with_pins(&[PIN], async |p| opened.remove_credential(id, &p).await).await;
@@ -65,5 +70,24 @@ async fn management_needs_a_pin() {
                 Err(OperationError::Unsupported(Feature::FingerEnrolment))
             )),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_discoverable_credential_is_found_by_touch_alone() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = [open_with_pin(&key).await];
+        let mut request = registration(BY_PIN);
+        request.protection = None;
+        request.resident_key = true;
+        let made = register(&mut opened[0], &request).await;
+        let mut request = assertion(&made, UserVerification::Discouraged);
+        request.allow_list.clear();
+        let (_, signed) = assert_any(&mut opened, &request, &Prompt::nobody()).await.unwrap();
+        assert_eq!(signed.credential_id, made.credential_id);
+        request.rp_id = "other.mesh.example".into();
+        let result = assert_any(&mut opened, &request, &Prompt::nobody()).await;
+        assert!(matches!(result, Err(OperationError::NoCredentials)), "{firmware:?}: {result:?}");
     }
 }

@@ -57,6 +57,25 @@ async fn a_key_pulled_out_while_it_waits_is_told_and_works_when_plugged_in() {
 }
 
 #[tokio::test]
+async fn a_key_pulled_out_while_the_pin_is_asked_ends_the_question() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open_with_pin(&key).await;
+        let request = registration(BY_PIN);
+        let (prompt, mut events) = Prompt::new();
+        let (result, question) = tokio::join!(opened.register(&request, &prompt), async {
+            let Some(Event::PinNeeded(question)) = events.next().await else {
+                panic!("the pin is asked first");
+            };
+            key.unplug().unwrap();
+            question
+        });
+        assert!(matches!(result, Err(OperationError::KeyRemoved(_))), "{firmware:?}: {result:?}");
+        question.answer(secret(PIN));
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_key_is_not_opened() {
     for path in ["/nonexistent", "/dev/null/x", "/dev/null", "/etc/hostname"] {
         let result = Key::open_path(Path::new(path), timing()).await;

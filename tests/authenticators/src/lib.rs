@@ -4,6 +4,17 @@
 //! (the Nitrokey 3 / Solo 2 firmware: PIN only), each in its own process. [`VirtualKey`] starts and
 //! kills them. Only the button and the sensor are ours, so a client and the key it is tested against
 //! share no code.
+//!
+//! By hand, in any folder:
+//!
+//! ```text
+//! make-attestation pki
+//! opensk-key --socket key.sock --control control.sock --state key.state --fingers right-index \
+//!     --attestation-key pki/opensk.key --attestation-cert pki/opensk.der --manual-touch &
+//! echo finger right-index | socat - UNIX-CONNECT:control.sock
+//! ```
+//!
+//! A key ends when its stdin closes, so that nothing is left behind; `--detached` keeps it alive.
 
 pub mod attestation;
 pub mod panel;
