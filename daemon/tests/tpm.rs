@@ -1,5 +1,7 @@
 //! Every operation of the TPM actor on a real software TPM, with tpm2-tools as the second opinion.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test may fail as the test does")]
+
 use std::collections::BTreeMap;
 use std::fs;
 

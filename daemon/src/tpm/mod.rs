@@ -13,6 +13,10 @@
 //!
 //! A TPM holds three objects and three sessions at a time, also behind the kernel's resource
 //! manager. At rest two objects are in use (AK, TLS key); each operation needs one more.
+//!
+//! Two habits of libtss2 to know: it writes its own warnings to standard error (`TSS2_LOG=all+none`
+//! in the unit), and it opens device and sockets without close-on-exec, so a child process
+//! spawned by the daemon would inherit the open TPM. The daemon must not spawn programs itself.
 
 mod activation;
 mod actor;
