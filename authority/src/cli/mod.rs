@@ -1,0 +1,225 @@
+//! The command line.
+
+mod audit;
+mod init;
+pub(crate) mod output;
+mod revoke;
+mod serve;
+mod ticket;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use signet_authority::config::Config;
+use signet_authority::policy::ActionPolicySet;
+use signet_authority::state::{Authority, system_clock};
+
+use output::Output;
+
+const EXAMPLES: &str = "Examples:
+  signet-authority init --dir /var/lib/signet-authority --operator alice --asset LT-4711
+  signet-authority serve --config /var/lib/signet-authority/authority.toml
+  signet-authority ticket device --operator bob --asset LT-4712
+  signet-authority gateway edge --out /etc/envoy/signet
+  signet-authority revoke device 01f0c2…
+  signet-authority audit list --json
+
+The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
+
+/// Enrols machines and security keys, judges evidence, mints tokens, answers gateways.
+#[derive(Debug, Parser)]
+#[command(name = "signet-authority", version, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Settings file.
+    #[arg(long, global = true, env = "SIGNET_AUTHORITY_CONFIG", default_value = "authority.toml")]
+    config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make keys, certificates, settings, database and the first enrolment ticket.
+    Init(InitArguments),
+    /// Serve clients and gateways until SIGTERM or SIGINT.
+    Serve,
+    /// Make an enrolment ticket: one use, for one operator.
+    #[command(subcommand)]
+    Ticket(TicketCommand),
+    /// Issue a gateway's client certificate.
+    Gateway(GatewayArguments),
+    /// Revoke something and everything under it; counts within a second.
+    #[command(subcommand)]
+    Revoke(RevokeCommand),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The settings file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The action policy.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Print a completion script.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct InitArguments {
+    /// New directory for everything.
+    #[arg(long, default_value = "signet-authority")]
+    dir: PathBuf,
+    /// The first operator.
+    #[arg(long)]
+    operator: String,
+    /// Inventory tag of the first machine.
+    #[arg(long)]
+    asset: Option<String>,
+    /// Where clients connect.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Where gateways connect.
+    #[arg(long, default_value = "127.0.0.1:9443")]
+    gateway_listen: SocketAddr,
+    /// The authority's URL; by default https://localhost and the port of --listen.
+    #[arg(long)]
+    issuer: Option<String>,
+    /// SPIFFE trust domain.
+    #[arg(long, default_value = "mesh.example")]
+    trust_domain: String,
+    /// Reserved relying party id; by default `presence.` and the trust domain.
+    #[arg(long)]
+    rp_id: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TicketCommand {
+    /// For the enrolment of one machine, with a grant for its operator's first key.
+    Device(TicketArguments),
+    /// For the enrolment of one security key.
+    Authenticator(TicketArguments),
+}
+
+#[derive(Debug, Args)]
+struct TicketArguments {
+    /// Whom it is for.
+    #[arg(long)]
+    operator: String,
+    /// Inventory tag of the machine.
+    #[arg(long)]
+    asset: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct GatewayArguments {
+    /// Its name: spiffe://<trust domain>/gateway/NAME.
+    name: String,
+    /// Directory for NAME.pem, NAME.key (mode 0600) and authority-ca.pem.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// How long the certificate lives, in days.
+    #[arg(long, default_value_t = 90)]
+    days: u16,
+}
+
+#[derive(Debug, Subcommand)]
+enum RevokeCommand {
+    /// One token, by its `jti`.
+    Token {
+        /// 32 hex digits.
+        id: String,
+    },
+    /// One session, by its `sid`.
+    Session {
+        /// 32 hex digits.
+        id: String,
+    },
+    /// A security key and the sessions that were proved with it.
+    Credential {
+        /// Credential id, base64url.
+        id: String,
+    },
+    /// A machine and its sessions.
+    Device {
+        /// Device id, hex.
+        id: String,
+    },
+    /// A person, their machines, keys and sessions.
+    Operator {
+        /// Name.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Print records, oldest first; each is checked against the one before it.
+    List {
+        /// Only records after this sequence number.
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the settings, and everything that they name.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Check the action policy and run its table of tests.
+    Check,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What could not be done, and why.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let output = Output::new(arguments.json);
+    let config = arguments.config;
+    match arguments.command {
+        Command::Init(init) => init::run(init, output).await,
+        Command::Serve => serve::run(&config).await,
+        Command::Ticket(ticket) => ticket::run(&config, ticket, output).await,
+        Command::Gateway(gateway) => ticket::issue_gateway(&config, gateway, output).await,
+        Command::Revoke(target) => revoke::run(&config, target, output).await,
+        Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
+        Command::Config(ConfigCommand::Check) => {
+            Authority::start(Config::load(&config)?, system_clock())
+                .await
+                .with_context(|| format!("{} is not usable", config.display()))?;
+            output.line(&format!("{}: ok", config.display()), &serde_json::json!({"ok": true}))
+        }
+        Command::Policy(PolicyCommand::Check) => check_policy(&config, output),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "signet-authority",
+                &mut script,
+            );
+            output::to_stdout(&script)
+        }
+    }
+}
+
+fn check_policy(config: &std::path::Path, output: Output) -> anyhow::Result<()> {
+    let config = Config::load(config)?;
+    let folder = config.resolve(config.settings.policy.directory.get_ref());
+    let policy = ActionPolicySet::load(&folder)?;
+    let (version, rules) = (policy.version().to_string(), policy.rules().len());
+    let text = format!("{}: {rules} rules, version {version}", folder.display());
+    output.line(&text, &serde_json::json!({"ok": true, "rules": rules, "version": version}))
+}

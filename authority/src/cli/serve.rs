@@ -1,0 +1,44 @@
+//! `serve`: both listeners until a signal.
+
+use std::path::Path;
+
+use anyhow::Context;
+use signet_authority::config::Config;
+use signet_authority::server::Server;
+use signet_authority::state::{Authority, system_clock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    start_log(config.settings.log.json);
+    let authority = Authority::start(config, system_clock()).await?;
+    if authority.ek_anchors.is_empty() {
+        tracing::warn!("ek_roots holds no certificate: no machine can enrol");
+    }
+    let server = Server::bind(authority).await?;
+    let (clients, gateways) = server.addresses()?;
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; requests under way may finish");
+        let _ = stop.send(true);
+    });
+    // A supervisor or test waits for this line: from here on callers can connect.
+    tracing::info!(%clients, %gateways, "ready");
+    server.run(stopped).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_log(json: bool) {
+    let filter = EnvFilter::try_from_env("SIGNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.init() }
+}

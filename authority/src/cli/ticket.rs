@@ -1,0 +1,106 @@
+//! `ticket` and `gateway`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use signet_authority::config::{Config, is_name};
+use signet_authority::keys;
+use signet_authority::state::system_clock;
+use signet_authority::store::{AuditEntry, Decision, Event, SqliteStore, Store, TicketKind};
+use signet_authority::tickets;
+
+use super::output::Output;
+use super::{GatewayArguments, TicketCommand};
+
+/// The store that the settings name, for a command that runs beside the server.
+pub(super) async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+    let integrity = keys::load_integrity(&config.keys())?;
+    Ok(SqliteStore::open(&config.database(), integrity).await?)
+}
+
+pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> anyhow::Result<()> {
+    let (kind, arguments) = match command {
+        TicketCommand::Device(arguments) => (TicketKind::Device, arguments),
+        TicketCommand::Authenticator(arguments) => (TicketKind::Authenticator, arguments),
+    };
+    let config = Config::load(file)?;
+    let store = open_store(&config).await?;
+    let lifetime = config.settings.lifetimes.ticket.get_ref().duration();
+    let request =
+        tickets::Request { kind, operator: arguments.operator.clone(), asset: arguments.asset };
+    let ticket = tickets::make(&store, request, system_clock()(), lifetime).await?;
+    store.close().await;
+    let value = json!({
+        "ticket": ticket.text.as_str(),
+        "kind": kind.as_str(),
+        "operator": arguments.operator,
+        "expires": ticket.expires.0,
+        "authority": config.settings.issuer.as_str(),
+    });
+    // The bare ticket, so that it can be piped.
+    output.line(ticket.text.as_str(), &value)
+}
+
+pub(super) async fn issue_gateway(
+    file: &Path,
+    arguments: GatewayArguments,
+    output: Output,
+) -> anyhow::Result<()> {
+    let GatewayArguments { name, out, days } = arguments;
+    if !is_name(&name) {
+        bail!("{name:?} is not a gateway name; use letters, digits, '.', '-' and '_'");
+    }
+    if days == 0 {
+        bail!("--days 0 makes a certificate that is of no use; write at least 1");
+    }
+    let config = Config::load(file)?;
+    let keys = keys::load(&config.keys())?;
+    let store = open_store(&config).await?;
+    let now = system_clock()();
+    let spiffe_id = format!("spiffe://{}/gateway/{name}", config.settings.trust_domain);
+    let lifetime = Duration::from_secs(u64::from(days) * 86400);
+    let issued = keys.gateway_ca.issue_gateway(&spiffe_id, now, lifetime)?;
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let (key, certificate, ca) = (
+        out.join(format!("{name}.key")),
+        out.join(format!("{name}.pem")),
+        out.join("authority-ca.pem"),
+    );
+    for path in [&key, &certificate] {
+        if path.exists() {
+            bail!("{} exists already; choose another --out", path.display());
+        }
+    }
+    let mut entry = AuditEntry::new(now, Event::GatewayCertificate, Decision::Allowed);
+    entry.gateway = Some(spiffe_id.clone());
+    entry.detail = format!("certificate for {days} days");
+    store.append_audit(&entry).await?;
+    store.close().await;
+    keys::write_secret(&key, issued.key_pem.as_bytes())?;
+    keys::write_public(&certificate, keys::pem(&issued.certificate).as_bytes())?;
+    if !ca.exists() {
+        keys::write_public(&ca, keys::pem(keys.server_ca.certificate()).as_bytes())?;
+    }
+    let known =
+        config.settings.gateways.iter().any(|g| g.spiffe_id.get_ref().as_str() == spiffe_id);
+    let hint = if known {
+        String::new()
+    } else {
+        format!(
+            "\nAdd it to {}:\n  [[gateways]]\n  spiffe_id = \"{spiffe_id}\"\n  peer_certificate = \"sha256-header\"",
+            file.display()
+        )
+    };
+    let text = format!(
+        "Certificate: {}\nKey:         {}\nTrusts:      {}{hint}",
+        certificate.display(),
+        key.display(),
+        ca.display()
+    );
+    let value = json!({
+        "spiffe_id": spiffe_id, "certificate": certificate, "key": key, "ca": ca, "configured": known,
+    });
+    output.line(&text, &value)
+}

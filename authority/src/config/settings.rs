@@ -1,0 +1,300 @@
+//! The settings as they stand in the file.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Conflict;
+use super::values::{AaguidText, HttpsUrl, RpId, Span, SpiffeText, TrustDomain};
+
+/// Longest session token (protocol §3.1).
+const SESSION_TOKEN_CAP: Span = Span::seconds(900);
+/// Longest action token (protocol §3.1).
+const ACTION_TOKEN_CAP: Span = Span::seconds(60);
+
+/// Everything an operator of the authority may set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where gateways connect.
+    pub gateway_listen: Spanned<SocketAddr>,
+    /// Issuer of tokens and audience of evidence.
+    pub issuer: HttpsUrl,
+    /// Audience of tokens: one trust domain or gateway group.
+    pub audience: String,
+    /// SPIFFE trust domain of the device certificates.
+    pub trust_domain: TrustDomain,
+    /// Reserved relying party id.
+    pub rp_id: RpId,
+    /// SQLite database.
+    #[serde(default = "default_database")]
+    pub database: PathBuf,
+    /// Directory of keys and certificates.
+    #[serde(default = "default_keys")]
+    pub keys: PathBuf,
+    /// How long things live.
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
+    /// What a machine's TPM must show.
+    pub tpm: TpmSettings,
+    /// Models of security key that are accepted.
+    #[serde(default)]
+    pub authenticators: Vec<AuthenticatorModel>,
+    /// What is accepted at key enrolment besides the named models.
+    #[serde(default)]
+    pub registration: Registration,
+    /// Gateways that may ask.
+    #[serde(default)]
+    pub gateways: Vec<GatewaySettings>,
+    /// Action policy.
+    pub policy: PolicySettings,
+    /// Bounds on what one caller may take.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogSettings,
+}
+
+/// How long things live, by the authority's clock.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lifetimes {
+    /// Session token.
+    pub session_token: Spanned<Span>,
+    /// Action token.
+    pub action_token: Spanned<Span>,
+    /// How long one proof of presence carries a session.
+    pub presence: Spanned<Span>,
+    /// Longest session.
+    pub session: Spanned<Span>,
+    /// Time to answer a challenge with a touch.
+    pub challenge: Spanned<Span>,
+    /// Time to answer a renewal's challenge.
+    pub renewal_challenge: Spanned<Span>,
+    /// Enrolment ticket.
+    pub ticket: Spanned<Span>,
+    /// Grant for the first key after a machine was enrolled.
+    pub grant: Spanned<Span>,
+    /// Time between the two halves of a machine's enrolment.
+    pub enrolment: Spanned<Span>,
+    /// Device and AK certificates.
+    pub device_certificate: Spanned<Span>,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let span = |seconds| Spanned::new(0..0, Span::seconds(seconds));
+        Self {
+            session_token: span(300),
+            action_token: span(60),
+            presence: span(15 * 60),
+            session: span(10 * 3600),
+            challenge: span(120),
+            renewal_challenge: span(30),
+            ticket: span(15 * 60),
+            grant: span(15 * 60),
+            enrolment: span(5 * 60),
+            device_certificate: span(7 * 86400),
+        }
+    }
+}
+
+/// What a machine's TPM must show.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmSettings {
+    /// Directory of TPM makers' root and intermediate certificates (PEM or DER).
+    pub ek_roots: Spanned<PathBuf>,
+    /// PCRs that must be quoted and judged.
+    #[serde(default = "default_pcrs")]
+    pub required_pcrs: Spanned<BTreeSet<u8>>,
+    /// How PCR values are judged.
+    #[serde(default)]
+    pub boot: BootMode,
+}
+
+/// How PCR values are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMode {
+    /// They must equal those of the machine's enrolment.
+    #[default]
+    Baseline,
+    /// They are recorded, and judge nothing.
+    Record,
+}
+
+/// One model (or one maker's family) of security key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthenticatorModel {
+    /// For people.
+    pub name: String,
+    /// PEM file of the attestation roots.
+    pub roots: Spanned<PathBuf>,
+    /// AAGUIDs that these roots may vouch for.
+    pub aaguids: Vec<AaguidText>,
+    /// How the model verifies its user, by its metadata.
+    pub user_verification: UserVerificationKind,
+}
+
+/// How a model verifies its user, by its metadata; what the UV flag can mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserVerificationKind {
+    /// PIN only; no sensor.
+    Pin,
+    /// Built-in sensor with a PIN to fall back on.
+    BuiltInOrPin,
+    /// Built-in sensor and no fallback.
+    BuiltIn,
+}
+
+/// What is accepted at key enrolment besides the named models.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registration {
+    /// Accept keys that do not attest themselves (`none` or self attestation).
+    pub danger_accept_unattested: bool,
+}
+
+/// One gateway that may ask for decisions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Its SPIFFE ID, `spiffe://<trust_domain>/gateway/<name>`.
+    pub spiffe_id: Spanned<SpiffeText>,
+    /// The one source of the client's certificate that is believed from this gateway.
+    pub peer_certificate: PeerCertificateSource,
+}
+
+/// How a gateway reports the client's certificate; exactly one is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerCertificateSource {
+    /// Header `x-signet-peer-sha256`: SHA-256 of the DER certificate, hex.
+    Sha256Header,
+}
+
+/// Action policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Directory of Cedar policies and the action map.
+    pub directory: Spanned<PathBuf>,
+}
+
+/// Bounds on what one caller may take.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at once, on each listener.
+    pub connections: usize,
+    /// Time to send the request's head, and for the TLS handshake.
+    pub header_timeout: Span,
+    /// Time for a whole request.
+    pub request_timeout: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            header_timeout: Span::seconds(10),
+            request_timeout: Span::seconds(30),
+        }
+    }
+}
+
+/// Logging to standard error.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+impl Settings {
+    /// The first contradiction, with the byte offset of the setting to change.
+    pub(super) fn conflict(&self) -> Option<(usize, Conflict)> {
+        self.lifetime_conflict().or_else(|| self.address_conflict())
+    }
+
+    fn lifetime_conflict(&self) -> Option<(usize, Conflict)> {
+        let Lifetimes {
+            session_token,
+            action_token,
+            presence,
+            session,
+            challenge,
+            renewal_challenge,
+            ticket,
+            grant,
+            enrolment,
+            device_certificate,
+        } = &self.lifetimes;
+        let all = [
+            session_token,
+            action_token,
+            presence,
+            session,
+            challenge,
+            renewal_challenge,
+            ticket,
+            grant,
+            enrolment,
+            device_certificate,
+        ];
+        let zero = all.into_iter().find(|span| span.get_ref().duration().is_zero());
+        let checks = [
+            (zero.is_some(), zero.unwrap_or(session_token), Conflict::ZeroLifetime),
+            (*session_token.get_ref() > SESSION_TOKEN_CAP, session_token, Conflict::TokenTooLong),
+            (
+                *action_token.get_ref() > ACTION_TOKEN_CAP,
+                action_token,
+                Conflict::ActionTokenTooLong,
+            ),
+            (presence.get_ref() > session.get_ref(), presence, Conflict::PresenceOutlivesSession),
+        ];
+        checks
+            .into_iter()
+            .find(|(found, ..)| *found)
+            .map(|(_, span, conflict)| (span.span().start, conflict))
+    }
+
+    fn address_conflict(&self) -> Option<(usize, Conflict)> {
+        let gateway = &self.gateway_listen;
+        if *gateway.get_ref() == self.listen && self.listen.port() != 0 {
+            return Some((gateway.span().start, Conflict::SameListener));
+        }
+        let prefix = format!("spiffe://{}/gateway/", self.trust_domain);
+        let foreign =
+            self.gateways.iter().find(|g| !g.spiffe_id.get_ref().as_str().starts_with(&prefix));
+        if let Some(foreign) = foreign {
+            return Some((foreign.spiffe_id.span().start, Conflict::ForeignGateway));
+        }
+        let pcrs = &self.tpm.required_pcrs;
+        pcrs.get_ref()
+            .iter()
+            .any(|index| *index > 23)
+            .then(|| (pcrs.span().start, Conflict::PcrIndex))
+    }
+}
+
+fn default_database() -> PathBuf {
+    "authority.db".into()
+}
+
+fn default_keys() -> PathBuf {
+    "keys".into()
+}
+
+fn default_pcrs() -> Spanned<BTreeSet<u8>> {
+    Spanned::new(0..0, [0, 2, 4, 7].into())
+}

@@ -1,0 +1,94 @@
+//! The settings file that `init` writes: every setting with its default and why one would change it.
+
+use super::values::{HttpsUrl, RpId, TrustDomain};
+
+/// The text of a new settings file.
+#[must_use]
+pub fn render(
+    listen: std::net::SocketAddr,
+    gateway_listen: std::net::SocketAddr,
+    issuer: &HttpsUrl,
+    trust_domain: &TrustDomain,
+    rp_id: &RpId,
+) -> String {
+    format!(
+        r#"# Settings of signet-authority. Check them with `signet-authority config check`.
+# Relative paths are seen from this file's directory. Lengths of time: "90s", "5m", "10h", "7d".
+
+# Where operators' machines connect (TLS 1.3; client certificate required but for enrolment).
+listen = "{listen}"
+# Where gateways connect (mutual TLS only).
+gateway_listen = "{gateway_listen}"
+# This authority's URL: issuer of tokens, audience of evidence.
+issuer = "{issuer}"
+# Audience of tokens: the trust domain or gateway group that they open.
+audience = "{trust_domain}"
+# SPIFFE trust domain of machines and gateways.
+trust_domain = "{trust_domain}"
+# Relying party id of the security keys: a reserved host name that no web server ever serves.
+rp_id = "{rp_id}"
+
+# SQLite database, and the directory of keys and certificates (mode 0700).
+database = "authority.db"
+keys = "keys"
+
+[lifetimes]
+# At most 15m.
+session_token = "5m"
+# At most 60s; an action token works once and is never renewed.
+action_token = "60s"
+# How long one touch carries a session; after that the key is asked for again.
+presence = "15m"
+# A session ends after this time, whatever is proved in between.
+session = "10h"
+# Time to answer a challenge: with a touch, and for a renewal without one.
+challenge = "2m"
+renewal_challenge = "30s"
+# Enrolment: ticket, both halves of a machine's enrolment, and the grant for its first key.
+ticket = "15m"
+enrolment = "5m"
+grant = "15m"
+# Device and AK certificates.
+device_certificate = "7d"
+
+[tpm]
+# TPM makers' root and intermediate certificates (PEM or DER). A machine whose endorsement key does
+# not lead to one of them cannot enrol.
+ek_roots = "ek-roots"
+# PCRs that every quote must hold.
+required_pcrs = [0, 2, 4, 7]
+# "baseline": PCR values must equal those of the enrolment. "record": they judge nothing.
+boot = "baseline"
+
+[registration]
+# Accept keys that do not attest themselves. Whoever registers such a key may hold it in software.
+danger_accept_unattested = false
+
+# Models of security key. A key is accepted when one of these roots vouches for it and its AAGUID is
+# listed. user_verification is what the maker's metadata says: "pin", "built-in-or-pin", "built-in".
+# [[authenticators]]
+# name = "Example key with fingerprint reader"
+# roots = "attestation-roots/example.pem"
+# aaguids = ["00000000-0000-0000-0000-000000000000"]
+# user_verification = "built-in-or-pin"
+
+# Gateways. Issue a certificate with `signet-authority gateway NAME`. peer_certificate names the one
+# source of the client's certificate that is believed from this gateway.
+# [[gateways]]
+# spiffe_id = "spiffe://{trust_domain}/gateway/edge"
+# peer_certificate = "sha256-header"
+
+[policy]
+# Cedar policies and the map from requests to named actions. Nothing is allowed that no policy permits.
+directory = "policies"
+
+[limits]
+connections = 1024
+header_timeout = "10s"
+request_timeout = "30s"
+
+[log]
+json = false
+"#
+    )
+}

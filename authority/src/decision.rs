@@ -1,0 +1,65 @@
+//! Where a decision becomes an answer: its audit record is written and it is counted before anybody
+//! hears of it.
+
+use signet_verifier::Rejection;
+
+use crate::problem::{Audience, Problem};
+use crate::state::Authority;
+use crate::store::{AuditEntry, CommitError, Decision, StoreError};
+
+/// Refuses: writes the exact reason, counts it, and returns what the caller may know of it.
+///
+/// `entry.decision` and `entry.detail` are set here. When the record cannot be written the caller
+/// hears that the authority is unavailable: no answer leaves without its record.
+pub async fn refuse(
+    authority: &Authority,
+    mut entry: AuditEntry,
+    rejection: &Rejection,
+    audience: Audience,
+) -> Problem {
+    entry.decision = Decision::Refused(rejection.code());
+    entry.detail = rejection.chain();
+    match record(authority, &entry).await {
+        Ok(()) => Problem::rejected(rejection.code(), audience),
+        Err(problem) => problem,
+    }
+}
+
+/// Writes and counts a decision that changes nothing but the audit table.
+///
+/// # Errors
+/// [`Problem::unavailable`] when the record cannot be written.
+pub async fn record(authority: &Authority, entry: &AuditEntry) -> Result<(), Problem> {
+    authority.store.append_audit(entry).await.map_err(|error| failed(authority, error))?;
+    authority.metrics.decided(entry.event, entry.decision);
+    Ok(())
+}
+
+/// The answer to a commit that carried its own audit record (`entry`, decision "allowed").
+///
+/// # Errors
+/// The refusal, written and counted, when the commit was refused; [`Problem::unavailable`] when the
+/// store failed.
+pub async fn committed(
+    authority: &Authority,
+    entry: AuditEntry,
+    outcome: Result<(), CommitError>,
+    audience: Audience,
+) -> Result<(), Problem> {
+    match outcome {
+        Ok(()) => {
+            authority.metrics.decided(entry.event, entry.decision);
+            Ok(())
+        }
+        Err(CommitError::Rejected(code)) => {
+            Err(refuse(authority, entry, &Rejection::new(code), audience).await)
+        }
+        Err(CommitError::Store(error)) => Err(failed(authority, error)),
+    }
+}
+
+/// A store that failed: counted, logged, and told as "unavailable".
+pub fn failed(authority: &Authority, error: StoreError) -> Problem {
+    authority.metrics.store_failed();
+    error.into()
+}

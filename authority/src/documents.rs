@@ -1,0 +1,124 @@
+//! Public documents: keys, metadata, status lists, health.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use signet_verifier::AssuranceLevel;
+use signet_verifier::token::{Jwk, TokenSigner};
+
+use crate::problem::Problem;
+use crate::state::Authority;
+use crate::status_list::{self, LIST_LENGTH};
+
+/// `GET /jwks.json` (RFC 7517 §5).
+pub async fn jwks(State(authority): State<Arc<Authority>>) -> Response {
+    let key = Jwk::of_point(authority.keys.token.public_point());
+    let mut response = Json(json!({"keys": [key]})).into_response();
+    cacheable(response.headers_mut(), 60);
+    response
+}
+
+/// `GET /.well-known/oauth-authorization-server` (RFC 8414 §2).
+pub async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Value> {
+    let issuer = authority.config.settings.issuer.as_str();
+    let levels: Vec<&str> = AssuranceLevel::ALL.into_iter().map(AssuranceLevel::as_str).collect();
+    Json(json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/v1/token"),
+        "introspection_endpoint": format!("{issuer}/v1/introspect"),
+        "revocation_endpoint": format!("{issuer}/v1/revoke"),
+        "jwks_uri": format!("{issuer}/jwks.json"),
+        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": ["self_signed_tls_client_auth", "tls_client_auth"],
+        "tls_client_certificate_bound_access_tokens": true,
+        "authorization_details_types_supported": ["signet_action"],
+        "acr_values_supported": levels,
+        "response_types_supported": [],
+        "signet_challenge_endpoint": format!("{issuer}/v1/challenge"),
+        "signet_rp_id": authority.config.settings.rp_id.as_str(),
+    }))
+}
+
+/// `GET /status/{n}`: one status list, signed.
+///
+/// # Errors
+/// 404 for anything that is not a list's number; 503 when the key does not sign.
+pub async fn status_list(
+    State(authority): State<Arc<Authority>>,
+    Path(number): Path<u64>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if number.checked_mul(LIST_LENGTH).is_none() {
+        return Err(Problem::not_found());
+    }
+    let list = authority.revocations.list(number);
+    let uri = status_uri(&authority, number);
+    // The signature changes with the time; the tag names the statuses and the ten seconds they are
+    // good for.
+    let now = authority.now();
+    let window = now.0.div_euclid(status_list::TIME_TO_LIVE);
+    let tag = format!("\"{}-{window}\"", fingerprint(&list.encoded()));
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
+    }
+    let token = list.to_jwt(&uri, now, &authority.keys.token).map_err(|error| {
+        tracing::error!(%error, "cannot sign the status list");
+        Problem::unavailable()
+    })?;
+    let mut response = token.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(status_list::MEDIA_TYPE));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    cacheable(headers, status_list::TIME_TO_LIVE);
+    Ok(response)
+}
+
+/// Where status list `number` is.
+#[must_use]
+pub fn status_uri(authority: &Authority, number: u64) -> String {
+    format!("{}/status/{number}", authority.config.settings.issuer)
+}
+
+/// `GET /healthz`: the process answers.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the store answers, too.
+///
+/// # Errors
+/// 503 when it does not.
+pub async fn readyz(State(authority): State<Arc<Authority>>) -> Result<&'static str, Problem> {
+    authority.store.ping().await?;
+    Ok("ready\n")
+}
+
+/// `GET /metrics`: Prometheus text; gateways' listener only.
+///
+/// # Errors
+/// 503 when the store does not answer.
+pub async fn metrics(State(authority): State<Arc<Authority>>) -> Result<Response, Problem> {
+    let live = authority.store.live_sessions(authority.now()).await?;
+    let mut response = authority.metrics.render(live).into_response();
+    let text =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    Ok(response)
+}
+
+fn cacheable(headers: &mut HeaderMap, seconds: i64) {
+    if let Ok(value) = HeaderValue::from_str(&format!("max-age={seconds}")) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
+}
+
+fn fingerprint(text: &str) -> String {
+    let digest = signet_evidence::binding::sha256(text.as_bytes());
+    signet_evidence::thumbprint::hex(&digest[..8])
+}

@@ -1,0 +1,244 @@
+//! The directory of keys and certificates: 0700, its secrets 0600, never in the database.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use signet_evidence::UnixTime;
+use signet_verifier::challenge::ChallengeKey;
+use signet_verifier::token::{FileSigner, SigningUnavailable};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::ca::{CertificateAuthority, IssueError, new_key};
+use crate::store::IntegrityKey;
+
+/// How long the authority's own certificate lives.
+const SERVER_LIFETIME: Duration = Duration::from_secs(397 * 86400);
+
+const CERTIFICATE_AUTHORITIES: [(&str, &str); 4] = [
+    ("device-ca", "Signet device CA"),
+    ("ak-ca", "Signet attestation key CA"),
+    ("gateway-ca", "Signet gateway CA"),
+    ("server-ca", "Signet authority CA"),
+];
+
+/// Everything that is secret, loaded.
+pub struct Keys {
+    /// Signs tokens and status lists.
+    pub token: FileSigner,
+    /// Makes and checks challenges.
+    pub challenge: ChallengeKey,
+    /// Issues machines' certificates.
+    pub device_ca: CertificateAuthority,
+    /// Issues attestation keys' certificates.
+    pub ak_ca: CertificateAuthority,
+    /// Issues gateways' certificates.
+    pub gateway_ca: CertificateAuthority,
+    /// Issues this authority's own certificate; clients trust it.
+    pub server_ca: CertificateAuthority,
+}
+
+/// The authority's own TLS certificate and key.
+pub struct ServerIdentity {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Keys cannot be made or read.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// `init` would overwrite it.
+    #[error("{} exists already; choose another directory, or remove it yourself", path.display())]
+    Exists {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others may read a secret.
+    #[error("{} can be read by others; run `chmod 600` on it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not what the name says.
+    #[error("{} does not hold what its name says; restore it from your backup", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate could not be made.
+    #[error("cannot issue a certificate")]
+    Issue(#[from] IssueError),
+    /// The token key is of no use.
+    #[error("the token signing key cannot be used")]
+    Token(#[from] SigningUnavailable),
+}
+
+/// Makes all keys and CA certificates in the new directory `directory`.
+///
+/// # Errors
+/// See [`KeyError`]; nothing that exists is touched.
+pub fn create(directory: &Path, now: UnixTime) -> Result<(), KeyError> {
+    if directory.exists() {
+        return Err(KeyError::Exists { path: directory.to_owned() });
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| KeyError::Io { path: directory.to_owned(), source })?;
+    for name in ["challenge.key", "integrity.key"] {
+        let text = Zeroizing::new(STANDARD.encode(*crate::random::secret::<32>()));
+        write_secret(&directory.join(name), text.as_bytes())?;
+    }
+    write_secret(&directory.join("token.key"), new_key()?.as_bytes())?;
+    for (file, name) in CERTIFICATE_AUTHORITIES {
+        let key = new_key()?;
+        let certificate = CertificateAuthority::self_signed(name, &key, now)?;
+        write_secret(&directory.join(format!("{file}.key")), key.as_bytes())?;
+        write_public(&directory.join(format!("{file}.pem")), pem(&certificate).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Loads all keys.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load(directory: &Path) -> Result<Keys, KeyError> {
+    let ca = |name: &str| -> Result<CertificateAuthority, KeyError> {
+        let key = read_secret(&directory.join(format!("{name}.key")))?;
+        let certificate = read_certificate(&directory.join(format!("{name}.pem")))?;
+        Ok(CertificateAuthority::load(certificate, &key)?)
+    };
+    let token = directory.join("token.key");
+    Ok(Keys {
+        token: FileSigner::from_pkcs8(&pkcs8(&read_secret(&token)?, &token)?)?,
+        challenge: ChallengeKey::new(&read_key(&directory.join("challenge.key"))?),
+        device_ca: ca("device-ca")?,
+        ak_ca: ca("ak-ca")?,
+        gateway_ca: ca("gateway-ca")?,
+        server_ca: ca("server-ca")?,
+    })
+}
+
+/// Loads the key that marks the authority's own rows.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_integrity(directory: &Path) -> Result<IntegrityKey, KeyError> {
+    Ok(IntegrityKey::new(&read_key(&directory.join("integrity.key"))?))
+}
+
+/// The authority's TLS certificate for `names`: a new key and certificate at each start, so that no
+/// long-lived one lies about.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn server_identity(
+    ca: &CertificateAuthority,
+    names: &[String],
+    now: UnixTime,
+) -> Result<ServerIdentity, KeyError> {
+    let issued = ca.issue_server(names, now, SERVER_LIFETIME)?;
+    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())
+        .map_err(|_| KeyError::Malformed { path: "server key".into() })?;
+    Ok(ServerIdentity { chain: vec![issued.certificate], key })
+}
+
+/// Writes a secret to a new file of mode 0600.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    write_new(path, content, 0o600)
+}
+
+/// Writes public data to a new file of mode 0644.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn write_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    write_new(path, content, 0o644)
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), KeyError> {
+    let io = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
+        _ => KeyError::Io { path: path.to_owned(), source },
+    };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io)?;
+    file.write_all(content).map_err(io)?;
+    file.sync_all().map_err(io)
+}
+
+/// `certificate` as PEM text (RFC 7468).
+#[must_use]
+pub fn pem(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned() });
+    }
+    Ok(Zeroizing::new(fs::read_to_string(path).map_err(io)?))
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let malformed = || KeyError::Malformed { path: path.to_owned() };
+    let text = read_secret(path)?;
+    let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
+    let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
+    Ok(Zeroizing::new(*bytes))
+}
+
+fn pkcs8(pem: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| KeyError::Malformed { path: path.to_owned() })?;
+    Ok(Zeroizing::new(key.secret_der().to_vec()))
+}
+
+fn read_certificate(path: &Path) -> Result<CertificateDer<'static>, KeyError> {
+    CertificateDer::from_pem_file(path).map_err(|_| KeyError::Malformed { path: path.to_owned() })
+}
+
+/// All certificates in a PEM file, or the one in a DER file.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    let bytes = fs::read(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+    let malformed = |_| KeyError::Malformed { path: path.to_owned() };
+    if bytes.starts_with(&[0x30]) {
+        return Ok(vec![bytes.into()]);
+    }
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(malformed)?;
+    if certificates.is_empty() {
+        return Err(KeyError::Malformed { path: path.to_owned() });
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,207 @@
+//! Errors as callers see them: problem documents (RFC 9457), for OAuth endpoints with the members of
+//! RFC 6749 §5.2 besides.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use signet_evidence::RejectionCode;
+use signet_evidence::rejection::CoarseCode;
+
+use crate::store::StoreError;
+
+/// How much a caller is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody proved who they are: the coarse code only.
+    Anyone,
+    /// Connected with an enrolled machine's or gateway's certificate: the exact code.
+    Enrolled,
+}
+
+/// A refusal or failure on its way to the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// URI that names the kind.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people: what happened.
+    pub title: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// For people: what to do next.
+    pub detail: String,
+    /// The kind's last word.
+    pub code: String,
+    /// OAuth error code (RFC 6749 §5.2); OAuth endpoints only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    /// The same as `detail`; OAuth endpoints only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<String>,
+}
+
+impl Problem {
+    /// A refusal.
+    #[must_use]
+    pub fn rejected(code: RejectionCode, audience: Audience) -> Self {
+        let (word, detail) = match audience {
+            Audience::Anyone => (code.coarse().as_str(), coarse_advice(code.coarse())),
+            Audience::Enrolled => (code.as_str(), code.advice()),
+        };
+        let title = title(code.coarse());
+        Self::new(
+            &format!("urn:signet:rejection:{word}"),
+            word,
+            status(code.coarse()),
+            title,
+            detail,
+        )
+    }
+
+    /// A request that is not of the documented form.
+    #[must_use]
+    pub fn malformed_request(detail: &str) -> Self {
+        let kind = "urn:signet:problem:request-malformed";
+        let title = "The request is not of the documented form";
+        Self::new(kind, "request-malformed", StatusCode::BAD_REQUEST, title, detail)
+    }
+
+    /// A request body above its limit.
+    #[must_use]
+    pub fn too_large() -> Self {
+        let kind = "urn:signet:problem:request-too-large";
+        let detail = "send a smaller request";
+        let title = "The request is too large";
+        Self::new(kind, "request-too-large", StatusCode::PAYLOAD_TOO_LARGE, title, detail)
+    }
+
+    /// No such thing.
+    #[must_use]
+    pub fn not_found() -> Self {
+        let kind = "urn:signet:problem:not-found";
+        let detail = "check the path, and that the thing still exists";
+        Self::new(kind, "not-found", StatusCode::NOT_FOUND, "Not found", detail)
+    }
+
+    /// The authority cannot decide now; nothing was granted.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        let kind = "urn:signet:problem:unavailable";
+        let detail =
+            "try again in a moment; if it stays, tell the authority's operator to look at its log";
+        let title = "The authority cannot answer now";
+        Self::new(kind, "unavailable", StatusCode::SERVICE_UNAVAILABLE, title, detail)
+    }
+
+    /// The same problem as an OAuth endpoint says it (RFC 6749 §5.2; RFC 8693 §2.2.2).
+    #[must_use]
+    pub fn oauth(mut self) -> Self {
+        self.error = Some(match self.status {
+            503 => "temporarily_unavailable",
+            _ => "invalid_request",
+        });
+        // RFC 6749 §5.2: refusals of the token endpoint are 400.
+        if matches!(self.status, 401 | 403) {
+            self.status = 400;
+        }
+        self.error_description = Some(self.detail.clone());
+        self
+    }
+
+    /// The same problem with this OAuth error code.
+    #[must_use]
+    pub fn with_oauth_error(mut self, error: &'static str) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    fn new(kind: &str, code: &str, status: StatusCode, title: &'static str, detail: &str) -> Self {
+        Self {
+            kind: kind.into(),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.into(),
+            error: None,
+            error_description: None,
+        }
+    }
+}
+
+/// A store that fails grants nothing; the log says why.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, "the store failed; the request was refused");
+        Self::unavailable()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+fn status(code: CoarseCode) -> StatusCode {
+    use CoarseCode::*;
+    match code {
+        Malformed | WrongProfile | StaleNonce | BadSignature | BadQuote | BadAssertion
+        | BadAttestation | BadEnrolment => StatusCode::BAD_REQUEST,
+        KeyMismatch | UnknownDevice | BootPolicy | ClockRegression | Rebooted | Denied => {
+            StatusCode::FORBIDDEN
+        }
+        TokenRequired | TokenInvalid | StepUp => StatusCode::UNAUTHORIZED,
+    }
+}
+
+fn title(code: CoarseCode) -> &'static str {
+    use CoarseCode::*;
+    match code {
+        Malformed => "The evidence is malformed",
+        WrongProfile => "The evidence is not for this",
+        StaleNonce => "The challenge is not fresh",
+        KeyMismatch => "The keys do not match",
+        BadSignature => "The evidence's signature is wrong",
+        UnknownDevice => "The machine is not enrolled",
+        BadQuote => "The TPM quote is not good",
+        BootPolicy => "The machine's state is not allowed",
+        ClockRegression => "The TPM was cleared or replaced",
+        Rebooted => "The machine was restarted",
+        BadAssertion => "The security key's answer is not good",
+        BadAttestation => "The security key cannot be enrolled",
+        BadEnrolment => "The machine cannot be enrolled",
+        Denied => "Not allowed",
+        TokenRequired => "A token is required",
+        TokenInvalid => "The token is not good here",
+        StepUp => "Prove your presence",
+    }
+}
+
+/// Advice that tells a stranger nothing about the exact reason.
+fn coarse_advice(code: CoarseCode) -> &'static str {
+    use CoarseCode::*;
+    match code {
+        Malformed | WrongProfile => "use a client of the same protocol version",
+        StaleNonce => "ask for a new challenge and try again",
+        KeyMismatch | UnknownDevice => "enrol this machine with a ticket from an administrator",
+        BadSignature | BadQuote | BadAssertion => "try again",
+        BootPolicy | ClockRegression | Rebooted => "ask an administrator",
+        BadAttestation | BadEnrolment => {
+            "ask an administrator; the authority's audit record says why"
+        }
+        Denied => "ask an administrator for a new ticket",
+        TokenRequired | TokenInvalid => "log in",
+        StepUp => "prove your presence for this request",
+    }
+}

@@ -1,0 +1,70 @@
+//! The two routers: what clients may ask, and what gateways may.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::documents;
+use crate::problem::Problem;
+use crate::state::Authority;
+
+/// Largest request: 64 KiB of evidence in base64url, with room for the other members.
+const MAX_BODY: usize = 96 * 1024;
+
+/// Endpoints of `listen`.
+pub fn clients(authority: Arc<Authority>) -> Router {
+    let router = Router::new().merge(public_documents());
+    finish(router, authority)
+}
+
+/// Endpoints of `gateway_listen`.
+pub fn gateways(authority: Arc<Authority>) -> Router {
+    let router = Router::new().merge(public_documents()).route("/metrics", get(documents::metrics));
+    finish(router, authority)
+}
+
+fn public_documents() -> Router<Arc<Authority>> {
+    Router::new()
+        .route("/jwks.json", get(documents::jwks))
+        .route("/.well-known/oauth-authorization-server", get(documents::metadata))
+        .route("/status/{number}", get(documents::status_list))
+        .route("/healthz", get(documents::healthz))
+        .route("/readyz", get(documents::readyz))
+}
+
+fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>) -> Router {
+    router
+        .fallback(async || Problem::not_found())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(authority.clone(), measure))
+        .with_state(authority)
+}
+
+/// Bounds each request's time and records it.
+async fn measure(
+    State(authority): State<Arc<Authority>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let limit: Duration = authority.config.settings.limits.request_timeout.duration();
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(
+                route = route.as_ref().map(MatchedPath::as_str),
+                "request took too long"
+            );
+            Problem::unavailable().into_response()
+        }
+    };
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    authority.metrics.answered(route, response.status().as_u16(), started.elapsed());
+    response
+}

@@ -1,0 +1,151 @@
+//! Both listeners, the revocation feed and the clean-up, until the stop.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::keys::{self, KeyError};
+use crate::router;
+use crate::state::Authority;
+use crate::tls::{self, ClientCertificate, Serving, TlsError};
+
+/// How often what has run out is forgotten.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// The authority cannot serve.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}; is another program using it?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The authority's own certificate.
+    #[error("cannot make the authority's certificate")]
+    Keys(#[from] KeyError),
+    /// TLS.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// Both listeners, bound: callers can connect from now on.
+pub struct Server {
+    authority: Arc<Authority>,
+    clients: Serving,
+    gateways: Serving,
+}
+
+impl Server {
+    /// Binds both listeners.
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
+        let settings = &authority.config.settings;
+        let clients = listener(
+            &authority,
+            settings.listen,
+            authority.keys.device_ca.certificate(),
+            ClientCertificate::Optional,
+            router::clients(authority.clone()),
+        )
+        .await?;
+        let gateways = listener(
+            &authority,
+            *settings.gateway_listen.get_ref(),
+            authority.keys.gateway_ca.certificate(),
+            ClientCertificate::Required,
+            router::gateways(authority.clone()),
+        )
+        .await?;
+        Ok(Self { authority, clients, gateways })
+    }
+
+    /// Where clients and gateways can connect.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.clients.listener.local_addr()?, self.gateways.listener.local_addr()?))
+    }
+
+    /// Serves until `stop` becomes true, then lets requests under way finish.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let Self { authority, clients, gateways } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tls::serve(clients, stop.clone()));
+        tasks.spawn(tls::serve(gateways, stop.clone()));
+        tasks.spawn(authority.revocations.clone().follow(authority.store.clone(), stop.clone()));
+        tasks.spawn(clean_up(authority, stop));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn listener(
+    authority: &Authority,
+    address: SocketAddr,
+    client_ca: &CertificateDer<'static>,
+    client_certificate: ClientCertificate,
+    router: axum::Router,
+) -> Result<Serving, ServeError> {
+    let config = &authority.config;
+    let names = server_names(config);
+    let identity = keys::server_identity(&authority.keys.server_ca, &names, authority.now())?;
+    let tls = tls::server_config(identity, client_ca, client_certificate)?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+    Ok(Serving {
+        listener,
+        tls: Arc::new(tls),
+        router,
+        connections: config.settings.limits.connections,
+        header_timeout: config.settings.limits.header_timeout.duration(),
+    })
+}
+
+/// The names under which callers reach this authority: the issuer's host and the listeners' addresses.
+fn server_names(config: &Config) -> Vec<String> {
+    let settings = &config.settings;
+    let authority = settings.issuer.as_str().trim_start_matches("https://");
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    };
+    let mut names = vec![host.to_owned()];
+    for address in [settings.listen, *settings.gateway_listen.get_ref()] {
+        let ip: IpAddr = address.ip();
+        if !ip.is_unspecified() {
+            names.push(ip.to_string());
+        }
+        if ip.is_loopback() {
+            names.push("localhost".to_owned());
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn clean_up(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(CLEAN_UP);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if let Err(error) = authority.store.forget_expired(authority.now()).await {
+            tracing::warn!(%error, "cannot forget what has run out");
+        }
+        authority.enrolments.forget_expired(authority.now());
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything that the endpoints share.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use signet_evidence::UnixTime;
+use signet_verifier::certificate::{AnchorError, TrustAnchors};
+use signet_verifier::policy::AppraisalPolicy;
+use signet_verifier::token::{Jwk, TokenChecker, TokenSigner, VerifyingKey};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::config::Config;
+use crate::enrol::PendingEnrolments;
+use crate::keys::{self, KeyError, Keys};
+use crate::metrics::Metrics;
+use crate::policy::{ActionPolicySet, PolicyLoadError};
+use crate::revocation::RevocationView;
+use crate::store::{OpenError, SqliteStore, Store, StoreError};
+use crate::trust;
+
+/// How many status indices are taken from the store at once.
+const INDEX_BLOCK: u32 = 64;
+
+/// The time, as a function so that tests and dry runs say what it is.
+pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
+
+/// The running authority.
+pub struct Authority {
+    /// Settings.
+    pub config: Config,
+    /// Memory.
+    pub store: Arc<dyn Store>,
+    /// Secrets.
+    pub keys: Keys,
+    /// What evidence must show.
+    pub appraisal: AppraisalPolicy,
+    /// Accepted TPM makers.
+    pub ek_anchors: TrustAnchors,
+    /// Who may do what.
+    pub policy: ActionPolicySet,
+    /// Judges this authority's tokens.
+    pub checker: TokenChecker,
+    /// What was revoked.
+    pub revocations: RevocationView,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Machines between the halves of their enrolment.
+    pub enrolments: PendingEnrolments,
+    clock: Clock,
+    status_indices: Mutex<VecDeque<u64>>,
+}
+
+/// The authority cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Keys.
+    #[error("the keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// Database.
+    #[error("the database cannot be used")]
+    Open(#[from] OpenError),
+    /// Revocations.
+    #[error("the revocations cannot be read")]
+    Store(#[from] StoreError),
+    /// A CA certificate.
+    #[error("a CA certificate cannot be used")]
+    Anchor(#[from] AnchorError),
+    /// The token key's public half.
+    #[error("the token signing key is not a P-256 key")]
+    TokenKey,
+    /// Action policy.
+    #[error("the action policy cannot be used")]
+    Policy(#[from] PolicyLoadError),
+    /// Roots of TPM makers or security keys.
+    #[error("a trust anchor cannot be used")]
+    Trust(#[from] crate::trust::TrustError),
+}
+
+/// The system's clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixTime(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+    })
+}
+
+impl Authority {
+    /// Loads keys, policy and database as `config` says.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
+        let directory = config.keys();
+        let integrity = keys::load_integrity(&directory)?;
+        let store = SqliteStore::open(&config.database(), integrity).await?;
+        Self::with_store(config, clock, Arc::new(store)).await
+    }
+
+    /// The same over a store that is open already.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn with_store(
+        config: Config,
+        clock: Clock,
+        store: Arc<dyn Store>,
+    ) -> Result<Arc<Self>, StartError> {
+        let keys = keys::load(&config.keys())?;
+        let jwk = Jwk::of_point(keys.token.public_point());
+        let checker = TokenChecker {
+            issuer: config.settings.issuer.to_string(),
+            audience: config.settings.audience.clone(),
+            keys: vec![VerifyingKey::from_jwk(&jwk).ok_or(StartError::TokenKey)?],
+        };
+        let revocations = RevocationView::default();
+        revocations.refresh(store.as_ref()).await?;
+        Ok(Arc::new(Self {
+            appraisal: trust::appraisal(&config, &keys)?,
+            ek_anchors: trust::ek_anchors(&config)?,
+            policy: ActionPolicySet::load(
+                &config.resolve(config.settings.policy.directory.get_ref()),
+            )?,
+            checker,
+            revocations,
+            metrics: Metrics::default(),
+            enrolments: PendingEnrolments::default(),
+            status_indices: Mutex::default(),
+            config,
+            store,
+            keys,
+            clock,
+        }))
+    }
+
+    /// The authority's time.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        (self.clock)()
+    }
+
+    /// A place in the status lists for a new session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn status_index(&self) -> Result<u64, StoreError> {
+        let mut indices = self.status_indices.lock().await;
+        if indices.is_empty() {
+            indices.extend(self.store.reserve_status_indices(INDEX_BLOCK).await?);
+        }
+        indices.pop_front().ok_or(StoreError::Corrupt { table: "status_indices" })
+    }
+}

@@ -1,0 +1,241 @@
+//! Audit records: what was decided, on what, and exactly why.
+
+use std::fmt;
+
+use serde::Serialize;
+use signet_evidence::binding::{Sha256, sha256};
+use signet_evidence::cbor::{self, Value};
+use signet_evidence::thumbprint::hex;
+use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Event {
+    /// An administrator made a ticket.
+    Ticket,
+    /// A machine's enrolment, first half.
+    DeviceEnrolBegin,
+    /// A machine's enrolment, second half.
+    DeviceEnrol,
+    /// A security key's enrolment.
+    KeyEnrol,
+    /// A challenge was asked for (refusals only: a challenge gives nothing).
+    Challenge,
+    /// A session token at a session's start or with new presence.
+    TokenSession,
+    /// A session token by renewal.
+    TokenRenew,
+    /// An action token.
+    TokenAction,
+    /// A workload's token.
+    TokenWorkload,
+    /// A token exchange that was refused before its purpose was known.
+    Token,
+    /// A gateway asked about a token.
+    Introspect,
+    /// A gateway used up a single-use token.
+    Redeem,
+    /// A gateway asked for a decision.
+    Authorize,
+    /// Something was revoked.
+    Revoke,
+    /// A gateway's certificate was issued.
+    GatewayCertificate,
+}
+
+impl Event {
+    /// Its name in records and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::DeviceEnrolBegin => "device-enrol-begin",
+            Self::DeviceEnrol => "device-enrol",
+            Self::KeyEnrol => "key-enrol",
+            Self::Challenge => "challenge",
+            Self::TokenSession => "token-session",
+            Self::TokenRenew => "token-renew",
+            Self::TokenAction => "token-action",
+            Self::TokenWorkload => "token-workload",
+            Self::Token => "token",
+            Self::Introspect => "introspect",
+            Self::Redeem => "redeem",
+            Self::Authorize => "authorize",
+            Self::Revoke => "revoke",
+            Self::GatewayCertificate => "gateway-certificate",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Yes.
+    Allowed,
+    /// No, with the exact code.
+    Refused(RejectionCode),
+}
+
+impl Decision {
+    /// `allowed` or `refused`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// The exact code of a refusal.
+    #[must_use]
+    pub fn code(self) -> Option<RejectionCode> {
+        match self {
+            Self::Allowed => None,
+            Self::Refused(code) => Some(code),
+        }
+    }
+}
+
+/// A decision to be written.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    /// When, by the authority's clock.
+    pub at: UnixTime,
+    /// What was asked.
+    pub event: Event,
+    /// The answer.
+    pub decision: Decision,
+    /// The operator, as far as known.
+    pub subject: Option<String>,
+    /// The machine, as far as known.
+    pub device: Option<DeviceId>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// The token's id.
+    pub token: Option<[u8; 16]>,
+    /// The credential's id.
+    pub credential: Option<Vec<u8>>,
+    /// SPIFFE ID of the gateway that asked.
+    pub gateway: Option<String>,
+    /// SHA-256 of the action's bytes.
+    pub action: Option<Sha256>,
+    /// SHA-256 of the evidence.
+    pub evidence: Option<Sha256>,
+    /// The policy rule that decided.
+    pub rule: Option<String>,
+    /// The exact reason: causes of a refusal, or what was allowed. Never a secret.
+    pub detail: String,
+}
+
+impl AuditEntry {
+    /// An entry that says nothing yet but what was asked and answered.
+    #[must_use]
+    pub fn new(at: UnixTime, event: Event, decision: Decision) -> Self {
+        Self {
+            at,
+            event,
+            decision,
+            subject: None,
+            device: None,
+            session: None,
+            token: None,
+            credential: None,
+            gateway: None,
+            action: None,
+            evidence: None,
+            rule: None,
+            detail: String::new(),
+        }
+    }
+
+    /// The record that follows a record with digest `previous`.
+    #[must_use]
+    pub fn into_record(self, sequence: i64, previous: Sha256) -> AuditRecord {
+        let mut record = AuditRecord {
+            sequence,
+            at: self.at.0,
+            event: self.event.as_str().into(),
+            decision: self.decision.as_str().into(),
+            code: self.decision.code().map(|code| code.as_str().into()),
+            subject: self.subject,
+            device: self.device.map(|device| device.to_string()),
+            session: self.session.map(|session| session.to_string()),
+            token: self.token.map(|token| hex(&token)),
+            credential: self.credential.map(|credential| hex(&credential)),
+            gateway: self.gateway,
+            action: self.action.map(|action| hex(&action)),
+            evidence: self.evidence.map(|evidence| hex(&evidence)),
+            rule: self.rule,
+            detail: self.detail,
+            previous,
+            digest: [0; 32],
+        };
+        record.digest = record.computed_digest();
+        record
+    }
+}
+
+/// A decision as it was written; hex where the entry has bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // The members are those of `AuditEntry`.
+pub struct AuditRecord {
+    pub sequence: i64,
+    pub at: i64,
+    pub event: String,
+    pub decision: String,
+    pub code: Option<String>,
+    pub subject: Option<String>,
+    pub device: Option<String>,
+    pub session: Option<String>,
+    pub token: Option<String>,
+    pub credential: Option<String>,
+    pub gateway: Option<String>,
+    pub action: Option<String>,
+    pub evidence: Option<String>,
+    pub rule: Option<String>,
+    pub detail: String,
+    /// Digest of the record before; zeros for the first.
+    #[serde(serialize_with = "as_hex")]
+    pub previous: Sha256,
+    /// SHA-256 of the deterministic CBOR array of all members above.
+    #[serde(serialize_with = "as_hex")]
+    pub digest: Sha256,
+}
+
+impl AuditRecord {
+    /// The digest that this record's content has.
+    #[must_use]
+    pub fn computed_digest(&self) -> Sha256 {
+        let text = |text: &Option<String>| {
+            text.as_ref().map_or(Value::Null, |text| Value::Text(text.clone()))
+        };
+        sha256(&cbor::encode(&Value::Array(vec![
+            self.sequence.into(),
+            self.at.into(),
+            self.event.as_str().into(),
+            self.decision.as_str().into(),
+            text(&self.code),
+            text(&self.subject),
+            text(&self.device),
+            text(&self.session),
+            text(&self.token),
+            text(&self.credential),
+            text(&self.gateway),
+            text(&self.action),
+            text(&self.evidence),
+            text(&self.rule),
+            self.detail.as_str().into(),
+            Value::Bytes(self.previous.to_vec()),
+        ])))
+    }
+}
+
+fn as_hex<S: serde::Serializer>(digest: &Sha256, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(digest))
+}

@@ -1,0 +1,157 @@
+//! What the authority remembers: one trait, so that SQLite and PostgreSQL answer alike.
+//!
+//! Each method that changes something is one transaction together with its audit record: a challenge
+//! is consumed, a token recorded and the decision written, or none of them.
+
+pub mod audit;
+mod integrity;
+pub mod rows;
+mod sqlite;
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use signet_evidence::binding::Sha256;
+use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
+use thiserror::Error;
+
+pub use audit::{AuditEntry, AuditRecord, Decision, Event};
+pub use integrity::IntegrityKey;
+pub use rows::{
+    Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRow, MintRecord,
+    NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange, SessionRow, Ticket,
+    TicketKind, TokenRow,
+};
+pub use sqlite::{OpenError, SqliteStore};
+
+/// The store cannot do what it should; nothing was changed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No room for the transaction.
+    #[error("the disk of the database is full; make room, then try again")]
+    Full,
+    /// The database does not answer, or answers with an error.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row that the authority cannot have written.
+    #[error("a row of table {table} was not written by this authority")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+    },
+}
+
+/// A change that was not made.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// What was true when the request was judged no longer is, or was used up by another request.
+    #[error("{0}")]
+    Rejected(RejectionCode),
+    /// The store cannot.
+    #[error("the store could not commit")]
+    Store(#[from] StoreError),
+}
+
+impl From<RejectionCode> for CommitError {
+    fn from(code: RejectionCode) -> Self {
+        Self::Rejected(code)
+    }
+}
+
+/// The authority's memory.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes a decision that changes nothing else.
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+
+    /// At most `limit` audit records with a sequence number above `after`, in order.
+    async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Adds a ticket and, where there is none, its operator.
+    async fn add_ticket(&self, ticket: &NewTicket, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// The ticket with this digest, used or not.
+    async fn ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError>;
+
+    /// Uses up the ticket, adds the device with its grant, and revokes earlier devices with the same
+    /// endorsement key.
+    async fn enrol_device(
+        &self,
+        device: &DeviceEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// Consumes the challenge and the authorisation, and adds the credential.
+    async fn enrol_credential(
+        &self,
+        credential: &CredentialEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// The device with this id.
+    async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
+
+    /// The credential with this id.
+    async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError>;
+
+    /// All credentials of an operator, oldest first.
+    async fn credentials_of(&self, subject: &str) -> Result<Vec<CredentialRow>, StoreError>;
+
+    /// Whether `device` may still register the first key of `operator`.
+    async fn grant_is_open(
+        &self,
+        device: &DeviceId,
+        operator: &str,
+        now: UnixTime,
+    ) -> Result<Grant, StoreError>;
+
+    /// The session with this id.
+    async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, StoreError>;
+
+    /// The token with this id, while it is remembered.
+    async fn token(&self, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError>;
+
+    /// Consumes the challenge, moves clock and counter on, starts or continues the session and
+    /// records the token.
+    async fn mint(&self, record: &MintRecord, audit: &AuditEntry) -> Result<(), CommitError>;
+
+    /// Uses up a single-use token.
+    async fn redeem(
+        &self,
+        id: &[u8; 16],
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// Revokes the target and everything under it; empty when there was nothing left to revoke.
+    async fn revoke(
+        &self,
+        target: &RevocationTarget,
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Revocations with a sequence number above `after`, in order.
+    async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Places in the status lists that nobody else gets.
+    async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError>;
+
+    /// Sessions that can still be renewed.
+    async fn live_sessions(&self, now: UnixTime) -> Result<u64, StoreError>;
+
+    /// Forgets challenges and tokens that have run out. Audit records stay.
+    async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError>;
+
+    /// Answers when reads work.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Whether a first key may be registered without another key's assent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Yes.
+    Open,
+    /// There is none, or it was used or ran out.
+    Closed,
+}

@@ -1,0 +1,314 @@
+//! What is stored, as types.
+
+use std::collections::BTreeMap;
+
+use signet_evidence::binding::Sha256;
+use signet_evidence::webauthn::{Aaguid, CoseKey};
+use signet_evidence::{DeviceId, SessionId, UnixTime};
+use signet_verifier::AttestationKind;
+use signet_verifier::challenge::FreshChallenge;
+use signet_verifier::records::TpmClock;
+use signet_verifier::token::PresenceRecord;
+
+/// What a ticket opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketKind {
+    /// Enrolment of one machine.
+    Device,
+    /// Enrolment of one security key.
+    Authenticator,
+}
+
+impl TicketKind {
+    /// Its name in the store and in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Authenticator => "authenticator",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Device, Self::Authenticator].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// A ticket to be added; only its digest is ever stored.
+#[derive(Clone, Debug)]
+pub struct NewTicket {
+    /// SHA-256 of the ticket's text.
+    pub digest: Sha256,
+    /// What it opens.
+    pub kind: TicketKind,
+    /// For whom.
+    pub operator: String,
+    /// Inventory tag of the machine.
+    pub asset: Option<String>,
+    /// When it was made.
+    pub created_at: UnixTime,
+    /// When it runs out.
+    pub expires: UnixTime,
+}
+
+/// A stored ticket.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// What it opens.
+    pub kind: TicketKind,
+    /// For whom.
+    pub operator: String,
+    /// Inventory tag of the machine.
+    pub asset: Option<String>,
+    /// When it runs out.
+    pub expires: UnixTime,
+    /// Whether it was used.
+    pub used: bool,
+}
+
+impl Ticket {
+    /// Whether it opens `kind` at `now`.
+    #[must_use]
+    pub fn opens(&self, kind: TicketKind, now: UnixTime) -> bool {
+        self.kind == kind && !self.used && now < self.expires
+    }
+}
+
+/// A machine to be added.
+#[derive(Clone, Debug)]
+pub struct DeviceEnrolment {
+    /// The ticket to use up.
+    pub ticket: Sha256,
+    /// The row.
+    pub device: DeviceRow,
+    /// When the grant for the operator's first key runs out.
+    pub grant_expires: UnixTime,
+}
+
+/// An enrolled machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// Its id.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub operator: String,
+    /// Inventory tag.
+    pub asset: Option<String>,
+    /// SHA-256 of the EK's TPMT_PUBLIC.
+    pub ek_digest: Sha256,
+    /// Whether the EK's certificate led to an accepted root.
+    pub ek_proven: bool,
+    /// The AK's Name.
+    pub ak_name: Vec<u8>,
+    /// The AK's TPMT_PUBLIC.
+    pub ak_public: Vec<u8>,
+    /// The TLS key's TPMT_PUBLIC.
+    pub tls_public: Vec<u8>,
+    /// PCR values (SHA-256 bank) at enrolment.
+    pub pcrs: BTreeMap<u8, Vec<u8>>,
+    /// The TPM's clock at the last accepted evidence.
+    pub clock: TpmClock,
+    /// When it was enrolled.
+    pub enrolled_at: UnixTime,
+    /// Whether it, or its operator, is revoked.
+    pub revoked: bool,
+}
+
+/// What allows an operator to add a key (protocol §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorisation {
+    /// The machine was enrolled a moment ago and this is the operator's first key.
+    Grant,
+    /// A ticket, by its digest.
+    Ticket(Sha256),
+    /// Another key of the operator asserted over the same statement: its id and new counter.
+    Credential {
+        /// Its id.
+        id: Vec<u8>,
+        /// Its signature counter now.
+        sign_count: u32,
+    },
+}
+
+/// A credential to be added.
+#[derive(Clone, Debug)]
+pub struct CredentialEnrolment {
+    /// The row.
+    pub credential: CredentialRow,
+    /// The machine that it was registered on.
+    pub device: DeviceId,
+    /// The machine's TPM clock now.
+    pub clock: TpmClock,
+    /// What allows it.
+    pub authorisation: Authorisation,
+    /// The challenge to consume.
+    pub challenge: FreshChallenge,
+}
+
+/// An operator's security key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialRow {
+    /// Credential id.
+    pub id: Vec<u8>,
+    /// Whose it is.
+    pub subject: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its public key.
+    pub public_key: CoseKey,
+    /// The model.
+    pub aaguid: Aaguid,
+    /// How it attested itself.
+    pub attestation: AttestationKind,
+    /// Signature counter last seen.
+    pub sign_count: u32,
+    /// When it was enrolled.
+    pub enrolled_at: UnixTime,
+    /// When it was last used.
+    pub last_used: Option<UnixTime>,
+    /// Whether it, or its operator, is revoked.
+    pub revoked: bool,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is; `None` for a workload's.
+    pub subject: Option<String>,
+    /// The machine it lives on.
+    pub device: DeviceId,
+    /// The key that its presence was proved with.
+    pub credential: Option<Vec<u8>>,
+    /// The TPM's reset count when it began.
+    pub reset_count: u32,
+    /// Granted scope.
+    pub scope: Option<String>,
+    /// When it began.
+    pub started_at: UnixTime,
+    /// When it ends.
+    pub expires: UnixTime,
+    /// When its last token was minted.
+    pub last_token_at: UnixTime,
+    /// The presence that counts.
+    pub presence: Option<PresenceRecord>,
+    /// Its bit in the status lists.
+    pub status_index: u64,
+    /// Whether it ended.
+    pub ended: bool,
+}
+
+/// A minted token, as long as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// `jti`.
+    pub id: [u8; 16],
+    /// Its session.
+    pub session: SessionId,
+    /// SHA-256 of the action's bytes; present for single-use tokens.
+    pub action: Option<Sha256>,
+    /// When it was minted.
+    pub issued_at: UnixTime,
+    /// When it runs out.
+    pub expires: UnixTime,
+    /// Whether it was used up.
+    pub redeemed: bool,
+    /// Whether it was revoked by itself.
+    pub revoked: bool,
+}
+
+/// What a mint does to its session.
+#[derive(Clone, Debug)]
+pub enum SessionChange {
+    /// Starts it.
+    Start(SessionRow),
+    /// Records new presence in it.
+    Refresh {
+        /// The session.
+        id: SessionId,
+        /// The key.
+        credential: Vec<u8>,
+        /// The new presence.
+        presence: PresenceRecord,
+        /// The scope from now on.
+        scope: Option<String>,
+    },
+    /// Mints another token of it; presence stays as it was.
+    Renew {
+        /// The session.
+        id: SessionId,
+        /// The scope from now on.
+        scope: Option<String>,
+    },
+}
+
+/// Everything that one mint changes.
+#[derive(Clone, Debug)]
+pub struct MintRecord {
+    /// The challenge to consume.
+    pub challenge: FreshChallenge,
+    /// The machine.
+    pub device: DeviceId,
+    /// Its TPM clock now.
+    pub clock: TpmClock,
+    /// The credential that was touched and its counter now.
+    pub credential: Option<(Vec<u8>, u32)>,
+    /// The session.
+    pub session: SessionChange,
+    /// The token.
+    pub token: TokenRow,
+}
+
+/// What an administrator or owner revokes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevocationTarget {
+    /// One token.
+    Token([u8; 16]),
+    /// One session.
+    Session(SessionId),
+    /// A security key and the sessions that were proved with it.
+    Credential(Vec<u8>),
+    /// A machine and its sessions.
+    Device(DeviceId),
+    /// A person, their machines, keys and sessions.
+    Operator(String),
+}
+
+/// What a revocation is about, for the nodes that must refuse it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RevocationKind {
+    /// A token.
+    Token,
+    /// A session.
+    Session,
+    /// A machine.
+    Device,
+}
+
+impl RevocationKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Session => "session",
+            Self::Device => "device",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Token, Self::Session, Self::Device].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// One thing to refuse from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its place in the order.
+    pub sequence: i64,
+    /// What it is about.
+    pub kind: RevocationKind,
+    /// The id.
+    pub target: Vec<u8>,
+    /// The session's bit in the status lists.
+    pub status_index: Option<u64>,
+}

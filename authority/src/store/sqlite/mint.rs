@@ -1,0 +1,221 @@
+//! The transaction that turns evidence into a token (protocol §2.4, step 13).
+//!
+//! What was read before the evidence was judged is checked again here, under the write lock: of two
+//! requests that race, one finds the world changed.
+
+use signet_evidence::RejectionCode;
+use signet_verifier::challenge::FreshChallenge;
+use signet_verifier::records::TpmClock;
+use sqlx::sqlite::SqliteConnection;
+
+use super::*;
+
+impl SqliteStore {
+    pub(super) async fn write_mint(
+        &self,
+        record: &MintRecord,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        let now = record.token.issued_at;
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        consume_challenge(&mut transaction, &record.challenge).await?;
+        require_live_device(&mut transaction, &record.device).await?;
+        store_clock(&mut transaction, &record.device, &record.clock).await?;
+        if let Some((credential, count)) = &record.credential {
+            store_counter(&mut transaction, credential, *count, now).await?;
+        }
+        change_session(&mut transaction, &record.session, now).await?;
+        let token = &record.token;
+        sqlx::query(
+            "INSERT INTO tokens (id, session, action, issued_at, expires) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(token.id.to_vec())
+        .bind(token.session.0.to_vec())
+        .bind(token.action.map(|action| action.to_vec()))
+        .bind(now.0)
+        .bind(token.expires.0)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        self.write_audit(&mut transaction, audit).await?;
+        Ok(commit(transaction).await?)
+    }
+
+    pub(super) async fn write_redemption(
+        &self,
+        id: &[u8; 16],
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        let redeemed = sqlx::query(
+            "UPDATE tokens SET redeemed_at = ?1 WHERE id = ?2 AND action IS NOT NULL
+             AND redeemed_at IS NULL AND revoked_at IS NULL
+             AND EXISTS (SELECT 1 FROM sessions WHERE sessions.id = tokens.session
+                         AND ended_at IS NULL AND expires > ?1)",
+        )
+        .bind(now.0)
+        .bind(id.to_vec())
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        if redeemed.rows_affected() != 1 {
+            let row = sqlx::query("SELECT redeemed_at IS NOT NULL FROM tokens WHERE id = ?")
+                .bind(id.to_vec())
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
+            let redeemed = row.map(|row| row.try_get::<bool, _>(0)).transpose();
+            return Err(match redeemed.map_err(unavailable)? {
+                Some(true) => RejectionCode::TokenRedeemed.into(),
+                Some(false) | None => RejectionCode::TokenRevoked.into(),
+            });
+        }
+        self.write_audit(&mut transaction, audit).await?;
+        Ok(commit(transaction).await?)
+    }
+}
+
+pub(super) async fn consume_challenge(
+    connection: &mut SqliteConnection,
+    challenge: &FreshChallenge,
+) -> Result<(), CommitError> {
+    let inserted = sqlx::query("INSERT INTO consumed_challenges (random, expires) VALUES (?, ?)")
+        .bind(challenge.random().to_vec())
+        .bind(challenge.expires().0)
+        .execute(connection)
+        .await;
+    match inserted {
+        Ok(_) => Ok(()),
+        Err(error) if is_unique_violation(&error) => Err(RejectionCode::ChallengeReplayed.into()),
+        Err(error) => Err(unavailable(error).into()),
+    }
+}
+
+pub(super) async fn require_live_device(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+) -> Result<(), CommitError> {
+    let live = sqlx::query(
+        "SELECT 1 FROM devices JOIN operators ON operators.name = devices.operator
+         WHERE devices.id = ? AND devices.revoked_at IS NULL AND operators.revoked_at IS NULL",
+    )
+    .bind(device.as_bytes())
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    live.map(|_| ()).ok_or_else(|| RejectionCode::DeviceRevoked.into())
+}
+
+/// Moves the device's clock on. A quote that lost a race against a later one of the same boot
+/// changes nothing; one of an earlier boot is refused.
+pub(super) async fn store_clock(
+    connection: &mut SqliteConnection,
+    device: &DeviceId,
+    clock: &TpmClock,
+) -> Result<(), CommitError> {
+    let row = sqlx::query("SELECT reset_count, clock_ms FROM devices WHERE id = ?")
+        .bind(device.as_bytes())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let reset_count: u32 = row.try_get(0).map_err(unavailable)?;
+    let clock_ms: i64 = row.try_get(1).map_err(unavailable)?;
+    if reset_count > clock.reset_count {
+        return Err(RejectionCode::TpmClockRegressed.into());
+    }
+    if reset_count == clock.reset_count && clock_ms > signed(clock.clock_ms) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE devices SET clock_ms = ?, reset_count = ?, restart_count = ?, clock_safe = ? WHERE id = ?",
+    )
+    .bind(signed(clock.clock_ms))
+    .bind(clock.reset_count)
+    .bind(clock.restart_count)
+    .bind(clock.safe)
+    .bind(device.as_bytes())
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Moves a key's counter on (WebAuthn §7.2 step 22): it grows, or stays zero for keys without one.
+pub(super) async fn store_counter(
+    connection: &mut SqliteConnection,
+    credential: &[u8],
+    count: u32,
+    now: UnixTime,
+) -> Result<(), CommitError> {
+    let row = sqlx::query(
+        "SELECT sign_count, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL
+         FROM credentials JOIN operators ON operators.name = credentials.subject
+         WHERE credentials.id = ?",
+    )
+    .bind(credential)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let Some(row) = row else { return Err(RejectionCode::CredentialUnknown.into()) };
+    if row.try_get::<bool, _>(1).map_err(unavailable)? {
+        return Err(RejectionCode::CredentialRevoked.into());
+    }
+    let stored: u32 = row.try_get(0).map_err(unavailable)?;
+    if count <= stored && (count, stored) != (0, 0) {
+        return Err(RejectionCode::CounterRegressed.into());
+    }
+    sqlx::query("UPDATE credentials SET sign_count = ?, last_used = ? WHERE id = ?")
+        .bind(count)
+        .bind(now.0)
+        .bind(credential)
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+async fn change_session(
+    connection: &mut SqliteConnection,
+    change: &SessionChange,
+    now: UnixTime,
+) -> Result<(), CommitError> {
+    let query = match change {
+        SessionChange::Start(session) => sqlx::query(
+            "INSERT INTO sessions (id, subject, device, credential, reset_count, scope, started_at,
+             expires, last_token_at, presence, status_index)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(session.id.0.to_vec())
+        .bind(&session.subject)
+        .bind(session.device.as_bytes())
+        .bind(&session.credential)
+        .bind(session.reset_count)
+        .bind(&session.scope)
+        .bind(session.started_at.0)
+        .bind(session.expires.0)
+        .bind(session.last_token_at.0)
+        .bind(session.presence.as_ref().map(read::presence_text))
+        .bind(signed(session.status_index)),
+        SessionChange::Refresh { id, credential, presence, scope } => sqlx::query(
+            "UPDATE sessions SET last_token_at = ?1, scope = ?2, credential = ?3, presence = ?4
+             WHERE id = ?5 AND ended_at IS NULL AND expires > ?1",
+        )
+        .bind(now.0)
+        .bind(scope)
+        .bind(credential)
+        .bind(read::presence_text(presence))
+        .bind(id.0.to_vec()),
+        SessionChange::Renew { id, scope } => sqlx::query(
+            "UPDATE sessions SET last_token_at = ?1, scope = ?2
+             WHERE id = ?3 AND ended_at IS NULL AND expires > ?1",
+        )
+        .bind(now.0)
+        .bind(scope)
+        .bind(id.0.to_vec()),
+    };
+    let changed = query.execute(connection).await.map_err(unavailable)?;
+    if changed.rows_affected() == 1 { Ok(()) } else { Err(RejectionCode::SessionEnded.into()) }
+}

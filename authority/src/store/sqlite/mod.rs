@@ -1,0 +1,305 @@
+//! The store in one SQLite file: write-ahead log, one writer at a time, synchronous commits.
+
+mod audit;
+mod enrol;
+mod mint;
+mod read;
+mod revoke;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use signet_evidence::binding::Sha256;
+use signet_evidence::{DeviceId, SessionId, UnixTime};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{Row, Sqlite, Transaction};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use super::*;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How long a writer waits for another process, such as `signet-authority revoke`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// [`Store`] in a SQLite file.
+pub struct SqliteStore {
+    readers: SqlitePool,
+    // One connection, so that writers of this process queue here and not in SQLite's busy loop.
+    writer: Mutex<SqliteConnection>,
+    integrity: IntegrityKey,
+}
+
+/// The database cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// `init` would overwrite it.
+    #[error("{} exists already; choose another directory", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is none.
+    #[error("{} does not exist; make it with `signet-authority init`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite does not open it.
+    #[error("cannot open the database {}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// Its tables are of another version.
+    #[error("cannot bring the database {} to this version", path.display())]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+impl SqliteStore {
+    /// Makes a new database at `path`.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; an existing file is never touched.
+    pub async fn create(path: &Path, integrity: IntegrityKey) -> Result<Self, OpenError> {
+        if path.exists() {
+            return Err(OpenError::Exists { path: path.to_owned() });
+        }
+        Self::connect(path, options(path).create_if_missing(true), integrity).await
+    }
+
+    /// Opens the database at `path` and brings its tables to this version.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(path: &Path, integrity: IntegrityKey) -> Result<Self, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        Self::connect(path, options(path), integrity).await
+    }
+
+    /// Closes the file, so that it is whole without its write-ahead log.
+    pub async fn close(self) {
+        use sqlx::Connection;
+        self.readers.close().await;
+        // A log that stays is replayed at the next start.
+        let _ = self.writer.into_inner().close().await;
+    }
+
+    async fn connect(
+        path: &Path,
+        options: SqliteConnectOptions,
+        integrity: IntegrityKey,
+    ) -> Result<Self, OpenError> {
+        use sqlx::ConnectOptions;
+        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
+        let mut writer = options.connect().await.map_err(unusable)?;
+        MIGRATIONS
+            .run(&mut writer)
+            .await
+            .map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.create_if_missing(false))
+            .await
+            .map_err(unusable)?;
+        Ok(Self { readers, writer: Mutex::new(writer), integrity })
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// A write transaction that holds SQLite's write lock from its start, so that what it reads stays
+/// true until it commits. Dropped without commit, it changes nothing.
+async fn begin(writer: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, StoreError> {
+    use sqlx::Connection;
+    writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+}
+
+async fn commit(transaction: Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+    transaction.commit().await.map_err(unavailable)
+}
+
+/// `SQLITE_FULL` is the one failure that a person can mend at once, so it has a variant of its own.
+fn unavailable(error: sqlx::Error) -> StoreError {
+    const SQLITE_FULL: &str = "13";
+    match &error {
+        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(SQLITE_FULL) => {
+            StoreError::Full
+        }
+        _ => StoreError::Unavailable(error),
+    }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|cause| cause.is_unique_violation())
+}
+
+/// SQLite's integers are signed; counters that exceed them do not occur, and saturate.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        self.write_audit(&mut transaction, entry).await?;
+        commit(transaction).await
+    }
+
+    async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read_audit(after, limit).await
+    }
+
+    async fn add_ticket(&self, ticket: &NewTicket, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.insert_ticket(ticket, audit).await
+    }
+
+    async fn ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError> {
+        self.read_ticket(digest).await
+    }
+
+    async fn enrol_device(
+        &self,
+        device: &DeviceEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_device(device, audit).await
+    }
+
+    async fn enrol_credential(
+        &self,
+        credential: &CredentialEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_credential(credential, audit).await
+    }
+
+    async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+        self.read_device(id).await
+    }
+
+    async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError> {
+        self.read_credential(id).await
+    }
+
+    async fn credentials_of(&self, subject: &str) -> Result<Vec<CredentialRow>, StoreError> {
+        self.read_credentials_of(subject).await
+    }
+
+    async fn grant_is_open(
+        &self,
+        device: &DeviceId,
+        operator: &str,
+        now: UnixTime,
+    ) -> Result<Grant, StoreError> {
+        self.read_grant(device, operator, now).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, StoreError> {
+        self.read_session(id).await
+    }
+
+    async fn token(&self, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError> {
+        self.read_token(id).await
+    }
+
+    async fn mint(&self, record: &MintRecord, audit: &AuditEntry) -> Result<(), CommitError> {
+        self.write_mint(record, audit).await
+    }
+
+    async fn redeem(
+        &self,
+        id: &[u8; 16],
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_redemption(id, now, audit).await
+    }
+
+    async fn revoke(
+        &self,
+        target: &RevocationTarget,
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<Vec<Revocation>, StoreError> {
+        self.write_revocation(target, now, audit).await
+    }
+
+    async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
+        self.read_revocations(after).await
+    }
+
+    async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        let row = sqlx::query("UPDATE status_indices SET next = next + ? RETURNING next")
+            .bind(i64::from(count))
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        let next: i64 = row.try_get(0).map_err(unavailable)?;
+        commit(transaction).await?;
+        let end =
+            u64::try_from(next).map_err(|_| StoreError::Corrupt { table: "status_indices" })?;
+        Ok(end.saturating_sub(u64::from(count))..end)
+    }
+
+    async fn live_sessions(&self, now: UnixTime) -> Result<u64, StoreError> {
+        let row =
+            sqlx::query("SELECT count(*) FROM sessions WHERE ended_at IS NULL AND expires > ?")
+                .bind(now.0)
+                .fetch_one(&self.readers)
+                .await
+                .map_err(unavailable)?;
+        let count: i64 = row.try_get(0).map_err(unavailable)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        // A gateway accepts a token for some seconds after its end; remember it longer than that.
+        for statement in [
+            "DELETE FROM consumed_challenges WHERE expires + 60 < ?",
+            "DELETE FROM tokens WHERE expires + 60 < ?",
+        ] {
+            sqlx::query(statement)
+                .bind(now.0)
+                .execute(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
+        }
+        commit(transaction).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(unavailable).map(|_| ())
+    }
+}

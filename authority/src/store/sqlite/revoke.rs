@@ -1,0 +1,221 @@
+//! Revocation: the target, everything under it, and the feed that other nodes follow.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::read::column;
+use super::*;
+
+impl SqliteStore {
+    pub(super) async fn write_revocation(
+        &self,
+        target: &RevocationTarget,
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<Vec<Revocation>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        let last = last_sequence(&mut transaction).await?;
+        let found = revoke_target(&mut transaction, target, now).await?;
+        self.write_audit(&mut transaction, audit).await?;
+        let revoked = revocations(&mut transaction, last).await?;
+        if !found {
+            // Nothing there: the audit record says that it was asked for, and nothing else changed.
+            commit(transaction).await?;
+            return Ok(Vec::new());
+        }
+        commit(transaction).await?;
+        Ok(revoked)
+    }
+
+    pub(super) async fn read_revocations(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        revocations(&mut connection, after).await
+    }
+}
+
+async fn revoke_target(
+    connection: &mut SqliteConnection,
+    target: &RevocationTarget,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    match target {
+        RevocationTarget::Token(id) => {
+            let query = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+            if !mark(connection, query, now, id).await? {
+                return Ok(false);
+            }
+            feed(connection, RevocationKind::Token, id, None, now).await?;
+        }
+        RevocationTarget::Session(id) => return end_session(connection, *id, now).await,
+        RevocationTarget::Credential(id) => {
+            let query = "UPDATE credentials SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+            if !mark(connection, query, now, id).await? {
+                return Ok(false);
+            }
+            let query = "SELECT id FROM sessions WHERE credential = ? AND ended_at IS NULL";
+            end_sessions(connection, query, id, now).await?;
+        }
+        RevocationTarget::Device(id) => return revoke_device(connection, id, now).await,
+        RevocationTarget::Operator(name) => return revoke_operator(connection, name, now).await,
+    }
+    Ok(true)
+}
+
+/// Revokes a machine and ends its sessions; `false` when there is no such live machine.
+pub(super) async fn revoke_device(
+    connection: &mut SqliteConnection,
+    id: &DeviceId,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let query = "UPDATE devices SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+    if !mark(connection, query, now, id.as_bytes()).await? {
+        return Ok(false);
+    }
+    feed(connection, RevocationKind::Device, id.as_bytes(), None, now).await?;
+    let query = "SELECT id FROM sessions WHERE device = ? AND ended_at IS NULL";
+    end_sessions(connection, query, id.as_bytes(), now).await?;
+    Ok(true)
+}
+
+async fn revoke_operator(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let revoked =
+        sqlx::query("UPDATE operators SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL")
+            .bind(now.0)
+            .bind(name)
+            .execute(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+    if revoked.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query("UPDATE credentials SET revoked_at = ? WHERE subject = ? AND revoked_at IS NULL")
+        .bind(now.0)
+        .bind(name)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let devices = sqlx::query("SELECT id FROM devices WHERE operator = ? AND revoked_at IS NULL")
+        .bind(name)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    for row in devices {
+        let id: Vec<u8> = column(&row, "id")?;
+        let id = DeviceId::from_bytes(&id).ok_or(StoreError::Corrupt { table: "devices" })?;
+        revoke_device(connection, &id, now).await?;
+    }
+    let sessions = sqlx::query("SELECT id FROM sessions WHERE subject = ? AND ended_at IS NULL")
+        .bind(name)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    for row in sessions {
+        end_session(connection, session_id(&row)?, now).await?;
+    }
+    Ok(true)
+}
+
+async fn end_sessions(
+    connection: &mut SqliteConnection,
+    query: &'static str,
+    of: &[u8],
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let rows =
+        sqlx::query(query).bind(of).fetch_all(&mut *connection).await.map_err(unavailable)?;
+    for row in rows {
+        end_session(connection, session_id(&row)?, now).await?;
+    }
+    Ok(())
+}
+
+async fn end_session(
+    connection: &mut SqliteConnection,
+    id: SessionId,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "UPDATE sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL RETURNING status_index",
+    )
+    .bind(now.0)
+    .bind(id.0.to_vec())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let Some(row) = row else { return Ok(false) };
+    let index: i64 = column(&row, "status_index")?;
+    feed(connection, RevocationKind::Session, &id.0, Some(index), now).await?;
+    Ok(true)
+}
+
+async fn mark(
+    connection: &mut SqliteConnection,
+    query: &'static str,
+    now: UnixTime,
+    id: &[u8],
+) -> Result<bool, StoreError> {
+    let marked =
+        sqlx::query(query).bind(now.0).bind(id).execute(connection).await.map_err(unavailable)?;
+    Ok(marked.rows_affected() == 1)
+}
+
+async fn feed(
+    connection: &mut SqliteConnection,
+    kind: RevocationKind,
+    target: &[u8],
+    status_index: Option<i64>,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO revocations (kind, target, status_index, revoked_at) VALUES (?, ?, ?, ?)",
+    )
+    .bind(kind.as_str())
+    .bind(target)
+    .bind(status_index)
+    .bind(now.0)
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+async fn last_sequence(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT coalesce(max(sequence), 0) FROM revocations")
+        .fetch_one(connection)
+        .await
+        .map_err(unavailable)?;
+    row.try_get(0).map_err(unavailable)
+}
+
+async fn revocations(
+    connection: &mut SqliteConnection,
+    after: i64,
+) -> Result<Vec<Revocation>, StoreError> {
+    let corrupt = || StoreError::Corrupt { table: "revocations" };
+    let rows = sqlx::query("SELECT * FROM revocations WHERE sequence > ? ORDER BY sequence")
+        .bind(after)
+        .fetch_all(connection)
+        .await
+        .map_err(unavailable)?;
+    rows.iter()
+        .map(|row| {
+            let (kind, index): (String, Option<i64>) =
+                (column(row, "kind")?, column(row, "status_index")?);
+            Ok(Revocation {
+                sequence: column(row, "sequence")?,
+                kind: RevocationKind::from_name(&kind).ok_or_else(corrupt)?,
+                target: column(row, "target")?,
+                status_index: index.map(u64::try_from).transpose().map_err(|_| corrupt())?,
+            })
+        })
+        .collect()
+}
+
+fn session_id(row: &sqlx::sqlite::SqliteRow) -> Result<SessionId, StoreError> {
+    let id: Vec<u8> = column(row, "id")?;
+    Ok(SessionId(id.try_into().map_err(|_| StoreError::Corrupt { table: "sessions" })?))
+}

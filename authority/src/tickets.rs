@@ -1,0 +1,88 @@
+//! Enrolment tickets: 128 random bits that an administrator hands to one person, once.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use signet_evidence::UnixTime;
+use signet_evidence::binding::{Sha256, sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::config::is_name;
+use crate::store::{AuditEntry, Decision, Event, NewTicket, Store, StoreError, TicketKind};
+
+/// What a ticket is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What it opens.
+    pub kind: TicketKind,
+    /// For whom.
+    pub operator: String,
+    /// Inventory tag of the machine.
+    pub asset: Option<String>,
+}
+
+/// A ticket, readable this once.
+pub struct MadeTicket {
+    /// What the operator types.
+    pub text: Zeroizing<String>,
+    /// When it runs out.
+    pub expires: UnixTime,
+}
+
+/// No ticket was made.
+#[derive(Debug, Error)]
+pub enum TicketError {
+    /// Operators' names stand in tokens, certificates and logs.
+    #[error("not an operator's name; use letters, digits, '.', '-' and '_', at most 64")]
+    Operator,
+    /// An asset tag of another form.
+    #[error("not an asset tag; use letters, digits, '.', '-' and '_', at most 64")]
+    Asset,
+    /// The store did not take it.
+    #[error("the ticket was not stored")]
+    Store(#[from] StoreError),
+}
+
+/// Makes a ticket and stores its digest.
+///
+/// # Errors
+/// See [`TicketError`].
+pub async fn make(
+    store: &dyn Store,
+    request: Request,
+    now: UnixTime,
+    lifetime: Duration,
+) -> Result<MadeTicket, TicketError> {
+    if !is_name(&request.operator) {
+        return Err(TicketError::Operator);
+    }
+    if request.asset.as_deref().is_some_and(|asset| !is_name(asset)) {
+        return Err(TicketError::Asset);
+    }
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*crate::random::secret::<16>()));
+    let expires = now.plus(lifetime);
+    let mut audit = AuditEntry::new(now, Event::Ticket, Decision::Allowed);
+    audit.subject = Some(request.operator.clone());
+    audit.detail = match &request.asset {
+        Some(asset) => format!("{} ticket for {asset}", request.kind.as_str()),
+        None => format!("{} ticket", request.kind.as_str()),
+    };
+    let ticket = NewTicket {
+        digest: digest(&text),
+        kind: request.kind,
+        operator: request.operator,
+        asset: request.asset,
+        created_at: now,
+        expires,
+    };
+    store.add_ticket(&ticket, &audit).await?;
+    Ok(MadeTicket { text, expires })
+}
+
+/// What the store knows a ticket by.
+#[must_use]
+pub fn digest(text: &str) -> Sha256 {
+    sha256(text.as_bytes())
+}

@@ -1,0 +1,108 @@
+//! TLS 1.3 for both listeners, and the peer certificate as the handlers see it.
+
+mod accept;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use signet_evidence::CertificateThumbprint;
+use thiserror::Error;
+
+use crate::keys::ServerIdentity;
+
+pub use accept::{Serving, serve};
+
+/// The client certificate of the connection that a request came over: present only when the
+/// handshake proved its key and its path to the listener's CA.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(Arc<CertificateDer<'static>>);
+
+impl PeerCertificate {
+    /// The certificate that the handshake verified.
+    #[must_use]
+    pub fn new(der: CertificateDer<'static>) -> Self {
+        Self(Arc::new(der))
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its SHA-256.
+    #[must_use]
+    pub fn thumbprint(&self) -> CertificateThumbprint {
+        CertificateThumbprint::of_der(self.der())
+    }
+}
+
+/// Whether a listener speaks to clients that have no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Enrolment and public documents need none; each endpoint says for itself.
+    Optional,
+    /// No handshake without one.
+    Required,
+}
+
+/// TLS cannot be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The CA of client certificates is not usable.
+    #[error("the CA of client certificates cannot be used")]
+    ClientCa(#[source] rustls::server::VerifierBuilderError),
+    /// The authority's certificate or key is not usable.
+    #[error("the authority's certificate cannot be used")]
+    Identity(#[source] rustls::Error),
+}
+
+/// TLS 1.3 only, X25519MLKEM768 first, no session tickets: each connection proves the client's key.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn server_config(
+    identity: ServerIdentity,
+    client_ca: &CertificateDer<'static>,
+    client_certificate: ClientCertificate,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(client_ca.clone()).map_err(TlsError::Identity)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = match client_certificate {
+        ClientCertificate::Optional => verifier.allow_unauthenticated(),
+        ClientCertificate::Required => verifier,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Identity)?
+        .with_client_cert_verifier(verifier.build().map_err(TlsError::ClientCa)?)
+        .with_single_cert(identity.chain, identity.key)
+        .map_err(TlsError::Identity)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// AWS-LC with post-quantum key exchange preferred (`prefer-post-quantum`).
+#[must_use]
+pub fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn post_quantum_key_exchange_comes_first() {
+        let provider = provider();
+        let first = provider.kx_groups.first().map(|group| group.name());
+        assert_eq!(first, Some(rustls::NamedGroup::X25519MLKEM768));
+    }
+}
