@@ -28,6 +28,8 @@ pub struct Timing {
     pub busy_retries: u32,
     /// Pause before asking a busy key again; grows with each retry.
     pub busy_pause: Duration,
+    /// Longest wait for a channel when a key is opened; another program may be using it.
+    pub opening: Duration,
     /// Longest wait until a key comes back from an abandoned command. OpenSK ignores CANCEL for up
     /// to 30 s while it waits for a finger.
     pub recovery: Duration,
@@ -42,6 +44,7 @@ impl Default for Timing {
             answer: Duration::from_secs(60),
             busy_retries: 12,
             busy_pause: Duration::from_millis(50),
+            opening: Duration::from_secs(3),
             recovery: Duration::from_secs(35),
             resend: Duration::from_millis(500),
         }
@@ -145,7 +148,7 @@ impl Channel {
         let capabilities = Capabilities { wink: false, cbor: false, message: false };
         let mut channel =
             Self { reports, timing, id: packet::BROADCAST, capabilities, unfinished: false };
-        let deadline = Instant::now() + channel.timing.recovery;
+        let deadline = Instant::now() + channel.timing.opening;
         channel.initialize(deadline).await?;
         Ok(channel)
     }

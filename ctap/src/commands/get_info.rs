@@ -159,6 +159,12 @@ impl Info {
         self.versions.iter().any(|version| version == name)
     }
 
+    /// Whether the key speaks CTAP 2.1 or a later 2.x; previews do not count.
+    pub fn has_ctap_2_1(&self) -> bool {
+        let minor = |version: &String| version.strip_prefix("FIDO_2_")?.parse::<u32>().ok();
+        self.versions.iter().filter_map(minor).any(|minor| minor >= 1)
+    }
+
     /// Whether the key can verify its user by itself now: a finger is enrolled.
     pub fn has_built_in_uv(&self) -> bool {
         self.options.user_verification == Some(true)
@@ -223,6 +229,20 @@ mod tests {
         assert_eq!(info.options, Options { resident_key: Some(true), ..Options::default() });
         assert_eq!(info.pin_protocols, [PinProtocol::Two]);
         assert_eq!((info.max_message_size, info.min_pin_length), (1024, 4));
+    }
+
+    #[test]
+    fn previews_are_no_ctap_2_1() {
+        for (version, expected) in [
+            ("FIDO_2_1", true),
+            ("FIDO_2_3", true),
+            ("FIDO_2_0", false),
+            ("FIDO_2_1_PRE", false),
+            ("U2F_V2", false),
+        ] {
+            let info = Info { versions: vec![version.into()], ..Info::default() };
+            assert_eq!(info.has_ctap_2_1(), expected, "{version}");
+        }
     }
 
     proptest! {

@@ -10,7 +10,7 @@ const SELECTION: u8 = 0x0B;
 impl Key {
     /// Blinks until the key is touched. Keys before CTAP 2.1 do it by a request that must fail.
     pub async fn selection(&mut self, watch: &mut Watch<'_>) -> Result<(), CommandError> {
-        if self.info().has_version("FIDO_2_1") {
+        if self.info().has_ctap_2_1() {
             return self.call(SELECTION, None, watch).await.map(drop);
         }
         match self.blink_by_credential(watch).await {

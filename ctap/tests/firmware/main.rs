@@ -30,7 +30,8 @@ const BY_FINGER: UserVerification = UserVerification::Required { pin_fallback: f
 
 /// Patient, because debug builds of firmware on a loaded machine are slow.
 fn timing() -> Timing {
-    Timing { silence: Duration::from_secs(20), ..Timing::default() }
+    let patience = Duration::from_secs(20);
+    Timing { silence: patience, opening: patience, ..Timing::default() }
 }
 
 async fn open(key: &VirtualKey) -> Key {

@@ -72,7 +72,7 @@ impl Reports for Rewritten {
 }
 
 const NO_TOKENS: (&[u8], &[u8]) = (b"pinUvAuthToken", b"hidUvAuthToken");
-const NO_CTAP_2_1: (&[u8], &[u8]) = (b"FIDO_2_1", b"FIDO_x_x");
+const NO_CTAP_2_1: [(&[u8], &[u8]); 2] = [(b"FIDO_2_1", b"FIDO_x_x"), (b"FIDO_2_3", b"FIDO_x_x")];
 /// Member 6 of getInfo.
 const PROTOCOLS_2_AND_1: &[u8] = &[0x06, 0x82, 0x02, 0x01];
 const PROTOCOL_1_ONLY: &[u8] = &[0x06, 0x82, 0x09, 0x01];
@@ -126,8 +126,8 @@ async fn keys_without_selection_are_chosen_by_a_request_that_fails() {
         let keys = BOTH.map(|firmware| KeyOptions::new(firmware).manual_touch().start().unwrap());
         let mut opened = Vec::new();
         for key in &keys {
-            let mut key = open_rewritten(key, &[NO_CTAP_2_1]).await;
-            assert!(!key.info().has_version("FIDO_2_1"));
+            let mut key = open_rewritten(key, &NO_CTAP_2_1).await;
+            assert!(!key.info().has_ctap_2_1());
             if with_pin {
                 key.set_pin(&secret(PIN)).await.unwrap();
             }

@@ -36,7 +36,8 @@ async fn the_log_names_commands_and_no_secrets() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    // For all tests of this process: a thread's own subscriber may miss what other threads met first.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     for firmware in BOTH {
         let key = VirtualKey::start(firmware).unwrap();
         let mut opened = open_with_pin(&key).await;
@@ -44,7 +45,6 @@ async fn the_log_names_commands_and_no_secrets() {
         assert_by_pin(&mut opened, &assertion(&made, BY_PIN)).await.unwrap();
         opened.change_pin(&secret(PIN), &secret("998877")).await.unwrap();
     }
-    drop(guard);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("ctap command"), "{log}");
     let hash = digest(&SHA256, PIN.as_bytes());

@@ -118,3 +118,26 @@ async fn a_second_client_waits_while_the_first_waits_for_a_touch() {
         second.refresh().await.unwrap();
     }
 }
+
+/// OpenSK only: usbd-ctaphid 0.5 lets any client's INIT abort what another one waits for.
+#[tokio::test]
+async fn a_key_in_use_is_busy_when_opened() {
+    let key = VirtualKey::start(Firmware::OpenSk).unwrap();
+    let mut first = open_with_pin(&key).await;
+    let made = register_touch_only(&mut first).await;
+    key.touch_manual().unwrap();
+    let request = assertion(&made, UserVerification::Discouraged);
+    let (prompt, mut events) = Prompt::new();
+    let (signed, ()) = tokio::join!(first.assert(&request, &prompt), async {
+        while !matches!(events.next().await, Some(signet_ctap::operation::Event::TouchNeeded)) {}
+        let impatient = Timing { opening: Duration::from_millis(10), ..timing() };
+        let result = Key::open_path(&key.socket(), impatient).await;
+        let busy = signet_ctap::CommandError::Channel(signet_ctap::ChannelError::Busy);
+        assert_eq!(
+            result.map(drop).map_err(|error| error.to_string()),
+            Err(signet_ctap::OpenError::Command(busy).to_string())
+        );
+        key.touch().unwrap();
+    });
+    signed.unwrap();
+}

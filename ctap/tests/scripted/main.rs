@@ -29,6 +29,7 @@ fn timing() -> Timing {
         answer: Duration::from_secs(30),
         busy_retries: 3,
         busy_pause: Duration::from_millis(10),
+        opening: Duration::from_secs(5),
         recovery: Duration::from_secs(5),
         resend: Duration::from_millis(500),
     }
