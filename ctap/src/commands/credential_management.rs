@@ -12,6 +12,9 @@ use crate::status::Status;
 const CREDENTIAL_MANAGEMENT: u8 = 0x0A;
 const CREDENTIAL_MANAGEMENT_PREVIEW: u8 = 0x41;
 
+/// More relying parties or credentials than any key holds.
+const MAX_LISTED: u32 = 10_000;
+
 /// Sub-commands of credentialManagement.
 #[derive(Debug, Clone, Copy)]
 enum Sub {
@@ -73,7 +76,7 @@ impl Key {
     ) -> Result<Vec<StoredRelyingParty>, CommandError> {
         let first = self.credential_management(Sub::RelyingPartiesBegin, None, Some(token)).await;
         let Some(mut answer) = none_if_empty(first)? else { return Ok(Vec::new()) };
-        let total = answer.unsigned(0x05)?.ok_or(DecodeError::Missing(0x05))?;
+        let total = total(&mut answer, 0x05)?;
         let mut parties = Vec::new();
         if total > 0 {
             parties.push(relying_party(answer)?);
@@ -95,7 +98,7 @@ impl Key {
         let first =
             self.credential_management(Sub::CredentialsBegin, Some(parameters), Some(token)).await;
         let Some(mut answer) = none_if_empty(first)? else { return Ok(Vec::new()) };
-        let total = answer.unsigned(0x09)?.ok_or(DecodeError::Missing(0x09))?;
+        let total = total(&mut answer, 0x09)?;
         let mut credentials = Vec::new();
         if total > 0 {
             credentials.push(credential(answer)?);
@@ -143,6 +146,13 @@ fn none_if_empty(answer: Result<Fields, CommandError>) -> Result<Option<Fields>,
     match answer {
         Err(CommandError::Status(Status::NO_CREDENTIALS)) => Ok(None),
         answer => answer.map(Some),
+    }
+}
+
+fn total(answer: &mut Fields, member: i64) -> Result<u32, DecodeError> {
+    match answer.unsigned(member)?.ok_or(DecodeError::Missing(member))? {
+        total if total > MAX_LISTED => Err(DecodeError::WrongType(member)),
+        total => Ok(total),
     }
 }
 

@@ -150,11 +150,15 @@ impl Key {
     }
 }
 
-/// A key that wants its user although the request did not.
+/// A key that wants its user although the request did not, or does not know the one it saw.
 pub(super) fn missing_uv(error: CommandError, verified: &Verified) -> OperationError {
     match (error, verified) {
         (CommandError::Status(Status::PUAT_REQUIRED), Verified::Not) => {
             OperationError::UvRequiredByKey
+        }
+        // What is left to such a key is the PIN (CTAP 2.1 §6.2.2 step 6).
+        (CommandError::Status(Status::PUAT_REQUIRED), Verified::DuringCommand) => {
+            OperationError::WrongFinger
         }
         (error, _) => error.into(),
     }

@@ -97,6 +97,9 @@ pub enum OperationError {
     /// No tries for built-in user verification are left; the right PIN gives new ones.
     #[error("the fingerprint is blocked; use the pin once to unblock it")]
     UvBlocked,
+    /// A key that verifies its user during the command did not recognise the finger.
+    #[error("the finger was not recognised; try again or use the pin")]
+    WrongFinger,
     /// The key lacks something the operation needs.
     #[error("the security key does not support this ({0:?})")]
     Unsupported(Feature),
@@ -160,6 +163,7 @@ impl From<Status> for OperationError {
             Status::PIN_BLOCKED => Self::PinBlocked,
             Status::PIN_NOT_SET => Self::PinNotSet,
             Status::PIN_POLICY_VIOLATION => Self::PinPolicy,
+            Status::UV_INVALID => Self::WrongFinger,
             Status::UV_BLOCKED => Self::UvBlocked,
             Status::UNSUPPORTED_ALGORITHM => Self::Unsupported(Feature::Algorithm),
             Status::KEY_STORE_FULL | Status::FP_DATABASE_FULL => Self::Full,

@@ -13,6 +13,8 @@ use crate::pin_protocol::Token;
 const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
 /// Samples without a finger until the person is taken to have left.
 const IDLE_SAMPLES: u32 = 6;
+/// Samples, good or bad, until an enrolment is given up.
+const MAX_SAMPLES: u32 = 100;
 
 /// A finger the key knows now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl Key {
         prompt.send(Event::FingerNeeded);
         let mut sample = self.enroll_begin(&token, SAMPLE_PATIENCE).await?;
         let mut idle = 0;
-        loop {
+        for _ in 0..MAX_SAMPLES {
             prompt.send(Event::SampleTaken { status: sample.status, remaining: sample.remaining });
             let Sample { template, status, remaining } = sample;
             if remaining == 0 {
@@ -45,11 +47,12 @@ impl Key {
             }
             idle = if status == SampleStatus::NoActivity { idle + 1 } else { 0 };
             if idle == IDLE_SAMPLES {
-                self.enroll_cancel().await?;
-                return Err(OperationError::Timeout);
+                break;
             }
             sample = self.enroll_next(&token, &template, SAMPLE_PATIENCE).await?;
         }
+        self.enroll_cancel().await?;
+        Err(OperationError::Timeout)
     }
 
     /// Lists the enrolled fingers; asks for the PIN first.

@@ -7,6 +7,9 @@ use crate::key::{CommandError, Key};
 use crate::pin_protocol::Token;
 use crate::status::Status;
 
+/// Most tries for built-in verification that a key may have (CTAP 2.1 §6.5.5.2 maxUvRetries).
+const MAX_FINGER_TRIES: usize = 25;
+
 /// Whether the key must verify its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserVerification {
@@ -103,7 +106,7 @@ impl Key {
         rp_id: &str,
         prompt: &Prompt,
     ) -> Result<Verified, OperationError> {
-        loop {
+        for _ in 0..MAX_FINGER_TRIES {
             prompt.send(Event::FingerNeeded);
             match self.token_by_uv(permissions, Some(rp_id), &mut |_| {}).await {
                 Ok(token) => return Ok(Verified::Token(token, UvMethod::BuiltIn)),
@@ -111,12 +114,13 @@ impl Key {
                     let tries_left = self.uv_retries().await?;
                     prompt.send(Event::WrongFinger { tries_left });
                     if tries_left == 0 {
-                        return Err(OperationError::UvBlocked);
+                        break;
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+        Err(OperationError::UvBlocked)
     }
 
     /// Asks for the PIN until it is right, or the key blocks it.

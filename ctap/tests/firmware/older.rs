@@ -118,6 +118,10 @@ async fn a_sensor_without_tokens_verifies_during_the_command() {
     let (signed, seen) = person().attend(async |p| opened.assert(&request, &p).await).await;
     assert_eq!(signed.unwrap().uv_method, Some(UvMethod::BuiltIn));
     assert_eq!(seen.first(), Some(&Seen::Finger));
+
+    let stranger = Person { key: Some(&key), fingers: ["left"].into(), ..Person::default() };
+    let (result, _) = stranger.attend(async |p| opened.assert(&request, &p).await).await;
+    assert!(matches!(result, Err(OperationError::WrongFinger)), "{result:?}");
 }
 
 #[tokio::test]
