@@ -240,8 +240,8 @@ mod tests {
         let ak = Certificate::parse(&ak).unwrap();
         assert_eq!(ak.purposes(), [KeyPurpose::AttestationKey]);
         let anchors = TrustAnchors::from_der([ca.certificate()]).unwrap();
-        VerifiedPath::verify(&parsed, &[], &anchors, KeyPurpose::ClientAuthentication, NOW)
+        VerifiedPath::verify(parsed.der(), &[], &anchors, Some(KeyPurpose::ClientAuthentication), NOW)
             .unwrap();
-        VerifiedPath::verify(&ak, &[], &anchors, KeyPurpose::AttestationKey, NOW).unwrap();
+        VerifiedPath::verify(ak.der(), &[], &anchors, Some(KeyPurpose::AttestationKey), NOW).unwrap();
     }
 }

@@ -5,6 +5,7 @@ pub mod config;
 pub mod decision;
 pub mod documents;
 pub mod enrol;
+pub mod gateway;
 pub mod keys;
 pub mod metrics;
 pub mod policy;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::documents;
+use crate::gateway;
 use crate::problem::Problem;
 use crate::state::Authority;
 
@@ -24,7 +25,10 @@ pub fn clients(authority: Arc<Authority>) -> Router {
 
 /// Endpoints of `gateway_listen`.
 pub fn gateways(authority: Arc<Authority>) -> Router {
-    let router = Router::new().merge(public_documents()).route("/metrics", get(documents::metrics));
+    let router = Router::new()
+        .merge(public_documents())
+        .merge(gateway::routes())
+        .route("/metrics", get(documents::metrics));
     finish(router, authority)
 }
 

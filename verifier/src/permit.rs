@@ -161,6 +161,18 @@ impl Grant {
     pub fn action(&self) -> &str {
         &self.action
     }
+
+    /// The rules; at least one.
+    #[must_use]
+    pub fn rules(&self) -> &[String] {
+        &self.rules
+    }
+
+    /// The set that the rules belong to.
+    #[must_use]
+    pub fn version(&self) -> PolicyVersion {
+        self.version
+    }
 }
 
 /// Proofs that do not belong to one token and one action.

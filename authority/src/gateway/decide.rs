@@ -1,0 +1,268 @@
+//! One decision, from a gateway's question to an answer that is already on record.
+
+use signet_evidence::{DeviceId, RejectionCode, UnixTime};
+use signet_verifier::permit::{Grant, MatchedAction, Permit, PermitError, Redemption, Standing};
+use signet_verifier::token::{CheckedToken, TokenChecker};
+use signet_verifier::{AssuranceLevel, Rejection};
+use thiserror::Error;
+
+use super::challenge::Challenge;
+use super::ledger::{Ledger, token_id};
+use super::request::{Question, RawQuestion};
+use crate::policy::{
+    ActionPolicySet, Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RequestFacts, StepUp,
+};
+use crate::problem::Audience;
+use crate::store::{self, AuditEntry, CommitError, Event, StoreError};
+
+/// What a gateway is told.
+#[derive(Debug)]
+pub enum Answer {
+    /// Let the request pass.
+    Permit(Permit),
+    /// Do not.
+    Refuse(Refusal),
+}
+
+/// Why a request does not pass, as far as its sender may know.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The exact code.
+    pub code: RejectionCode,
+    /// Whether the sender may know it: only who came with a good token.
+    pub audience: Audience,
+    /// `WWW-Authenticate`; absent when no token would help.
+    pub challenge: Option<String>,
+}
+
+/// No decision could be made; the request does not pass.
+#[derive(Debug, Error)]
+pub enum Undecided {
+    /// The store does not answer, so nothing could be looked up or put on record.
+    #[error("the store could not be asked or written")]
+    Store(#[from] StoreError),
+    /// A bug: proofs were mixed up.
+    #[error("the permit could not be put together")]
+    Permit(#[from] PermitError),
+}
+
+/// Decides for gateways.
+#[derive(Debug)]
+pub struct Arbiter<'a, L: ?Sized> {
+    /// Judges tokens.
+    pub checker: &'a TokenChecker,
+    /// Judges actions.
+    pub policies: &'a ActionPolicySet,
+    /// Knows what was revoked and used up, and keeps the record.
+    pub ledger: &'a L,
+    /// Now.
+    pub now: UnixTime,
+}
+
+/// A refusal with everything its record and its answer need.
+struct Refused {
+    rejection: Rejection,
+    audience: Audience,
+    challenge: Option<String>,
+}
+
+#[derive(Debug, Error)]
+#[error("policy {version}: {denial}")]
+struct PolicySaysNo {
+    version: PolicyVersion,
+    denial: Denial,
+}
+
+#[derive(Debug, Error)]
+#[error("policy {version}: {} within {} s{} is due", .step_up.levels[0], .step_up.max_age.as_secs(),
+    if .step_up.single_use { ", for this very request," } else { "" })]
+struct PolicyWantsPresence {
+    version: PolicyVersion,
+    step_up: StepUp,
+}
+
+impl<L: Ledger + ?Sized> Arbiter<'_, L> {
+    /// Judges one request and puts the decision on record; what is not on record is not answered.
+    ///
+    /// # Errors
+    /// [`Undecided`] when no decision could be made or recorded.
+    pub async fn authorize(&self, raw: &RawQuestion<'_>, id: &str) -> Result<Answer, Undecided> {
+        let mut entry = AuditEntry::new(self.now, Event::Authorize, store::Decision::Allowed);
+        entry.gateway = Some(raw.gateway.to_owned());
+        match self.judge(raw, id, &mut entry).await? {
+            Ok(permit) => Ok(Answer::Permit(permit)),
+            Err(refused) => {
+                let code = refused.rejection.code();
+                entry.decision = store::Decision::Refused(code);
+                entry.detail = format!("{} {}", detail(raw, id), refused.rejection.chain());
+                self.ledger.record(&entry).await?;
+                let Refused { audience, challenge, .. } = refused;
+                Ok(Answer::Refuse(Refusal { code, audience, challenge }))
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        raw: &RawQuestion<'_>,
+        id: &str,
+        entry: &mut AuditEntry,
+    ) -> Result<Result<Permit, Refused>, Undecided> {
+        let question = match Question::parse(raw) {
+            Ok(question) => question,
+            Err(rejection) => return Ok(Err(stranger(rejection))),
+        };
+        let token = match self.checker.check_jwt(&question.token, question.peer, self.now) {
+            Ok(token) => token,
+            Err(rejection) => return Ok(Err(stranger(rejection))),
+        };
+        describe(&token, entry);
+        let state = self.ledger.token_state(token.claims(), self.now).await?;
+        entry.action = state.action;
+        if let Some(code) = state.refused {
+            return Ok(Err(stranger(code.into())));
+        }
+        let standing = Standing::confirmed(&token);
+        let matched = match MatchedAction::of(&token, question.line()) {
+            Ok(matched) => matched,
+            Err(rejection) => return Ok(Err(known(rejection))),
+        };
+        let decision = self.ask_policy(raw, &question, &token, matched.as_ref());
+        let grant = match grant(decision) {
+            Ok(grant) => grant,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        entry.rule = grant.rules().first().cloned();
+        entry.detail =
+            format!("{} {} by {}", detail(raw, id), grant.action(), grant.rules().join(", "));
+        entry.detail.push_str(&format!(" of policy {}", grant.version()));
+        let single_use = match matched {
+            None => {
+                self.ledger.record(entry).await?;
+                None
+            }
+            Some(matched) => match self.redeem(&token, entry).await? {
+                Ok(redemption) => Some((matched, redemption)),
+                Err(rejection) => return Ok(Err(stranger(rejection))),
+            },
+        };
+        Ok(Ok(Permit::new(&token, &standing, grant, single_use)?))
+    }
+
+    fn ask_policy(
+        &self,
+        raw: &RawQuestion<'_>,
+        question: &Question<'_>,
+        token: &CheckedToken,
+        matched: Option<&MatchedAction>,
+    ) -> Decision {
+        let claims = token.claims();
+        let facts = &claims.signet;
+        self.policies.decide(&RequestFacts {
+            subject: &claims.sub,
+            device: &claims.client_id,
+            gateway: raw.gateway,
+            method: question.method,
+            host: &question.host,
+            target: question.target,
+            presence: PresenceFacts {
+                // `check_jwt` refuses a level that is not known; the lowest stands in for none.
+                level: claims.assurance().unwrap_or(AssuranceLevel::Device),
+                human: facts.human,
+                age: claims.presence_age(self.now),
+                uvm: facts.uvm.as_deref(),
+                uvm_source: facts.uvm_src.as_deref(),
+                key_attestation: facts.key_att.as_deref(),
+                boot: &facts.boot,
+                device_identity: &facts.dev,
+            },
+            scope: claims.scope.as_deref(),
+            approved: matched.map(MatchedAction::names),
+            now: self.now,
+        })
+    }
+
+    /// Uses the token up and writes the decision in one transaction.
+    async fn redeem(
+        &self,
+        token: &CheckedToken,
+        entry: &AuditEntry,
+    ) -> Result<Result<Redemption, Rejection>, Undecided> {
+        let Some(id) = token_id(token.claims()) else {
+            return Ok(Err(RejectionCode::TokenMalformed.into()));
+        };
+        match self.ledger.redeem(&id, self.now, entry).await {
+            Ok(()) => Ok(Ok(Redemption::recorded(token))),
+            Err(CommitError::Rejected(code)) => Ok(Err(code.into())),
+            Err(CommitError::Store(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// The policy's yes, or the refusal that its no is.
+fn grant(decision: Decision) -> Result<Grant, Refused> {
+    let version = decision.version;
+    let action = decision.action.map(|action| action.name).unwrap_or_default();
+    let denied = |denial: Denial| {
+        let (code, challenge) = match &denial {
+            Denial::ApprovedOther => {
+                let code = RejectionCode::ActionMismatch;
+                (code, Challenge::for_code(code))
+            }
+            Denial::Scope => {
+                (RejectionCode::PolicyDenied, Some(Challenge::Scope { action: &action }))
+            }
+            _ => (RejectionCode::PolicyDenied, None),
+        };
+        let challenge = challenge.map(|challenge| challenge.header());
+        let rejection = Rejection::because(code, PolicySaysNo { version, denial });
+        Refused { rejection, audience: Audience::Enrolled, challenge }
+    };
+    match decision.outcome {
+        Outcome::Permit { rules } => {
+            Grant::new(action.clone(), rules, version).ok_or_else(|| denied(Denial::NoRule))
+        }
+        Outcome::Deny(denial) => Err(denied(denial)),
+        Outcome::StepUp(step_up) => {
+            let challenge = Challenge::Presence { action: &action, step_up: &step_up }.header();
+            let cause = PolicyWantsPresence { version, step_up };
+            Err(Refused {
+                rejection: Rejection::because(RejectionCode::PresenceRequired, cause),
+                audience: Audience::Enrolled,
+                challenge: Some(challenge),
+            })
+        }
+    }
+}
+
+/// A refusal of somebody who has not shown a good token.
+fn stranger(rejection: Rejection) -> Refused {
+    refused(rejection, Audience::Anyone)
+}
+
+/// A refusal of somebody whose token is good.
+fn known(rejection: Rejection) -> Refused {
+    refused(rejection, Audience::Enrolled)
+}
+
+fn refused(rejection: Rejection, audience: Audience) -> Refused {
+    let challenge = Challenge::for_code(rejection.code()).map(|challenge| challenge.header());
+    Refused { rejection, audience, challenge }
+}
+
+fn describe(token: &CheckedToken, entry: &mut AuditEntry) {
+    let claims = token.claims();
+    entry.subject = Some(claims.sub.clone());
+    entry.device = claims.client_id.rsplit('/').next().and_then(DeviceId::from_hex);
+    entry.session = claims.session();
+    entry.token = token_id(claims);
+}
+
+/// What was asked, for the record: the query may hold secrets, so it stays out.
+fn detail(raw: &RawQuestion<'_>, id: &str) -> String {
+    let shown =
+        |text: &str| text.chars().take(200).flat_map(char::escape_default).collect::<String>();
+    let host = raw.hosts.first().map(|host| String::from_utf8_lossy(host)).unwrap_or_default();
+    let path = raw.target.split('?').next().unwrap_or_default();
+    format!("{id} {} {}{}", shown(raw.method), shown(&host), shown(path))
+}

@@ -1,0 +1,212 @@
+//! `/v1/authorize/…`: the question as HTTP, the answer as HTTP. Only on the gateways' listener.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use signet_evidence::thumbprint::hex;
+use signet_verifier::certificate::Certificate;
+use signet_verifier::permit::Permit;
+
+use super::decide::{Answer, Arbiter, Refusal, Undecided};
+use super::request::RawQuestion;
+use crate::config::{GatewaySettings, PeerCertificateSource};
+use crate::decision;
+use crate::problem::Problem;
+use crate::random;
+use crate::state::Authority;
+use crate::tls::PeerCertificate;
+
+/// What comes before the original path.
+const PREFIX: &str = "/v1/authorize";
+/// Set by Envoy itself once it holds the body, over whatever a client sent: `false` when the body
+/// is whole.
+const ENVOY_BODY: &str = "x-envoy-auth-partial-body";
+
+/// The routes of this endpoint.
+pub fn routes() -> Router<Arc<Authority>> {
+    Router::new()
+        .route("/v1/authorize", any(authorize))
+        .route("/v1/authorize/", any(authorize))
+        .route("/v1/authorize/{*original}", any(authorize))
+}
+
+async fn authorize(
+    State(authority): State<Arc<Authority>>,
+    Extension(gateway): Extension<PeerCertificate>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some((name, settings)) = known_gateway(&authority, &gateway) else {
+        tracing::warn!(gateway = %gateway.thumbprint().to_hex(), "a gateway that is not configured asked");
+        return unknown_gateway().into_response();
+    };
+    let raw = RawQuestion {
+        method: method.as_str(),
+        target: original_target(&uri),
+        hosts: hosts(&uri, &headers),
+        authorizations: values(&headers, header::AUTHORIZATION.as_str()),
+        peers: match settings.peer_certificate {
+            PeerCertificateSource::Sha256Header => values(&headers, "x-signet-peer-sha256"),
+        },
+        body: body_as_sent(&headers, &body),
+        gateway: &name,
+    };
+    let arbiter = Arbiter {
+        checker: &authority.checker,
+        policies: &authority.policy,
+        ledger: authority.as_ref(),
+        now: authority.now(),
+    };
+    let id = hex(&random::bytes::<8>());
+    match arbiter.authorize(&raw, &id).await {
+        Ok(Answer::Permit(permit)) => permitted(&permit, &id),
+        Ok(Answer::Refuse(refusal)) => refused(&refusal),
+        Err(Undecided::Store(error)) => decision::failed(&authority, error).into_response(),
+        Err(error @ Undecided::Permit(_)) => {
+            tracing::error!(%error, decision = id, "no answer could be given");
+            Problem::unavailable().into_response()
+        }
+    }
+}
+
+/// The gateway's SPIFFE ID, from the certificate that the handshake verified, and its settings.
+fn known_gateway<'a>(
+    authority: &'a Authority,
+    peer: &PeerCertificate,
+) -> Option<(String, &'a GatewaySettings)> {
+    let certificate = Certificate::parse(peer.der()).ok()?;
+    let name = certificate.spiffe_id().ok()?;
+    let known = |gateway: &&GatewaySettings| gateway.spiffe_id.get_ref().to_string() == name;
+    let settings = authority.config.settings.gateways.iter().find(known)?;
+    Some((name.to_owned(), settings))
+}
+
+fn unknown_gateway() -> Problem {
+    Problem {
+        kind: "urn:signet:problem:gateway-unknown".into(),
+        title: "This gateway may not ask",
+        status: StatusCode::FORBIDDEN.as_u16(),
+        detail: "name the gateway under [[gateways]] in the authority's configuration".into(),
+        code: "gateway-unknown".into(),
+        error: None,
+        error_description: None,
+    }
+}
+
+/// Every host that the request names: HTTP/1.1 has it in a header, HTTP/2 in `:authority`.
+fn hosts<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Vec<&'a [u8]> {
+    let mut hosts = values(headers, header::HOST.as_str());
+    if let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes())
+        && hosts != [authority]
+    {
+        hosts.push(authority);
+    }
+    hosts
+}
+
+/// Path and query after the prefix, byte for byte as the gateway sent them.
+fn original_target(uri: &Uri) -> &str {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    target.strip_prefix(PREFIX).unwrap_or_default()
+}
+
+/// The body, if the gateway vouches that it is there and whole. A request without one has nothing
+/// to hold back.
+fn body_as_sent<'a>(headers: &HeaderMap, body: &'a Bytes) -> Option<&'a [u8]> {
+    match values(headers, ENVOY_BODY).as_slice() {
+        [b"false"] => Some(body),
+        _ => None,
+    }
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+}
+
+fn permitted(permit: &Permit, id: &str) -> Response {
+    let mut response = StatusCode::OK.into_response();
+    let headers = response.headers_mut();
+    let told = [
+        ("x-signet-subject", permit.subject()),
+        ("x-signet-device", permit.device()),
+        ("x-signet-acr", permit.level().as_str()),
+        ("x-signet-session", permit.session()),
+        ("x-signet-action", permit.action()),
+        ("x-signet-decision", id),
+    ];
+    for (name, text) in told {
+        headers.insert(name, header_value(text));
+    }
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let mut response = Problem::rejected(refusal.code, refusal.audience).into_response();
+    if let Some(challenge) = &refusal.challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header_value(challenge));
+    }
+    response
+}
+
+/// A header's value; bytes that are not visible ASCII, and `%`, as `%XX`, so that no name can break
+/// out of its header or mean two things upstream.
+fn header_value(text: &str) -> HeaderValue {
+    let escaped = text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'%' | 0..0x20 | 0x7f.. => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+            visible => out.push(char::from(visible)),
+        }
+        out
+    });
+    // Visible ASCII and spaces only, which every header may hold.
+    HeaderValue::from_str(&escaped).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_stay_as_they_were_sent() {
+        let cases = [
+            ("/v1/authorize/v1/x?y=%2e%2E&z", "/v1/x?y=%2e%2E&z"),
+            ("/v1/authorize/", "/"),
+            ("/v1/authorize//a/../b", "//a/../b"),
+            ("/v1/authorize", ""),
+            ("/v1/authorize?x=1", "?x=1"),
+        ];
+        for (sent, original) in cases {
+            assert_eq!(original_target(&sent.parse().unwrap()), original);
+        }
+    }
+
+    #[test]
+    fn header_values_cannot_be_broken_out_of() {
+        assert_eq!(header_value("alice").as_bytes(), b"alice");
+        assert_eq!(header_value("a\r\nx-evil: 1").as_bytes(), b"a%0D%0Ax-evil: 1");
+        assert_eq!(header_value("ünal 100%").as_bytes(), b"%C3%BCnal 100%25");
+    }
+
+    #[test]
+    fn a_body_counts_only_when_the_gateway_vouches_for_it() {
+        let body = Bytes::from_static(b"x");
+        let mut headers = HeaderMap::new();
+        assert_eq!(body_as_sent(&headers, &body), None);
+        headers.insert(ENVOY_BODY, HeaderValue::from_static("true"));
+        assert_eq!(body_as_sent(&headers, &body), None);
+        headers.insert(ENVOY_BODY, HeaderValue::from_static("false"));
+        assert_eq!(body_as_sent(&headers, &body), Some(&b"x"[..]));
+        headers.append(ENVOY_BODY, HeaderValue::from_static("false"));
+        assert_eq!(body_as_sent(&headers, &body), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! A gateway's question, read strictly: each thing that decides has exactly one value.
+
+use signet_evidence::action::{content_digest, is_unambiguous_path};
+use signet_evidence::{CertificateThumbprint, RejectionCode};
+use signet_verifier::Rejection;
+use signet_verifier::permit::RequestLine;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Longest host that is looked at, in bytes (RFC 1035 §2.3.4, and a port).
+const MAX_HOST: usize = 260;
+
+/// A question as it arrived: what the gateway received, and what the gateway itself says of the
+/// connection. Nothing is believed yet.
+#[derive(Debug)]
+pub struct RawQuestion<'a> {
+    /// Method of the original request.
+    pub method: &'a str,
+    /// Path and query of the original request, raw.
+    pub target: &'a str,
+    /// Every `host` value.
+    pub hosts: Vec<&'a [u8]>,
+    /// Every `authorization` value.
+    pub authorizations: Vec<&'a [u8]>,
+    /// Every value of the one peer certificate source that is configured for this gateway.
+    pub peers: Vec<&'a [u8]>,
+    /// The whole body; `None` when the gateway did not pass it on.
+    pub body: Option<&'a [u8]>,
+    /// SPIFFE ID of the gateway, from its own certificate.
+    pub gateway: &'a str,
+}
+
+/// Why a question could be read in two ways, or not at all.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum QuestionFault {
+    /// Dot segments, encoded slashes or dots, or characters that some proxy would rewrite.
+    #[error("the path could be read in two ways")]
+    Path,
+    /// No host, several, or none that is a host.
+    #[error("there is not exactly one host")]
+    Host,
+    /// Several certificates are reported, or something that is no SHA-256 in hex.
+    #[error("the gateway does not report exactly one client certificate")]
+    Peer,
+    /// Several `authorization` headers.
+    #[error("there is more than one authorization header")]
+    Authorization,
+}
+
+/// A question with one meaning.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    pub(super) host: String,
+    pub(super) token: Zeroizing<String>,
+    pub(super) peer: CertificateThumbprint,
+    content_digest: Option<String>,
+}
+
+impl<'a> Question<'a> {
+    /// Reads a question: target, host, certificate, token, in this order.
+    pub(super) fn parse(raw: &RawQuestion<'a>) -> Result<Self, Rejection> {
+        let ambiguous = |fault| Rejection::because(RejectionCode::TargetAmbiguous, fault);
+        if !is_unambiguous_path(raw.target) {
+            return Err(ambiguous(QuestionFault::Path));
+        }
+        Ok(Self {
+            method: raw.method,
+            target: raw.target,
+            host: host(&raw.hosts).ok_or_else(|| ambiguous(QuestionFault::Host))?,
+            peer: peer(&raw.peers)?,
+            token: bearer(&raw.authorizations)?,
+            content_digest: raw.body.map(content_digest),
+        })
+    }
+
+    pub(super) fn line(&self) -> RequestLine<'_> {
+        RequestLine {
+            method: self.method,
+            host: &self.host,
+            target: self.target,
+            content_digest: self.content_digest.as_deref(),
+        }
+    }
+}
+
+fn host(values: &[&[u8]]) -> Option<String> {
+    let [value] = values else { return None };
+    let text = std::str::from_utf8(value).ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    if text.is_empty() || text.len() > MAX_HOST || !text.bytes().all(plain) {
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
+}
+
+fn peer(values: &[&[u8]]) -> Result<CertificateThumbprint, Rejection> {
+    let found = match values {
+        [] => return Err(RejectionCode::CertificateMissing.into()),
+        [value] => std::str::from_utf8(value).ok().and_then(CertificateThumbprint::from_hex),
+        _ => None,
+    };
+    found.ok_or_else(|| Rejection::because(RejectionCode::CertificateMissing, QuestionFault::Peer))
+}
+
+/// The token of RFC 6750 §2.1. The other two ways of that standard, form and query, are not read.
+fn bearer(values: &[&[u8]]) -> Result<Zeroizing<String>, Rejection> {
+    let value = match values {
+        [] => return Err(RejectionCode::TokenMissing.into()),
+        [value] => value,
+        _ => {
+            let fault = QuestionFault::Authorization;
+            return Err(Rejection::because(RejectionCode::TokenMalformed, fault));
+        }
+    };
+    let malformed = || Rejection::new(RejectionCode::TokenMalformed);
+    let text = std::str::from_utf8(value).map_err(|_| malformed())?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(RejectionCode::TokenMissing.into());
+    }
+    let token = token.trim_matches(' ');
+    // `b64token` of RFC 6750 §2.1: a comma, say, would smuggle in a second credential.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if token.is_empty() || !token.bytes().all(plain) {
+        return Err(malformed());
+    }
+    Ok(Zeroizing::new(token.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &[u8] = b"1111111111111111111111111111111111111111111111111111111111111111";
+
+    fn raw<'a>() -> RawQuestion<'a> {
+        RawQuestion {
+            method: "GET",
+            target: "/v1/x?y=1",
+            hosts: vec![b"Ctl.Mesh.Example:8443"],
+            authorizations: vec![b"Bearer abc.def.ghi"],
+            peers: vec![PEER],
+            body: None,
+            gateway: "spiffe://mesh.example/gateway/edge",
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut RawQuestion<'_>)) -> String {
+        let mut raw = raw();
+        change(&mut raw);
+        Question::parse(&raw).map(|_| ()).unwrap_err().chain()
+    }
+
+    #[test]
+    fn one_of_each_is_read() {
+        let question = Question::parse(&raw()).map_err(|e| e.chain()).unwrap();
+        assert_eq!(question.token.as_str(), "abc.def.ghi");
+        assert_eq!(question.peer, CertificateThumbprint([0x11; 32]));
+        let line = question.line();
+        assert_eq!((line.host, line.target), ("ctl.mesh.example:8443", "/v1/x?y=1"));
+        assert_eq!(line.content_digest, None);
+        let lower = RawQuestion { authorizations: vec![b"bearer abc"], ..raw() };
+        assert!(Question::parse(&lower).is_ok());
+    }
+
+    #[test]
+    fn nothing_that_decides_may_be_missing_twice_or_odd() {
+        let ambiguous = "target-ambiguous: the path could be read in two ways";
+        for target in ["/a/../b", "/a/%2e%2E/b", "/a%2fb", "/a//b", "/a\\b", "*", "/a#b", "/a;b"] {
+            assert_eq!(refusal(|raw| raw.target = target), ambiguous, "{target}");
+        }
+        let host = "target-ambiguous: there is not exactly one host";
+        assert_eq!(refusal(|raw| raw.hosts = vec![]), host);
+        assert_eq!(refusal(|raw| raw.hosts = vec![b"a", b"b"]), host);
+        assert_eq!(refusal(|raw| raw.hosts = vec![b"user@a"]), host);
+        let peer =
+            "certificate-missing: the gateway does not report exactly one client certificate";
+        assert_eq!(refusal(|raw| raw.peers = vec![]), "certificate-missing");
+        assert_eq!(refusal(|raw| raw.peers = vec![PEER, PEER]), peer);
+        assert_eq!(refusal(|raw| raw.peers = vec![b""]), peer);
+        assert_eq!(refusal(|raw| raw.peers = vec![&PEER[1..]]), peer);
+        assert_eq!(refusal(|raw| raw.peers = vec![b"1111,1111"]), peer);
+    }
+
+    #[test]
+    fn one_bearer_token_and_no_other_way() {
+        assert_eq!(refusal(|raw| raw.authorizations = vec![]), "token-missing");
+        assert_eq!(refusal(|raw| raw.authorizations = vec![b"Basic eDp5"]), "token-missing");
+        assert_eq!(
+            refusal(|raw| raw.authorizations = vec![b"Bearer a", b"Bearer a"]),
+            "token-malformed: there is more than one authorization header"
+        );
+        for value in
+            [&b"Bearer"[..], b"Bearer ", b"Bearer a, Bearer b", b"Bearer a b", b"Bearer \xff"]
+        {
+            assert_eq!(refusal(|raw| raw.authorizations = vec![value]), "token-malformed");
+        }
+        let query = |raw: &mut RawQuestion<'_>| {
+            raw.authorizations = vec![];
+            raw.target = "/v1/x?access_token=abc.def.ghi";
+        };
+        assert_eq!(refusal(query), "token-missing");
+    }
+}
