@@ -3,10 +3,14 @@
 //! The TLS key stays in the TPM: every handshake is signed by `signetd`. Nothing here judges
 //! evidence or tokens; what this library shows of them is read, not verified.
 
+pub mod approval;
 pub mod authority;
 pub mod ceremony;
 pub mod daemon;
 pub mod enrolment;
+pub mod inspection;
+pub mod settings;
+pub mod step_up;
 pub mod tls;
 pub mod tokens;
 pub mod workstation;

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use serde::Deserialize;
 use signet_evidence::RejectionCode;
 use thiserror::Error;
@@ -36,6 +36,16 @@ pub enum AuthorityError {
         /// Why.
         fault: CertificateError,
     },
+    /// The server ended the handshake.
+    #[error(
+        "{origin} broke off the connection ({alert:?}): this machine's certificate may have run out or been revoked; see `signet status`"
+    )]
+    BrokenOff {
+        /// Whom we called.
+        origin: String,
+        /// The TLS alert (RFC 8446 §6.2).
+        alert: AlertDescription,
+    },
     /// The key for the connection could not be used.
     #[error("this machine's key could not be used for the connection: {cause}")]
     Key {
@@ -62,6 +72,24 @@ pub enum AuthorityError {
 }
 
 impl AuthorityError {
+    /// Sorts a failed exchange with `origin`: the server's certificate, our key, or the network.
+    #[must_use]
+    pub fn of_exchange(origin: &str, error: reqwest::Error) -> Self {
+        match tls_cause(&error) {
+            Some(rustls::Error::InvalidCertificate(fault)) => {
+                Self::Untrusted { origin: origin.to_owned(), fault: fault.clone() }
+            }
+            Some(rustls::Error::Other(other)) => {
+                let source = KeyFault(other.0.clone());
+                Self::Key { cause: deepest(&source), source }
+            }
+            Some(rustls::Error::AlertReceived(alert)) => {
+                Self::BrokenOff { origin: origin.to_owned(), alert: *alert }
+            }
+            _ => Self::Unreachable { origin: origin.to_owned(), source: error },
+        }
+    }
+
     /// The exact code, when the authority refused with one.
     #[must_use]
     pub fn rejection(&self) -> Option<RejectionCode> {
@@ -76,7 +104,7 @@ impl AuthorityError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.status >= 500 || refusal.status == 429,
-            Self::Url | Self::Untrusted { .. } => false,
+            Self::Url | Self::Untrusted { .. } | Self::BrokenOff { .. } => false,
             Self::Client(_)
             | Self::Unreachable { .. }
             | Self::Key { .. }
@@ -181,29 +209,16 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(400).collect()
 }
 
-/// Sorts a failed exchange: the server's certificate, our key, or the network.
-pub(super) fn sort(origin: &str, error: reqwest::Error) -> AuthorityError {
-    match rustls_cause(&error) {
-        Some(rustls::Error::InvalidCertificate(fault)) => {
-            AuthorityError::Untrusted { origin: origin.to_owned(), fault: fault.clone() }
-        }
-        Some(rustls::Error::Other(other)) => {
-            let source = KeyFault(other.0.clone());
-            AuthorityError::Key { cause: deepest(&source), source }
-        }
-        _ => AuthorityError::Unreachable { origin: origin.to_owned(), source: error },
-    }
-}
-
 /// The TLS error beneath, if there is one. `io::Error` hides the error it wraps from `source()`.
-pub(crate) fn rustls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+#[must_use]
+pub fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref::<rustls::Error>() {
         return Some(found);
     }
     if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        return rustls_cause(inner);
+        return tls_cause(inner);
     }
-    rustls_cause(error.source()?)
+    tls_cause(error.source()?)
 }
 
 fn deepest(error: &(dyn StdError + 'static)) -> String {

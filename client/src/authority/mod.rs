@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 pub use base64url::Base64Url;
 pub(crate) use base64url::{all, encode_all};
-pub use error::{AuthorityError, KeyFault, Refusal};
-pub(crate) use error::{printable, rustls_cause};
+pub(crate) use error::printable;
+pub use error::{AuthorityError, KeyFault, Refusal, tls_cause};
 use messages::{
     AuthenticatorList, BeginEnrolment, EnrolAuthenticator, FinishEnrolment, Revocation, Signed,
     TokenExchange,
@@ -239,7 +239,7 @@ impl Authority {
         let again = request.try_clone();
         let mut response = match (request.send().await, again) {
             (Ok(response), _) => response,
-            (Err(error), Some(again)) if error.is_connect() && rustls_cause(&error).is_none() => {
+            (Err(error), Some(again)) if error.is_connect() && tls_cause(&error).is_none() => {
                 again.send().await.map_err(|error| self.sorted(error))?
             }
             (Err(error), _) => return Err(self.sorted(error)),
@@ -259,6 +259,6 @@ impl Authority {
     }
 
     fn sorted(&self, error: reqwest::Error) -> AuthorityError {
-        error::sort(&self.origin(), error)
+        AuthorityError::of_exchange(&self.origin(), error)
     }
 }

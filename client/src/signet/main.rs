@@ -1,3 +1,51 @@
-//! Command line for operators.
+//! `signet`: the operator's command line.
 
-fn main() {}
+mod cli;
+mod command;
+mod failure;
+mod interrupt;
+mod output;
+mod pin;
+mod secret_input;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use failure::Failure;
+use interrupt::Interrupt;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli, output));
+            // Do not wait for a thread that is still reading or locked.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Failure::Runtime(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn run(cli: Cli, output: Output) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
+    let forced = interrupt.clone();
+    tokio::select! {
+        result = command::run(cli, output, interrupt) => result,
+        () = forced.given_up() => Err(Failure::Interrupted),
+    }
+}

@@ -1,0 +1,370 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use reqwest::Url;
+
+/// Prove that you are present, at an enrolled machine, for exactly this request.
+#[derive(Debug, Parser)]
+#[command(name = "signet", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// D-Bus address of signetd's bus [env: SIGNET_BUS] [default: the system bus]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) bus: Option<String>,
+    /// Read the PIN from this open file descriptor, up to a line end [env: SIGNET_PIN_FD]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) pin_fd: Option<u32>,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused: by the authority, by signetd, by a gateway, or cancelled by you
+  2  wrong usage
+  3  unavailable: something that is needed could not be reached or asked; nothing was decided
+
+Settings, all optional: /etc/signet/client.toml, ~/.config/signet/client.toml
+  bus, authority, authority_ca, gateway_ca";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Enrol(Enrol),
+    #[command(subcommand)]
+    Key(Key),
+    Login(Login),
+    Logout(Logout),
+    Approve(Approve),
+    Token(Token),
+    Present(Present),
+    Inspect(Inspect),
+    Request(Request),
+    Status(Status),
+    Completion(Completion),
+}
+
+/// Enrol this machine by its TPM
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The ticket is a secret and is never taken from the command line: it is asked for at a terminal,
+and read from standard input otherwise.
+
+Examples:
+  signet enrol --authority https://authority.mesh.example --ca /etc/signet/authority-ca.pem
+  signet enrol --authority https://authority.mesh.example --ca ca.pem --ticket-file ticket
+  ssh admin signet-authority ticket alice | signet enrol")]
+pub(crate) struct Enrol {
+    /// The authority's URL [default: from the settings]
+    #[arg(long, value_name = "URL")]
+    pub(crate) authority: Option<String>,
+    /// The authority's CA, PEM or DER [default: from the settings]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// File that holds the ticket; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
+    /// Kind of endorsement key [default: a certified one]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) ek: Option<EkKind>,
+}
+
+/// Kinds of endorsement keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EkKind {
+    #[value(name = "ecc-p256")]
+    EccP256,
+    #[value(name = "ecc-p384")]
+    EccP384,
+    #[value(name = "rsa-2048")]
+    Rsa2048,
+}
+
+impl EkKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::EccP256 => "ecc-p256",
+            Self::EccP384 => "ecc-p384",
+            Self::Rsa2048 => "rsa-2048",
+        }
+    }
+}
+
+/// Your security keys
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    Add(KeyAdd),
+    /// List your security keys
+    #[command(after_help = "Examples:\n  signet key list\n  signet key list --json")]
+    List,
+    Remove(KeyRemove),
+}
+
+/// Register a security key
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first key needs nothing more for 15 minutes after enrolment. A further key is authorised by a
+touch of one that you have, or by a ticket.
+
+Examples:
+  signet key add --name blue
+  signet key add --ticket-file ticket")]
+pub(crate) struct KeyAdd {
+    /// What you call it
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: Option<String>,
+    /// File that holds a ticket, when no key of yours can agree; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
+}
+
+/// Remove a security key; sessions that began with it end
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  signet key list\n  signet key remove blue")]
+pub(crate) struct KeyRemove {
+    /// Credential id, the beginning of one, or a name, as `signet key list` shows them
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) id: String,
+}
+
+/// Prove your presence and begin a session, or go on in the one there is
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signet login
+  signet login --scope 'mesh.route.read mesh.route.update'
+  signet login --pin-fd 3 3< <(pass show key-pin)")]
+pub(crate) struct Login {
+    /// Rights to ask for, separated by spaces [default: what policy gives]
+    #[arg(long)]
+    pub(crate) scope: Option<String>,
+    /// Assurance to ask for, such as signet.uv
+    #[arg(long)]
+    pub(crate) acr: Option<String>,
+    /// Begin a new session even where one could go on
+    #[arg(long)]
+    pub(crate) new: bool,
+}
+
+/// Revoke the current token and forget the session
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  signet logout")]
+pub(crate) struct Logout {}
+
+/// Approve exactly one request by a touch, and print the action token for it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token serves once, for this method, URL and body, within a minute, from this machine.
+
+Examples:
+  signet approve PUT https://ctl.mesh.example/v1/routes/payments --body route.json \\
+      --action mesh.route.update
+  signet approve DELETE https://ctl.mesh.example/v1/routes/old --action mesh.route.delete \\
+      | signet request DELETE https://ctl.mesh.example/v1/routes/old --action-token -")]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Name of the action, such as mesh.route.update; may be given several times
+    #[arg(long, required = true, value_name = "NAME")]
+    pub(crate) action: Vec<String>,
+    /// Assurance to ask for, such as signet.uv
+    #[arg(long)]
+    pub(crate) acr: Option<String>,
+    /// Write the token to this file, which only you can read
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// A request.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// HTTP method
+    #[arg(value_parser = method)]
+    pub(crate) method: String,
+    /// https URL
+    #[arg(value_parser = https_url)]
+    pub(crate) url: Url,
+    /// File with the body; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) body: Option<PathBuf>,
+}
+
+/// Print the current token, renewed first when it is time
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token serves only together with this machine's TLS key.
+
+Examples:
+  signet token
+  signet token --audience mesh-gateways --json")]
+pub(crate) struct Token {
+    /// Refuse unless the token is for this audience
+    #[arg(long)]
+    pub(crate) audience: Option<String>,
+    /// Renew even if it is not time yet
+    #[arg(long)]
+    pub(crate) renew: bool,
+}
+
+/// Prove presence, and write the evidence to a file instead of exchanging it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signet present -o evidence.cose && signet inspect evidence.cose
+  signet present --purpose workload -o evidence.cose
+  signet present --purpose action --action-file action.json -o evidence.cose")]
+pub(crate) struct Present {
+    /// What the evidence is for
+    #[arg(long, default_value = "session")]
+    pub(crate) purpose: PresentPurpose,
+    /// Rights to ask for
+    #[arg(long)]
+    pub(crate) scope: Option<String>,
+    /// Assurance to ask for
+    #[arg(long)]
+    pub(crate) acr: Option<String>,
+    /// File with the authorization_details bytes to approve; for purpose action
+    #[arg(long, value_name = "FILE", required_if_eq("purpose", "action"))]
+    pub(crate) action_file: Option<PathBuf>,
+    /// Where to write the evidence
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// Purposes that can be presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PresentPurpose {
+    Session,
+    Renew,
+    Action,
+    Workload,
+}
+
+/// Show what evidence or a token says, without verifying it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signet inspect evidence.cose
+  signet token | signet inspect -
+  signet inspect --json evidence.cose")]
+pub(crate) struct Inspect {
+    /// Evidence (CBOR or base64url) or a token (JWT); - for standard input
+    pub(crate) file: PathBuf,
+}
+
+/// Send an HTTPS request with this machine's key and your token
+#[derive(Debug, Args)]
+#[command(after_help = "\
+When the gateway answers that it wants your presence, you are asked for a touch and the request is
+sent once more. The answer's body goes to standard output.
+
+Examples:
+  signet request GET https://ctl.mesh.example/v1/routes
+  signet request PUT https://ctl.mesh.example/v1/routes/payments --body route.json \\
+      --header 'content-type: application/json'")]
+pub(crate) struct Request {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Header, such as 'content-type: application/json'; may be given several times
+    #[arg(long, short = 'H', value_name = "HEADER", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// The gateway's CA, PEM or DER [default: the authority's CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Use this action token instead of the session's; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) action_token: Option<PathBuf>,
+    /// Name of the action, should a touch be asked for [default: what the gateway says]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) action: Vec<String>,
+    /// Do not ask for a touch; take the first answer
+    #[arg(long)]
+    pub(crate) no_step_up: bool,
+    /// Send no token at all
+    #[arg(long, conflicts_with = "action_token")]
+    pub(crate) no_token: bool,
+}
+
+/// Show how this machine, its keys and your session are
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  signet status\n  signet status --json")]
+pub(crate) struct Status {}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signet completion bash > ~/.local/share/bash-completion/completions/signet
+  signet completion zsh > ~/.zfunc/_signet")]
+pub(crate) struct Completion {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+fn method(text: &str) -> Result<String, &'static str> {
+    let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if valid { Ok(text.to_ascii_uppercase()) } else { Err("an HTTP method has letters only") }
+}
+
+fn https_url(text: &str) -> Result<Url, &'static str> {
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => Ok(url),
+        _ => Err("an https URL is needed: the key and the token go nowhere else"),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("a header has the form 'name: value'")?;
+    let (name, value) = (name.trim(), value.trim());
+    if name.eq_ignore_ascii_case("authorization") {
+        return Err("the authorization header is signet's own");
+    }
+    let valid = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
+        && reqwest::header::HeaderValue::from_str(value).is_ok();
+    if valid { Ok((name.to_owned(), value.to_owned())) } else { Err("not a valid HTTP header") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                if sub.has_subcommands() {
+                    check(sub);
+                } else {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:"), "{}", sub.get_name());
+                    assert!(sub.get_about().is_some(), "{}", sub.get_name());
+                }
+            }
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn headers_and_methods() {
+        assert_eq!(header("A: b: c").unwrap(), ("A".into(), "b: c".into()));
+        assert!(header("Authorization: Bearer x").unwrap_err().contains("own"));
+        assert_eq!(header("a\nb: c"), Err("not a valid HTTP header"));
+        assert_eq!(method("put"), Ok("PUT".into()));
+        assert_eq!(method("P T"), Err("an HTTP method has letters only"));
+    }
+}

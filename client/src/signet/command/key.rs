@@ -1,0 +1,118 @@
+//! `signet key`.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+use signet_client::authority::{Base64Url, ListedAuthenticator};
+use signet_client::inspection::rfc3339;
+
+use super::Context;
+use crate::cli::{KeyAdd, KeyRemove};
+use crate::failure::Failure;
+use crate::secret_input;
+
+pub(super) async fn add(context: &Context, options: &KeyAdd) -> Result<(), Failure> {
+    let ticket = match &options.ticket_file {
+        Some(file) => Some(
+            secret_input::from_file_or_person(Some(file), "Ticket: ")
+                .await
+                .map_err(Failure::NoTicket)?,
+        ),
+        None => None,
+    };
+    let workstation = context.workstation().await?;
+    let ticket = ticket.as_ref().map(|ticket| ticket.trim());
+    let name = options.name.as_deref();
+    let added = workstation.add_authenticator(ticket, name, &context.terminal).await?;
+    let text = format!(
+        "key added{}\n  credential   {}\n  model        {}\n  attestation  {}\nNext: signet login",
+        added.name.as_deref().map(|name| format!(": {name}")).unwrap_or_default(),
+        added.credential_id,
+        added.aaguid,
+        added.attestation,
+    );
+    context.output.result(&added, &text)
+}
+
+pub(super) async fn list(context: &Context) -> Result<(), Failure> {
+    let listed = context.workstation().await?.authority().authenticators().await?;
+    let mut text = String::new();
+    for key in &listed {
+        let name = key.name.as_deref().unwrap_or("(unnamed)");
+        let revoked = if key.revoked { "  REVOKED" } else { "" };
+        let time = |time: Option<i64>| time.map_or_else(|| "never".to_owned(), rfc3339);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{name}{revoked}\n  credential   {}\n  model        {}\n  attestation  {}\n  \
+             enrolled     {}\n  last used    {}",
+            key.credential_id,
+            key.aaguid,
+            key.attestation,
+            time(key.enrolled_at),
+            time(key.last_used),
+        );
+    }
+    if listed.is_empty() {
+        text.push_str("no keys yet: run `signet key add`");
+    }
+    context.output.result(&listed, &text)
+}
+
+pub(super) async fn remove(context: &Context, options: &KeyRemove) -> Result<(), Failure> {
+    let workstation = context.workstation().await?;
+    let listed = workstation.authority().authenticators().await?;
+    let key = find(&listed, &options.id)?;
+    let id = Base64Url::decode(&key.credential_id)
+        .ok_or_else(|| Failure::NoSuchKey { id: options.id.clone() })?;
+    workstation.authority().remove_authenticator(&id).await?;
+    let name = key.name.as_deref().unwrap_or(&key.credential_id);
+    let result = json!({ "removed": key.credential_id });
+    context.output.result(&result, &format!("key removed: {name}; its sessions have ended"))
+}
+
+/// The one key with this id or name, or whose id begins so.
+fn find<'a>(
+    listed: &'a [ListedAuthenticator],
+    id: &str,
+) -> Result<&'a ListedAuthenticator, Failure> {
+    let active = || listed.iter().filter(|key| !key.revoked);
+    let exact: Vec<_> =
+        active().filter(|key| key.credential_id == id || key.name.as_deref() == Some(id)).collect();
+    let found = if exact.is_empty() {
+        active().filter(|key| key.credential_id.starts_with(id)).collect()
+    } else {
+        exact
+    };
+    match found.as_slice() {
+        [key] => Ok(key),
+        [] => Err(Failure::NoSuchKey { id: id.to_owned() }),
+        _ => Err(Failure::AmbiguousKey { id: id.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, name: &str, revoked: bool) -> ListedAuthenticator {
+        ListedAuthenticator {
+            credential_id: id.into(),
+            name: Some(name.into()),
+            aaguid: String::new(),
+            attestation: String::new(),
+            enrolled_at: None,
+            last_used: None,
+            revoked,
+        }
+    }
+
+    #[test]
+    fn keys_are_found_by_name_id_or_beginning() {
+        let keys = [key("abcd", "blue", false), key("abef", "red", false), key("x", "old", true)];
+        assert_eq!(find(&keys, "blue").unwrap().credential_id, "abcd");
+        assert_eq!(find(&keys, "abe").unwrap().credential_id, "abef");
+        assert!(matches!(find(&keys, "ab"), Err(Failure::AmbiguousKey { .. })));
+        assert!(matches!(find(&keys, "old"), Err(Failure::NoSuchKey { .. })));
+    }
+}

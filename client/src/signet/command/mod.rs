@@ -1,0 +1,119 @@
+//! The commands, each in its file.
+
+mod approve;
+mod enrol;
+mod files;
+mod inspect;
+mod key;
+mod login;
+mod present;
+mod request;
+mod status;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use signet_client::settings::{Settings, files as settings_files};
+use signet_client::tokens::TokenCache;
+use signet_client::{Bus, Tokens, Workstation};
+
+use crate::cli::{Cli, Command, Key};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::pin::PinSource;
+use crate::terminal::Terminal;
+
+/// What every command has at hand.
+struct Context {
+    output: Output,
+    settings: Settings,
+    bus: Bus,
+    terminal: Terminal,
+}
+
+impl Context {
+    fn new(
+        output: Output,
+        interrupt: Interrupt,
+        bus: Option<String>,
+        pin_fd: Option<u32>,
+    ) -> Result<Self, Failure> {
+        let path = |name| std::env::var_os(name).map(PathBuf::from);
+        let settings = Settings::read(&settings_files(path("XDG_CONFIG_HOME"), path("HOME")))?;
+        let bus = match bus.or(environment("SIGNET_BUS")?) {
+            Some(address) => Bus::Address(address),
+            None => settings.bus(),
+        };
+        let pin_fd = match (pin_fd, environment("SIGNET_PIN_FD")?) {
+            (Some(number), _) => Some(number),
+            (None, Some(text)) => {
+                let name = "SIGNET_PIN_FD";
+                Some(text.parse().map_err(|_| Failure::Environment { name })?)
+            }
+            (None, None) => None,
+        };
+        let terminal = Terminal::new(output, PinSource::new(pin_fd), interrupt);
+        Ok(Self { output, settings, bus, terminal })
+    }
+
+    async fn workstation(&self) -> Result<Workstation, Failure> {
+        Ok(Workstation::open(&self.bus).await?)
+    }
+
+    async fn tokens(&self) -> Result<Tokens, Failure> {
+        let cache = TokenCache::open(runtime_directory().as_deref())?;
+        Ok(Tokens::new(self.workstation().await?, cache))
+    }
+}
+
+fn runtime_directory() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+}
+
+/// A variable that is set to something.
+fn environment(name: &'static str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::Environment { name }),
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(
+    cli: Cli,
+    output: Output,
+    interrupt: Interrupt,
+) -> Result<ExitCode, Failure> {
+    // These two need neither settings nor signetd.
+    match &cli.command {
+        Command::Completion(completion) => {
+            let mut script = Vec::new();
+            clap_complete::generate(completion.shell, &mut Cli::command(), "signet", &mut script);
+            return output.bytes(&script).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Inspect(inspect) => {
+            return inspect::run(output, inspect).map(|()| ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let context = Context::new(output, interrupt, cli.bus, cli.pin_fd)?;
+    let done = match cli.command {
+        Command::Request(request) => return request::run(&context, &request).await,
+        Command::Enrol(enrol) => enrol::run(&context, &enrol).await,
+        Command::Key(Key::Add(add)) => key::add(&context, &add).await,
+        Command::Key(Key::List) => key::list(&context).await,
+        Command::Key(Key::Remove(remove)) => key::remove(&context, &remove).await,
+        Command::Login(login) => login::run(&context, &login).await,
+        Command::Logout(_) => login::logout(&context).await,
+        Command::Approve(approve) => approve::run(&context, &approve).await,
+        Command::Token(token) => token::run(&context, &token).await,
+        Command::Present(present) => present::run(&context, &present).await,
+        Command::Status(_) => status::run(&context).await,
+        Command::Inspect(_) | Command::Completion(_) => Ok(()),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}

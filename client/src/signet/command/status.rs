@@ -1,0 +1,112 @@
+//! `signet status`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment};
+use signet_client::tokens::TokenCache;
+use signet_client::{AuthorityError, Daemon, Tokens, Workstation};
+
+use super::{Context, login, runtime_directory};
+use crate::failure::Failure;
+
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let daemon = Daemon::connect(&context.bus).await?;
+    let version = daemon.version().await?;
+    let status = daemon.status().await?;
+    let authenticators = daemon.authenticators().await?;
+    let enrolment = daemon.enrolment().await?;
+    let mut result = json!({
+        "signetd": version,
+        "tpm": status.tpm,
+        "tpm_manufacturer": status.tpm_manufacturer,
+        "tpm_firmware": status.tpm_firmware,
+        "reset_count": status.reset_count,
+        "restart_count": status.restart_count,
+        "tpm_lockout": status.lockout,
+        "queue_length": status.queue_length,
+        "enrolled": enrolment.is_some(),
+        "authenticators": authenticators.iter().map(authenticator).collect::<Vec<_>>(),
+    });
+    let mut text = machine(&version, &status, &authenticators);
+    if let Some(enrolment) = &enrolment {
+        let (authority, session) = ways(context).await?;
+        let reached = match &authority {
+            Ok(()) => "ready".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let session = session.ok();
+        if let Value::Object(members) = &mut result {
+            members.insert("device_id".into(), json!(enrolment.device_id));
+            members.insert("operator".into(), json!(enrolment.operator));
+            members.insert("authority".into(), json!(enrolment.authority));
+            members.insert("authority_ready".into(), json!(authority.is_ok()));
+            members.insert("authority_status".into(), json!(reached));
+            members.insert("session".into(), json!(session.as_ref().map(login::describe)));
+        }
+        enrolled(&mut text, enrolment, &reached);
+        let session = session.as_ref().map_or_else(
+            || "none: run `signet login`".to_owned(),
+            |session| login::sentence(session).replace('\n', "\n           "),
+        );
+        let _ = writeln!(text, "session    {session}");
+    } else {
+        text.push_str("enrolment  none: run `signet enrol`\n");
+    }
+    context.output.result(&result, &text)
+}
+
+type Ways = (Result<(), AuthorityError>, Result<signet_client::tokens::SessionRecord, Failure>);
+
+/// Whether the authority is ready, and which session there is.
+async fn ways(context: &Context) -> Result<Ways, Failure> {
+    let workstation: Workstation = context.workstation().await?;
+    let ready = workstation.authority().ready().await;
+    let session = TokenCache::open(runtime_directory().as_deref())
+        .map_err(Failure::from)
+        .and_then(|cache| Ok(Tokens::new(workstation, cache).load()?));
+    Ok((ready, session))
+}
+
+fn machine(version: &str, status: &DaemonStatus, keys: &[Authenticator]) -> String {
+    let mut text = format!("signetd    {version}\nTPM        {}", status.tpm);
+    let maker = [&status.tpm_manufacturer, &status.tpm_firmware];
+    for part in maker.into_iter().flatten().filter(|part| !part.is_empty()) {
+        let _ = write!(text, ", {part}");
+    }
+    if status.lockout == Some(true) {
+        text.push_str(", locked against guessing");
+    }
+    text.push('\n');
+    for key in keys {
+        let verification = match (key.built_in_uv.as_str(), key.pin_set) {
+            ("enrolled", true) => "fingerprint and PIN",
+            ("enrolled", false) => "fingerprint",
+            (_, true) => "PIN",
+            ("not-enrolled", false) => "no finger enrolled, no PIN set",
+            _ => "no PIN set",
+        };
+        let _ = writeln!(text, "key        {} ({verification})", key.product);
+    }
+    if keys.is_empty() {
+        text.push_str("key        none plugged in\n");
+    }
+    text
+}
+
+fn enrolled(text: &mut String, enrolment: &Enrolment, reached: &str) {
+    let _ = writeln!(text, "operator   {}", enrolment.operator);
+    let _ = writeln!(text, "device     {}", enrolment.device_id);
+    let _ = writeln!(text, "authority  {}: {reached}", enrolment.authority);
+}
+
+fn authenticator(key: &Authenticator) -> Value {
+    json!({
+        "path": key.path,
+        "product": key.product,
+        "versions": key.versions,
+        "pin_set": key.pin_set,
+        "built_in_uv": key.built_in_uv,
+        "min_pin_length": key.min_pin_length,
+    })
+}

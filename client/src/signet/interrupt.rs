@@ -1,0 +1,61 @@
+//! Ctrl-C and SIGTERM: a ceremony is cancelled at `signetd`, everything else just ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long a ceremony may take to end.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Told when the person wants to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt {
+    times: watch::Receiver<u32>,
+    ceremony: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Listens from now on.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (sender, times) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    Some(()) = interrupt.recv() => {}
+                    Some(()) = terminate.recv() => {}
+                    else => return,
+                }
+                sender.send_modify(|times| *times += 1);
+            }
+        });
+        Ok(Self { times, ceremony: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// Resolves at the first signal; from now on a signal leaves the ceremony time to end.
+    pub(crate) async fn during_ceremony(&self) {
+        self.ceremony.store(true, Ordering::Relaxed);
+        self.signalled(1).await;
+    }
+
+    /// Resolves when it is time to end whatever is going on.
+    pub(crate) async fn given_up(&self) {
+        self.signalled(1).await;
+        if self.ceremony.load(Ordering::Relaxed) {
+            // A second signal ends at once.
+            let _ = tokio::time::timeout(GRACE, self.signalled(2)).await;
+        }
+    }
+
+    async fn signalled(&self, times: u32) {
+        let mut receiver = self.times.clone();
+        if receiver.wait_for(|found| *found >= times).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
