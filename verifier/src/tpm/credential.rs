@@ -227,3 +227,64 @@ fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signet_evidence::thumbprint::hex;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits = (0..text.len()).step_by(2);
+        digits.map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// Made with Python's hmac module from the formula of SP 800-108 in counter mode.
+    #[test]
+    fn kdf_a_by_another_implementation() {
+        let key: Vec<u8> = (0..32).collect();
+        let name = [&[0x00, 0x0b][..], &[0x11; 32]].concat();
+        let derived = kdf_a(HashAlgorithm::Sha256, &key, "STORAGE", &name, &[], 16);
+        assert_eq!(hex(&derived), "4b6977df7782a6d0312cc5f537456667");
+        let (u, v) = ([0x01; 16], [0x02; 16]);
+        let derived = kdf_a(HashAlgorithm::Sha256, &[0x0b; 32], "ATH", &u, &v, 32);
+        let expected = "63591fea5c8a26cee98e509a3cd1ba3b4e3c079f7014fc56e5805175d15e292b";
+        assert_eq!(hex(&derived), expected);
+        let key: Vec<u8> = (0..48).collect();
+        let derived = kdf_a(HashAlgorithm::Sha384, &key, "INTEGRITY", &[], &[], 100);
+        assert_eq!(
+            hex(&derived),
+            "d134dbb2899444b2a120aa48b37b2fd24cb776671e0f7aefcdcb59e9a2ac509c03dae4c10b65bb5064353efb\
+             a272091444b0a3dd0bbdc5de8c43bbc23c654c6dd2ac0e5395e498e6a492e5d1f588957b8702c7ee1090575a\
+             d3a89f62fbb4f9ed464cea63"
+        );
+    }
+
+    /// chrisfenner/tpm-test-vectors, vectors/kdfe.json at 1c886f6c: cases 35 and 38, made with go-tpm.
+    #[test]
+    fn kdf_e_by_go_tpm() {
+        let derived = kdf_e(
+            HashAlgorithm::Sha256,
+            &unhex("8995a6318a0217c7c7bf543f50da29016c4ff2a1ea5daf54ebcb00"),
+            "INTEGRITY",
+            &unhex("8852f14d8e9b68"),
+            &unhex("74ff"),
+            42,
+        );
+        let expected =
+            "92343ef558feb95fd14838f9ca39c8618598a7eeb31af7fc276030b8c3ff326d4870f190e54abbec9da4";
+        assert_eq!(hex(&derived), expected);
+        let derived = kdf_e(
+            HashAlgorithm::Sha256,
+            &[0],
+            "OBFUSCATE",
+            &unhex("ebcb3cd4a002941ed496ef1d32a70b0b7f6f05b8a51803d5a9ff9b"),
+            &unhex("a1f79a7ee2beee21e2bfaee67769874687bfe21b2468fc8e721b6e967e12ff"),
+            62,
+        );
+        assert_eq!(
+            hex(&derived),
+            "dcd14d72e0d5d8ec15b5ea15ae060e02f0e042f3af7efbd73650bb4457d73b060ef8f78bdf8cea099fe98fad\
+             6359bcfe92c1c6be8a157c1064c85ada3ad2"
+        );
+    }
+}
