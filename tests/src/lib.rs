@@ -1,5 +1,12 @@
 //! Harness and suites that cross crates.
 
+pub mod attester;
 pub mod bus;
+pub mod envoy;
+pub mod fixture;
+pub mod raw_https;
+pub mod recorder;
 pub mod signetd;
 pub mod swtpm;
+pub mod upstream;
+pub mod world;

@@ -1,6 +1,6 @@
 //! Which code each finding has: the one place where errors of the checks become rejections.
 
-use signet_evidence::webauthn::Aaguid;
+use signet_evidence::webauthn::{Aaguid, AttestationObjectError, AuthenticatorDataError, CoseKeyError};
 use signet_evidence::{Purpose, RejectionCode};
 use thiserror::Error;
 
@@ -121,7 +121,13 @@ impl From<RegistrationError> for Rejection {
             RegistrationError::Challenge => RejectionCode::AssertionChallengeMismatch,
             RegistrationError::ClientData(_) => RejectionCode::AssertionClientDataWrong,
             RegistrationError::Attestation(attestation) => match attestation {
-                AttestationError::Algorithm(_) => RejectionCode::CredentialAlgorithmRefused,
+                AttestationError::Object(AttestationObjectError::UnsupportedFormat) => {
+                    RejectionCode::AttestationFormatRefused
+                }
+                AttestationError::AuthenticatorData(AuthenticatorDataError::PublicKey(
+                    CoseKeyError::UnsupportedAlgorithm(_),
+                ))
+                | AttestationError::Algorithm(_) => RejectionCode::CredentialAlgorithmRefused,
                 AttestationError::Untrusted(_) => RejectionCode::AttestationUntrusted,
                 AttestationError::AaguidMismatch => RejectionCode::AaguidRefused,
                 _ => RejectionCode::AttestationInvalid,

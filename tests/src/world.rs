@@ -1,0 +1,265 @@
+//! What a verifier knows: certificates, keys and rows. Written once beside the fixtures that were
+//! made in it, so that the same evidence can be judged again at the same hour.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use signet_evidence::webauthn::{Aaguid, CoseKey};
+use signet_evidence::{DeviceId, SessionId, UnixTime};
+use signet_verifier::assurance::AuthenticatorModel;
+use signet_verifier::certificate::TrustAnchors;
+use signet_verifier::challenge::ChallengeKey;
+use signet_verifier::ecdsa::P256PublicKey;
+use signet_verifier::policy::{AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy};
+use signet_verifier::records::{
+    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession, TpmClock,
+};
+use signet_verifier::{AttestationKind, ModelVerification};
+use zeroize::Zeroizing;
+
+/// Bytes as standard base64 in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Everything that judging a fixture needs. All secrets in it were made for it and guard nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// The hour at which fixtures are judged, unless they say another.
+    pub now: i64,
+    /// The authority's URL.
+    pub audience: String,
+    /// Trust domain.
+    pub trust_domain: String,
+    /// RP ID.
+    pub rp_id: String,
+    /// Device CA, DER.
+    pub device_ca: Bytes,
+    /// Challenge HMAC key.
+    pub challenge_key: Bytes,
+    /// Token signing key, PKCS#8.
+    pub token_key: Bytes,
+    /// Attestation root of the software key, DER.
+    pub attestation_root: Bytes,
+    /// The software key's model.
+    pub aaguid: Bytes,
+    /// Device id (ueid).
+    pub device: Bytes,
+    /// The AK, uncompressed point.
+    pub ak: Bytes,
+    /// `TPMT_PUBLIC` of the AK.
+    pub ak_public: Bytes,
+    /// The TLS key, uncompressed point.
+    pub tls: Bytes,
+    /// SHA-256 of the EK's public area.
+    pub ek_digest: Bytes,
+    /// Approved PCR values.
+    pub pcrs: BTreeMap<u8, Bytes>,
+    /// The TPM's clock at enrolment.
+    pub clock_ms: u64,
+    /// The TPM's reset count at enrolment.
+    pub reset_count: u32,
+    /// The TPM's restart count at enrolment.
+    pub restart_count: u32,
+    /// The operator.
+    pub operator: String,
+    /// The operator's credential id.
+    pub credential: Bytes,
+    /// Its public key, COSE_Key.
+    pub credential_key: Bytes,
+    /// Its counter at registration.
+    pub sign_count: u32,
+    /// A session of the operator on the device.
+    pub session: Bytes,
+    /// Client certificates by name, DER.
+    pub peers: BTreeMap<String, Bytes>,
+}
+
+/// A change to what the verifier knows, named in a fixture's `with` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The device has no row.
+    DeviceUnknown,
+    /// The device is revoked.
+    DeviceRevoked,
+    /// The device's approved PCRs are others, and the boot policy enforces them.
+    PcrsDrifted,
+    /// The device's last clock reading lies ahead of the evidence's.
+    ClockAhead,
+    /// The session began before the last restart.
+    SessionRebooted,
+    /// The session has ended.
+    SessionEnded,
+    /// The credential is not the operator's.
+    CredentialUnknown,
+    /// The credential is revoked.
+    CredentialRevoked,
+    /// The credential's counter lies ahead of the evidence's.
+    CounterAhead,
+    /// Other attestation roots are configured.
+    OtherAttestationRoots,
+    /// The root vouches for other models.
+    OtherModels,
+}
+
+impl Change {
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::DeviceUnknown, "device-unknown"),
+        (Self::DeviceRevoked, "device-revoked"),
+        (Self::PcrsDrifted, "pcrs-drifted"),
+        (Self::ClockAhead, "clock-ahead"),
+        (Self::SessionRebooted, "session-rebooted"),
+        (Self::SessionEnded, "session-ended"),
+        (Self::CredentialUnknown, "credential-unknown"),
+        (Self::CredentialRevoked, "credential-revoked"),
+        (Self::CounterAhead, "counter-ahead"),
+        (Self::OtherAttestationRoots, "other-attestation-roots"),
+        (Self::OtherModels, "other-models"),
+    ];
+
+    /// The change of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, found)| *found == name).map(|(change, _)| change)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(change, _)| *change == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// A world that its file does not describe.
+#[derive(Debug, thiserror::Error)]
+#[error("the world's {0} is not usable")]
+pub struct WorldError(pub &'static str);
+
+impl World {
+    /// The authority's challenge key.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn challenge_key(&self) -> Result<ChallengeKey, WorldError> {
+        let key: [u8; 32] =
+            self.challenge_key.0.as_slice().try_into().map_err(|_| WorldError("challenge key"))?;
+        Ok(ChallengeKey::new(&Zeroizing::new(key)))
+    }
+
+    /// The appraisal policy, after `changes`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn policy(&self, changes: &[Change]) -> Result<AppraisalPolicy, WorldError> {
+        let anchors =
+            || TrustAnchors::from_der([&self.device_ca.0]).map_err(|_| WorldError("device CA"));
+        let mut aaguid: [u8; 16] =
+            self.aaguid.0.as_slice().try_into().map_err(|_| WorldError("aaguid"))?;
+        if changes.contains(&Change::OtherModels) {
+            aaguid[0] ^= 1;
+        }
+        let verification = ModelVerification::BuiltInOrPin;
+        let models = vec![AuthenticatorModel { aaguid: Aaguid(aaguid), verification }];
+        let other = changes.contains(&Change::OtherAttestationRoots);
+        let certificate = if other { &self.device_ca } else { &self.attestation_root };
+        let root = AttestationRoot { certificate: certificate.0.clone(), models };
+        let registration = RegistrationPolicy::new(vec![root], false)
+            .map_err(|_| WorldError("attestation root"))?;
+        let boot = if changes.contains(&Change::PcrsDrifted) {
+            BootPolicy::Enforce
+        } else {
+            BootPolicy::Monitor
+        };
+        Ok(AppraisalPolicy {
+            audience: self.audience.clone(),
+            trust_domain: self.trust_domain.clone(),
+            device_anchors: anchors()?,
+            ak_anchors: anchors()?,
+            rp_id: self.rp_id.clone(),
+            required_pcrs: self.pcrs.keys().copied().collect(),
+            boot,
+            registration,
+        })
+    }
+
+    /// The rows, after `changes`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn enrolled(&self, changes: &[Change]) -> Result<Enrolled, WorldError> {
+        let has = |change| changes.contains(&change);
+        let id = DeviceId::from_bytes(&self.device.0).ok_or(WorldError("device id"))?;
+        let device = EnrolledDevice {
+            id: id.clone(),
+            ak: P256PublicKey::from_uncompressed_point(&self.ak.0).map_err(|_| WorldError("AK"))?,
+            revoked: has(Change::DeviceRevoked),
+            clock: TpmClock {
+                clock_ms: if has(Change::ClockAhead) { u64::MAX } else { self.clock_ms },
+                reset_count: self.reset_count,
+                restart_count: self.restart_count,
+                safe: true,
+            },
+            approved_pcrs: self
+                .pcrs
+                .iter()
+                .map(|(index, value)| {
+                    let mut value = value.0.clone();
+                    if has(Change::PcrsDrifted) {
+                        value[0] ^= 1;
+                    }
+                    (*index, value)
+                })
+                .collect(),
+            endorsement_proven: true,
+        };
+        let credential = EnrolledCredential {
+            id: self.credential.0.clone(),
+            subject: if has(Change::CredentialUnknown) {
+                "mallory".into()
+            } else {
+                self.operator.clone()
+            },
+            public_key: CoseKey::parse(&self.credential_key.0)
+                .map_err(|_| WorldError("credential"))?,
+            sign_count: if has(Change::CounterAhead) { u32::MAX } else { self.sign_count },
+            aaguid: Aaguid(self.aaguid.0.as_slice().try_into().map_err(|_| WorldError("aaguid"))?),
+            attestation: AttestationKind::Packed,
+            model: Some(ModelVerification::BuiltInOrPin),
+            revoked: has(Change::CredentialRevoked),
+        };
+        let session = EnrolledSession {
+            id: self.session_id()?,
+            subject: Some(self.operator.clone()),
+            device: id,
+            reset_count: if has(Change::SessionRebooted) { 0 } else { self.reset_count },
+            expires: UnixTime(self.now + 36_000),
+            ended: has(Change::SessionEnded),
+        };
+        Ok(Enrolled {
+            device: (!has(Change::DeviceUnknown)).then_some(device),
+            credential: Some(credential),
+            session: Some(session),
+        })
+    }
+
+    /// The operator's session.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn session_id(&self) -> Result<SessionId, WorldError> {
+        self.session.0.as_slice().try_into().map(SessionId).map_err(|_| WorldError("session"))
+    }
+}
