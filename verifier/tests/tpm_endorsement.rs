@@ -68,7 +68,9 @@ fn endorsement_key(certificate: &[u8]) -> EndorsementKey {
 }
 
 /// Leaf, intermediates, anchor.
-fn real_chains() -> Vec<(&'static [u8], Vec<Vec<u8>>, &'static [u8])> {
+type Chain = (&'static [u8], Vec<Vec<u8>>, &'static [u8]);
+
+fn real_chains() -> Vec<Chain> {
     vec![
         (
             der!("infineon-slb9670-ecc"),
