@@ -6,15 +6,15 @@ use std::time::Duration;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::daemon::{Completion, DaemonError, DaemonRefusal, Event, Progress, Request};
+use crate::daemon::{Completion, DaemonError, DaemonRefusal, Event, Progress, Prompt, Request};
 
 /// Longest wait for the last word of a request that was cancelled.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Whoever stands between the ceremony and the person.
 pub trait Attendant: Sync {
-    /// Shows what happens.
-    fn show(&self, progress: Progress);
+    /// Shows what happens, and what is asked in `signetd`'s own words.
+    fn show(&self, progress: Progress, prompt: Option<&Prompt>);
 
     /// Asks for the PIN.
     fn pin(
@@ -76,12 +76,12 @@ pub async fn attend(
             event = request.next() => event?,
             () = &mut interrupted => return Err(stop(&mut request, CeremonyError::Cancelled).await),
         };
-        let mut progress = match event {
+        let (mut progress, mut prompt) = match event {
             Event::Completed(completion) => return Ok(completion),
-            Event::Progress(progress) => progress,
+            Event::Progress(progress, prompt) => (progress, prompt),
         };
         while let Progress::PinNeeded { tries_left, min_length } = progress {
-            attendant.show(progress);
+            attendant.show(progress, prompt.as_ref());
             let event = tokio::select! {
                 pin = attendant.pin(tries_left, min_length) => match pin {
                     Ok(pin) => {
@@ -99,19 +99,19 @@ pub async fn attend(
                     return Err(stop(&mut request, CeremonyError::Cancelled).await);
                 }
             };
-            progress = match event {
+            (progress, prompt) = match event {
                 Event::Completed(completion) => return Ok(completion),
-                Event::Progress(progress) => progress,
+                Event::Progress(progress, prompt) => (progress, prompt),
             };
         }
-        attendant.show(progress);
+        attendant.show(progress, prompt.as_ref());
     }
 }
 
 /// Cancels, and waits for the last word, so that the key is quiet before we are.
 async fn stop(request: &mut Request, reason: CeremonyError) -> CeremonyError {
     if request.cancel().await.is_ok() {
-        let last_word = async { while let Ok(Event::Progress(_)) = request.next().await {} };
+        let last_word = async { while let Ok(Event::Progress(..)) = request.next().await {} };
         let _ = tokio::time::timeout(FAREWELL, last_word).await;
     }
     reason

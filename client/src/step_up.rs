@@ -33,7 +33,7 @@ pub enum StepUp {
         /// Assurance that would do, best first.
         acr_values: Vec<String>,
         /// Rights that are due.
-        scope: Option<String>,
+        scope: Vec<String>,
     },
 }
 
@@ -64,14 +64,21 @@ impl BearerChallenge {
     /// What would satisfy it, when presence is what it asks for (RFC 9470 §3).
     #[must_use]
     pub fn step_up(&self) -> Option<StepUp> {
-        if self.error.as_deref() != Some("insufficient_user_authentication") {
-            return None;
+        match self.error.as_deref() {
+            Some("insufficient_user_authentication") => {}
+            // RFC 6750 §3.1. More rights need a touch too (protocol §3.2).
+            Some("insufficient_scope") if !self.scope.is_empty() => {
+                return Some(StepUp::Presence {
+                    acr_values: self.acr_values.clone(),
+                    scope: self.scope.clone(),
+                });
+            }
+            _ => return None,
         }
         if self.max_age == Some(Duration::ZERO) {
             return Some(StepUp::Action { names: self.scope.clone() });
         }
-        let scope = (!self.scope.is_empty()).then(|| self.scope.join(" "));
-        Some(StepUp::Presence { acr_values: self.acr_values.clone(), scope })
+        Some(StepUp::Presence { acr_values: self.acr_values.clone(), scope: self.scope.clone() })
     }
 }
 
@@ -150,7 +157,7 @@ mod tests {
     fn rfc_9470_examples() {
         let header = r#"Bearer error="insufficient_user_authentication", error_description="A different authentication level is required", acr_values="myACR""#;
         let challenge = BearerChallenge::parse(header).unwrap();
-        let scope = None;
+        let scope = vec![];
         let acr_values = vec!["myACR".to_owned()];
         assert_eq!(challenge.step_up(), Some(StepUp::Presence { acr_values, scope }));
         let header = r#"Bearer error="insufficient_user_authentication", error_description="More recent authentication is required", max_age="5""#;
@@ -164,6 +171,14 @@ mod tests {
         let names = vec!["mesh.route.update".to_owned()];
         let challenge = BearerChallenge::parse(header).unwrap();
         assert_eq!(challenge.step_up(), Some(StepUp::Action { names }));
+    }
+
+    #[test]
+    fn more_rights_need_a_touch() {
+        let header = r#"Bearer realm="signet", error="insufficient_scope", scope="a.b""#;
+        let step_up = BearerChallenge::parse(header).unwrap().step_up();
+        let (acr_values, scope) = (vec![], vec!["a.b".to_owned()]);
+        assert_eq!(step_up, Some(StepUp::Presence { acr_values, scope }));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::authority::{
 };
 use crate::ceremony::{Attendant, CannotAsk, CeremonyError, attend};
 use crate::daemon::{
-    Bus, Daemon, DaemonError, Enrolment, PresenceRequest, Progress, RegistrationRequest,
+    Bus, Daemon, DaemonError, Enrolment, PresenceRequest, Progress, Prompt, RegistrationRequest,
 };
 use crate::tls::{ClientIdentity, DaemonSigner, HandshakeSignError, TlsConfigError, client_config};
 
@@ -67,8 +67,8 @@ pub struct Ask<'a> {
 pub struct Proof {
     /// Presence Evidence.
     pub evidence: Vec<u8>,
-    /// The operator; empty for workloads.
-    pub subject: String,
+    /// The operator; none for workloads.
+    pub subject: Option<String>,
     /// How the host saw the person verified.
     pub observed: Option<String>,
 }
@@ -126,7 +126,7 @@ impl PresenceError {
 pub struct Unattended;
 
 impl Attendant for Unattended {
-    fn show(&self, _progress: Progress) {}
+    fn show(&self, _progress: Progress, _prompt: Option<&Prompt>) {}
 
     async fn pin(&self, _: u32, _: u32) -> Result<Zeroizing<String>, CannotAsk> {
         Err(CannotAsk::NoTerminal)
@@ -200,14 +200,14 @@ impl Workstation {
                 session: ask.session.map(|session| session.to_string()),
             })
             .await?;
-        let subject = challenge.subject.unwrap_or_default();
+        let subject = challenge.subject.filter(|subject| !subject.is_empty());
         let allow_credentials = all(challenge.allow_credentials);
         let request = self
             .daemon
             .request_presence(&PresenceRequest {
                 purpose: ask.purpose,
                 challenge: &challenge.challenge.0,
-                subject: &subject,
+                subject: subject.as_deref(),
                 scope: ask.scope,
                 acr: ask.acr,
                 action: ask.action,

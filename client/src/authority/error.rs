@@ -204,8 +204,9 @@ impl Refusal {
     }
 }
 
-/// A server's text without control characters, which a terminal might obey, and not too long.
-pub(crate) fn printable(text: &str) -> String {
+/// A text from elsewhere without control characters, which a terminal might obey, and not too long.
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(400).collect()
 }
 

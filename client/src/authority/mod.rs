@@ -15,8 +15,7 @@ use zeroize::Zeroizing;
 
 pub use base64url::Base64Url;
 pub(crate) use base64url::{all, encode_all};
-pub(crate) use error::printable;
-pub use error::{AuthorityError, KeyFault, Refusal, tls_cause};
+pub use error::{AuthorityError, KeyFault, Refusal, printable, tls_cause};
 use messages::{
     AuthenticatorList, BeginEnrolment, EnrolAuthenticator, FinishEnrolment, Revocation, Signed,
     TokenExchange,

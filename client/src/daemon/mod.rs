@@ -16,7 +16,7 @@ use dictionary::Dictionary;
 pub use enrolment::{Activation, ActivationRequest, EndorsementKey, EnrolledState, EnrolmentKeys};
 pub use error::{DaemonError, DaemonRefusal};
 use proxy::{Arguments, Presence1Proxy, RequestProxy};
-pub use request::{Completion, Event, Progress, Request};
+pub use request::{Completion, Event, Progress, Prompt, Request};
 
 /// The service's name on the bus.
 pub const SERVICE: &str = "org.signet.Presence1";
@@ -81,8 +81,8 @@ pub struct PresenceRequest<'a> {
     pub purpose: Purpose,
     /// The authority's challenge.
     pub challenge: &'a [u8],
-    /// The operator; empty for workloads.
-    pub subject: &'a str,
+    /// The operator; none for workloads.
+    pub subject: Option<&'a str>,
     /// Rights asked for.
     pub scope: Option<&'a str>,
     /// Assurance asked for.
@@ -203,12 +203,13 @@ impl Daemon {
         let mut arguments: Arguments<'_> = [
             ("purpose", request.purpose.as_str().into()),
             ("challenge", request.challenge.into()),
-            ("subject", request.subject.into()),
             ("allow_credentials", request.allow_credentials.to_vec().into()),
             ("user_verification", request.user_verification.into()),
         ]
         .into();
-        for (member, text) in [("scope", request.scope), ("acr", request.acr)] {
+        for (member, text) in
+            [("subject", request.subject), ("scope", request.scope), ("acr", request.acr)]
+        {
             if let Some(text) = text {
                 arguments.insert(member, text.into());
             }

@@ -47,10 +47,19 @@ pub enum Progress {
 /// What comes next from a request.
 #[derive(Debug)]
 pub enum Event {
-    /// Something to show.
-    Progress(Progress),
+    /// Something to show, with the words that belong to it.
+    Progress(Progress, Option<Prompt>),
     /// It is done.
     Completed(Completion),
+}
+
+/// What is asked, in the words of `signetd`: made from the structured action, not by the requester.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// What kind of thing.
+    pub title: String,
+    /// What exactly.
+    pub action: String,
 }
 
 /// What a request brought.
@@ -102,7 +111,7 @@ impl Request {
             };
             let header = message.header();
             match header.member().map(|member| member.as_str()) {
-                Some("Progress") => return progress(&message).map(Event::Progress),
+                Some("Progress") => return progress(&message),
                 Some("Completed") => return completion(&message).map(Event::Completed),
                 _ => {}
             }
@@ -134,11 +143,15 @@ impl Request {
     }
 }
 
-fn progress(message: &Message) -> Result<Progress, DaemonError> {
+fn progress(message: &Message) -> Result<Event, DaemonError> {
     let body = message.body();
     let (stage, details): (String, Reply) = body.deserialize().map_err(DaemonError::Call)?;
     let mut details = Dictionary::new(details);
-    Ok(match stage.as_str() {
+    let prompt = match (details.optional("title")?, details.optional("action")?) {
+        (Some(title), Some(action)) => Some(Prompt { title, action }),
+        _ => None,
+    };
+    let progress = match stage.as_str() {
         "queued" => Progress::Queued { position: details.take("position")? },
         "touch-needed" => Progress::TouchNeeded,
         "finger-needed" => Progress::FingerNeeded,
@@ -150,7 +163,8 @@ fn progress(message: &Message) -> Result<Progress, DaemonError> {
         "processing" => Progress::Processing,
         "quoting" => Progress::Quoting,
         _ => Progress::Unrecognised,
-    })
+    };
+    Ok(Event::Progress(progress, prompt))
 }
 
 fn completion(message: &Message) -> Result<Completion, DaemonError> {
@@ -193,7 +207,10 @@ mod tests {
     #[test]
     fn stages() {
         let read = |stage: &str, entries: &[(&str, u32)]| {
-            progress(&signal("Progress", &(stage, details(entries))))
+            progress(&signal("Progress", &(stage, details(entries)))).map(|event| match event {
+                Event::Progress(progress, None) => progress,
+                other => panic!("{other:?}"),
+            })
         };
         let queued = Progress::Queued { position: 3 };
         assert_eq!(read("queued", &[("position", 3)]).unwrap(), queued);

@@ -1,7 +1,10 @@
 //! The ceremony as the person sees it.
 
+use std::sync::{Mutex, PoisonError};
+
+use signet_client::authority::printable;
 use signet_client::ceremony::{Attendant, CannotAsk};
-use signet_client::daemon::Progress;
+use signet_client::daemon::{Progress, Prompt};
 use zeroize::Zeroizing;
 
 use crate::interrupt::Interrupt;
@@ -14,16 +17,25 @@ pub(crate) struct Terminal {
     output: Output,
     pin: PinSource,
     interrupt: Interrupt,
+    /// What was shown last, so that it is shown once.
+    asked: Mutex<Option<Prompt>>,
 }
 
 impl Terminal {
     pub(crate) fn new(output: Output, pin: PinSource, interrupt: Interrupt) -> Self {
-        Self { output, pin, interrupt }
+        Self { output, pin, interrupt, asked: Mutex::new(None) }
     }
 }
 
 impl Attendant for Terminal {
-    fn show(&self, progress: Progress) {
+    fn show(&self, progress: Progress, prompt: Option<&Prompt>) {
+        if let Some(prompt) = prompt {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.as_ref() != Some(prompt) {
+                self.output.say(None, &printable(&format!("{}: {}", prompt.title, prompt.action)));
+                *asked = Some(prompt.clone());
+            }
+        }
         if let Some((style, words)) = words(progress) {
             self.output.say(style, &words);
         }

@@ -98,6 +98,7 @@ impl Tokens {
         };
         let session = session
             .filter(|record| record.belongs_to(self.workstation.enrolment()))
+            .filter(|record| record.can_go_on(BootTime::now()))
             .and_then(|record| record.session_id());
         let answer = match self.prove_session(terms, session, attendant).await {
             Err(PresenceError::Authority(error)) if session.is_some() && ended(&error) => {
@@ -106,7 +107,7 @@ impl Tokens {
             answer => answer,
         };
         let (subject, response) = answer?;
-        self.keep(&subject, response)
+        self.keep(subject.as_deref().unwrap_or_default(), response)
     }
 
     /// The current token, renewed first when it is time, by one process at a time.
@@ -176,7 +177,7 @@ impl Tokens {
         terms: LoginTerms<'_>,
         session: Option<SessionId>,
         attendant: &impl Attendant,
-    ) -> Result<(String, TokenResponse), PresenceError> {
+    ) -> Result<(Option<String>, TokenResponse), PresenceError> {
         let ask = Ask {
             purpose: Purpose::Session,
             scope: terms.scope,

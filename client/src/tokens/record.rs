@@ -50,6 +50,9 @@ pub enum Freshness {
 
 const VERSION: u8 = 1;
 
+/// Seconds that a person may take, and a little more.
+const LONGEST_TOUCH: u64 = 150;
+
 impl SessionRecord {
     /// The record of a token that was just given. `jitter` is any byte: renewals of many clients
     /// spread over 55 % to 65 % of the token's life.
@@ -111,6 +114,15 @@ impl SessionRecord {
             // With presence over, a renewal would be refused: use what there is to its end.
             (false, _) => Freshness::Fresh,
         }
+    }
+
+    /// Whether the authority will still know the session after a touch that takes its time: a
+    /// session that rests for two lives of its token is over (protocol §3.2).
+    #[must_use]
+    pub fn can_go_on(&self, now: BootTime) -> bool {
+        let life = self.expires.saturating_sub(self.obtained);
+        let rested = now.0.saturating_sub(self.obtained).saturating_add(LONGEST_TOUCH);
+        now.0 < self.expires || rested < life.saturating_mul(2)
     }
 
     /// How long the token lives on.
@@ -177,6 +189,14 @@ pub(super) mod tests {
         assert_eq!(record.freshness(BootTime(1199)), Freshness::RenewalDue);
         assert_eq!(record.freshness(BootTime(1200)), Freshness::Fresh);
         assert_eq!(record.freshness(BootTime(1299)), Freshness::PresenceOver);
+    }
+
+    #[test]
+    fn a_session_that_rested_too_long_is_not_taken_up() {
+        let record = record(0, Some(900));
+        assert!(record.can_go_on(BootTime(1299)));
+        assert!(record.can_go_on(BootTime(1449)));
+        assert!(!record.can_go_on(BootTime(1450)));
     }
 
     #[test]

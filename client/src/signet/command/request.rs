@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, options: &Request) -> Result<ExitCode
     let mut response = exchange.send(token.as_ref()).await?;
     let may_step_up = !options.no_step_up && !options.no_token && options.action_token.is_none();
     if may_step_up
-        && response.status() == StatusCode::UNAUTHORIZED
+        && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         && let Some(token) = exchange.step_up(&tokens, &response).await?
     {
         response = exchange.send(Some(&token)).await?;
@@ -104,6 +104,9 @@ impl Exchange<'_> {
             StepUp::Presence { acr_values, scope } => {
                 let say = "The gateway wants you to prove your presence anew.";
                 self.context.output.say(None, say);
+                // Rights are added to those of the session; a session without a list has them all.
+                let had = tokens.load().ok().and_then(|record| record.scope);
+                let scope = had.map(|had| widened(&had, &scope));
                 let terms = LoginTerms {
                     scope: scope.as_deref(),
                     acr: acr_values.first().map(String::as_str),
@@ -169,6 +172,15 @@ impl Exchange<'_> {
     }
 }
 
+/// The words of both, each once.
+fn widened(had: &str, due: &[String]) -> String {
+    let mut words: Vec<&str> = had.split(' ').filter(|word| !word.is_empty()).collect();
+    words.extend(due.iter().map(String::as_str));
+    let mut seen = std::collections::HashSet::new();
+    words.retain(|word| seen.insert(*word));
+    words.join(" ")
+}
+
 /// Header values by name; several values of one name are joined (RFC 9110 §5.3).
 fn listed(headers: &HeaderMap) -> Value {
     let mut map = Map::new();
@@ -181,4 +193,15 @@ fn listed(headers: &HeaderMap) -> Value {
         map.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
     }
     Value::Object(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_added_once() {
+        assert_eq!(widened("a b", &["b".into(), "c".into()]), "a b c");
+        assert_eq!(widened("", &["c".into()]), "c");
+    }
 }
