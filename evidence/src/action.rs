@@ -150,7 +150,8 @@ impl ActionDetails {
 }
 
 /// Whether a request target means the same to every proxy on its way: an absolute path of visible
-/// ASCII without dot segments, doubled or encoded slashes, encoded dots, backslashes or fragments.
+/// ASCII without dot segments, doubled slashes, backslashes, parameters or fragments, in which
+/// nothing is percent-encoded that some normalise away (RFC 3986 §6.2.2.2) or read as a separator.
 #[must_use]
 pub fn is_unambiguous_path(target: &str) -> bool {
     let visible = |byte: u8| (0x21..=0x7e).contains(&byte) && !b"\\#\"<>^`{|}".contains(&byte);
@@ -158,10 +159,30 @@ pub fn is_unambiguous_path(target: &str) -> bool {
         return false;
     }
     let path = target.split('?').next().unwrap_or(target);
-    let lower = path.to_ascii_lowercase();
-    let encoded = ["%2e", "%2f", "%5c", "%00", "%25"].iter().any(|code| lower.contains(code));
     let dots = path.split('/').any(|segment| segment == "." || segment == "..");
-    !encoded && !dots && !path.contains("//") && !path.contains(';')
+    !dots && !path.contains("//") && !path.contains(';') && is_plainly_encoded(path)
+}
+
+/// Whether each `%` encodes a byte that cannot stand unencoded, and all together are UTF-8: an
+/// encoded letter would slip past a rule that names the letter, an overlong slash past them all.
+fn is_plainly_encoded(path: &str) -> bool {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let (Some(high), Some(low)) = (digit(), digit()) else { return false };
+        let byte = high << 4 | low;
+        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if unreserved || byte.is_ascii_control() || b"/\\%;".contains(&byte) {
+            return false;
+        }
+        decoded.push(byte);
+    }
+    std::str::from_utf8(&decoded).is_ok()
 }
 
 /// `Content-Digest` value of a body (RFC 9530 §2, SHA-256).
@@ -192,6 +213,47 @@ mod tests {
             content_digest(b"{\"hello\": \"world\"}"),
             "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
         );
+    }
+
+    #[test]
+    fn paths_mean_one_thing() {
+        for good in
+            ["/", "/v1/a%20b", "/caf%C3%A9", "/a?b=%2e%2E&c=/../", "/a/b/", "/x@y:z!$&'()*+,=~"]
+        {
+            assert!(is_unambiguous_path(good), "{good}");
+        }
+        let bad = [
+            "",
+            "a",
+            "*",
+            "/a/../b",
+            "/a/.",
+            "/%2e%2e/b",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%00",
+            "/a%0a",
+            "/a%252e",
+            "//a",
+            "/a//b",
+            "/a;b",
+            "/a%3Bb",
+            "/a#b",
+            "/a b",
+            "/caf\u{e9}",
+            "/%61dmin",
+            "/a%7E",
+            "/a%",
+            "/a%4",
+            "/a%+1",
+            "/a%zz",
+            "/a%c0%ae",
+            "/a%ff",
+            "/a\\b",
+        ];
+        for bad in bad {
+            assert!(!is_unambiguous_path(bad), "{bad}");
+        }
     }
 
     #[test]
