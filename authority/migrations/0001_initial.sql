@@ -13,8 +13,9 @@ CREATE TABLE devices (
     ek_digest     BLOB NOT NULL,
     ek_proven     INTEGER NOT NULL,
     ak_name       BLOB NOT NULL,
-    ak_public     BLOB NOT NULL,
-    tls_public    BLOB NOT NULL,
+    -- Uncompressed P-256 points.
+    ak            BLOB NOT NULL,
+    tls_key       BLOB NOT NULL,
     pcrs          TEXT NOT NULL,
     -- Over the columns above: a row that the authority did not write is not believed.
     mac           BLOB NOT NULL,
@@ -45,6 +46,8 @@ CREATE INDEX credentials_by_subject ON credentials (subject);
 
 CREATE TABLE sessions (
     id                BLOB PRIMARY KEY,
+    -- person, action or workload: only a person's session is ever continued.
+    kind              TEXT NOT NULL,
     subject           TEXT,
     device            BLOB NOT NULL REFERENCES devices (id),
     credential        BLOB REFERENCES credentials (id),

@@ -237,11 +237,12 @@ mod tests {
         assert_eq!(parsed.purposes(), [KeyPurpose::ClientAuthentication]);
         assert_eq!(parsed.not_after(), UnixTime(NOW.0 + 600));
         let ak = ca.issue_attestation_key(point, id, NOW, Duration::from_secs(600)).unwrap();
-        let ak = Certificate::parse(&ak).unwrap();
-        assert_eq!(ak.purposes(), [KeyPurpose::AttestationKey]);
+        assert_eq!(Certificate::parse(&ak).unwrap().purposes(), [KeyPurpose::AttestationKey]);
         let anchors = TrustAnchors::from_der([ca.certificate()]).unwrap();
-        VerifiedPath::verify(parsed.der(), &[], &anchors, Some(KeyPurpose::ClientAuthentication), NOW)
-            .unwrap();
-        VerifiedPath::verify(ak.der(), &[], &anchors, Some(KeyPurpose::AttestationKey), NOW).unwrap();
+        for (leaf, purpose) in
+            [(&device, KeyPurpose::ClientAuthentication), (&ak, KeyPurpose::AttestationKey)]
+        {
+            VerifiedPath::verify(leaf, &[], &anchors, Some(purpose), NOW).unwrap();
+        }
     }
 }

@@ -1,17 +1,23 @@
 //! The authority: enrolment, challenges, token exchange, policy, audit and the gateways' endpoint.
 
+pub mod appraise;
 pub mod ca;
+pub mod caller;
+pub mod challenge;
 pub mod config;
 pub mod decision;
 pub mod documents;
 pub mod enrol;
+pub mod extract;
 pub mod gateway;
+pub mod introspection;
 pub mod keys;
 pub mod metrics;
 pub mod policy;
 pub mod problem;
 pub mod random;
 pub mod revocation;
+pub mod revoke;
 pub mod router;
 pub mod server;
 pub mod state;
@@ -19,4 +25,5 @@ pub mod status_list;
 pub mod store;
 pub mod tickets;
 pub mod tls;
+pub mod token;
 pub mod trust;

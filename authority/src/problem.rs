@@ -1,6 +1,8 @@
 //! Errors as callers see them: problem documents (RFC 9457), for OAuth endpoints with the members of
 //! RFC 6749 §5.2 besides.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -19,26 +21,35 @@ pub enum Audience {
 }
 
 /// A refusal or failure on its way to the caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// URI that names the kind.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// For people: what happened.
-    pub title: &'static str,
+    family: &'static str,
+    /// The kind's last word.
+    pub code: &'static str,
     /// HTTP status.
     pub status: u16,
-    /// For people: what to do next.
-    pub detail: String,
-    /// The kind's last word.
-    pub code: String,
-    /// OAuth error code (RFC 6749 §5.2); OAuth endpoints only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'static str>,
-    /// The same as `detail`; OAuth endpoints only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_description: Option<String>,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    error: Option<&'static str>,
 }
+
+/// The members as they travel.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
+}
+
+const REJECTION: &str = "rejection";
+const PROBLEM: &str = "problem";
 
 impl Problem {
     /// A refusal.
@@ -49,48 +60,38 @@ impl Problem {
             Audience::Enrolled => (code.as_str(), code.advice()),
         };
         let title = title(code.coarse());
-        Self::new(
-            &format!("urn:signet:rejection:{word}"),
-            word,
-            status(code.coarse()),
-            title,
-            detail,
-        )
+        Self::new(REJECTION, word, status(code.coarse()), title, detail)
     }
 
     /// A request that is not of the documented form.
     #[must_use]
-    pub fn malformed_request(detail: &str) -> Self {
-        let kind = "urn:signet:problem:request-malformed";
+    pub fn malformed_request(detail: impl Into<Cow<'static, str>>) -> Self {
         let title = "The request is not of the documented form";
-        Self::new(kind, "request-malformed", StatusCode::BAD_REQUEST, title, detail)
+        Self::new(PROBLEM, "request-malformed", StatusCode::BAD_REQUEST, title, detail)
     }
 
     /// A request body above its limit.
     #[must_use]
     pub fn too_large() -> Self {
-        let kind = "urn:signet:problem:request-too-large";
         let detail = "send a smaller request";
         let title = "The request is too large";
-        Self::new(kind, "request-too-large", StatusCode::PAYLOAD_TOO_LARGE, title, detail)
+        Self::new(PROBLEM, "request-too-large", StatusCode::PAYLOAD_TOO_LARGE, title, detail)
     }
 
     /// No such thing.
     #[must_use]
     pub fn not_found() -> Self {
-        let kind = "urn:signet:problem:not-found";
         let detail = "check the path, and that the thing still exists";
-        Self::new(kind, "not-found", StatusCode::NOT_FOUND, "Not found", detail)
+        Self::new(PROBLEM, "not-found", StatusCode::NOT_FOUND, "Not found", detail)
     }
 
     /// The authority cannot decide now; nothing was granted.
     #[must_use]
     pub fn unavailable() -> Self {
-        let kind = "urn:signet:problem:unavailable";
         let detail =
             "try again in a moment; if it stays, tell the authority's operator to look at its log";
         let title = "The authority cannot answer now";
-        Self::new(kind, "unavailable", StatusCode::SERVICE_UNAVAILABLE, title, detail)
+        Self::new(PROBLEM, "unavailable", StatusCode::SERVICE_UNAVAILABLE, title, detail)
     }
 
     /// The same problem as an OAuth endpoint says it (RFC 6749 §5.2; RFC 8693 §2.2.2).
@@ -104,7 +105,6 @@ impl Problem {
         if matches!(self.status, 401 | 403) {
             self.status = 400;
         }
-        self.error_description = Some(self.detail.clone());
         self
     }
 
@@ -115,15 +115,33 @@ impl Problem {
         self
     }
 
-    fn new(kind: &str, code: &str, status: StatusCode, title: &'static str, detail: &str) -> Self {
-        Self {
-            kind: kind.into(),
-            title,
-            status: status.as_u16(),
-            detail: detail.into(),
-            code: code.into(),
-            error: None,
-            error_description: None,
+    /// A gateway that the settings do not name.
+    #[must_use]
+    pub fn gateway_unknown() -> Self {
+        let title = "This gateway may not ask";
+        let detail = "name the gateway under [[gateways]] in the authority's settings";
+        Self::new(PROBLEM, "gateway-unknown", StatusCode::FORBIDDEN, title, detail)
+    }
+
+    fn new(
+        family: &'static str,
+        code: &'static str,
+        status: StatusCode,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { family, code, status: status.as_u16(), title, detail: detail.into(), error: None }
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
+            kind: format!("urn:signet:{}:{}", self.family, self.code),
+            title: self.title,
+            status: self.status,
+            detail: &self.detail,
+            code: self.code,
+            error: self.error,
+            error_description: self.error.map(|_| &*self.detail),
         }
     }
 }
@@ -140,7 +158,7 @@ impl From<StoreError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");

@@ -7,19 +7,28 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 
-use crate::documents;
-use crate::gateway;
+use crate::enrol::{authenticator, device};
 use crate::problem::Problem;
 use crate::state::Authority;
+use crate::{challenge, documents, gateway, introspection, revoke, token};
 
 /// Largest request: 64 KiB of evidence in base64url, with room for the other members.
 const MAX_BODY: usize = 96 * 1024;
 
 /// Endpoints of `listen`.
 pub fn clients(authority: Arc<Authority>) -> Router {
-    let router = Router::new().merge(public_documents());
+    let router = Router::new()
+        .merge(public_documents())
+        .route("/v1/challenge", post(challenge::issue))
+        .route("/v1/token", post(token::exchange))
+        .route("/v1/revoke", post(revoke::revoke))
+        .route("/v1/enrol/device/begin", post(device::begin))
+        .route("/v1/enrol/device/finish", post(device::finish))
+        .route("/v1/enrol/authenticator", post(authenticator::enrol))
+        .route("/v1/authenticators", get(authenticator::list))
+        .route("/v1/authenticators/{credential_id}", delete(authenticator::remove));
     finish(router, authority)
 }
 
@@ -28,6 +37,7 @@ pub fn gateways(authority: Arc<Authority>) -> Router {
     let router = Router::new()
         .merge(public_documents())
         .merge(gateway::routes())
+        .route("/v1/introspect", post(introspection::introspect))
         .route("/metrics", get(documents::metrics));
     finish(router, authority)
 }

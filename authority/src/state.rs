@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use signet_evidence::UnixTime;
-use signet_verifier::certificate::{AnchorError, TrustAnchors};
+use signet_verifier::certificate::AnchorError;
+use signet_verifier::enrolment::EnrolmentPolicy;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::token::{Jwk, TokenChecker, TokenSigner, VerifyingKey};
 use thiserror::Error;
@@ -36,8 +37,8 @@ pub struct Authority {
     pub keys: Keys,
     /// What evidence must show.
     pub appraisal: AppraisalPolicy,
-    /// Accepted TPM makers.
-    pub ek_anchors: TrustAnchors,
+    /// Which machines may enrol.
+    pub enrolment: EnrolmentPolicy,
     /// Who may do what.
     pub policy: ActionPolicySet,
     /// Judges this authority's tokens.
@@ -119,7 +120,7 @@ impl Authority {
         revocations.refresh(store.as_ref()).await?;
         Ok(Arc::new(Self {
             appraisal: trust::appraisal(&config, &keys)?,
-            ek_anchors: trust::ek_anchors(&config)?,
+            enrolment: trust::enrolment(&config)?,
             policy: ActionPolicySet::load(
                 &config.resolve(config.settings.policy.directory.get_ref()),
             )?,

@@ -6,6 +6,7 @@ use signet_evidence::webauthn::Aaguid;
 use signet_verifier::ModelVerification;
 use signet_verifier::assurance::AuthenticatorModel;
 use signet_verifier::certificate::{AnchorError, TrustAnchors};
+use signet_verifier::enrolment::EnrolmentPolicy;
 use signet_verifier::policy::{AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy};
 use thiserror::Error;
 
@@ -76,11 +77,11 @@ fn registration(config: &Config) -> Result<RegistrationPolicy, TrustError> {
     Ok(RegistrationPolicy::new(roots, danger_accept_unattested)?)
 }
 
-/// The TPM makers' certificates that may end an endorsement key's chain.
+/// Which machines may enrol: the TPM makers' certificates that may end an endorsement key's chain.
 ///
 /// # Errors
 /// See [`TrustError`].
-pub fn ek_anchors(config: &Config) -> Result<TrustAnchors, TrustError> {
+pub fn enrolment(config: &Config) -> Result<EnrolmentPolicy, TrustError> {
     let path = config.resolve(config.settings.tpm.ek_roots.get_ref());
     let directory = |source| TrustError::Directory { path: path.clone(), source };
     let mut files: Vec<PathBuf> = std::fs::read_dir(&path)
@@ -97,5 +98,8 @@ pub fn ek_anchors(config: &Config) -> Result<TrustAnchors, TrustError> {
     for file in files {
         certificates.extend(read_certificates(&file)?);
     }
-    Ok(TrustAnchors::from_der(certificates)?)
+    Ok(EnrolmentPolicy {
+        makers: TrustAnchors::from_der(certificates)?,
+        danger_accept_unproven: config.settings.tpm.danger_accept_unproven,
+    })
 }

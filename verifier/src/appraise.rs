@@ -208,6 +208,12 @@ impl AuthenticatedEvidence {
         self.evidence.assertion.as_ref().map(|assertion| assertion.value.credential_id.as_slice())
     }
 
+    /// The challenge that it answers; the store knows whether it was answered before.
+    #[must_use]
+    pub fn challenge(&self) -> FreshChallenge {
+        self.challenge
+    }
+
     /// SHA-256 of the evidence as received, for the audit record of a later refusal.
     #[must_use]
     pub fn digest(&self) -> Sha256 {

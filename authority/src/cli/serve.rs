@@ -14,7 +14,7 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     start_log(config.settings.log.json);
     let authority = Authority::start(config, system_clock()).await?;
-    if authority.ek_anchors.is_empty() {
+    if authority.enrolment.makers.is_empty() {
         tracing::warn!("ek_roots holds no certificate: no machine can enrol");
     }
     let server = Server::bind(authority).await?;

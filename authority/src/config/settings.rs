@@ -111,6 +111,9 @@ impl Default for Lifetimes {
 pub struct TpmSettings {
     /// Directory of TPM makers' root and intermediate certificates (PEM or DER).
     pub ek_roots: Spanned<PathBuf>,
+    /// Accept a TPM without an endorsement certificate; its tokens say `dev: unproven`.
+    #[serde(default)]
+    pub danger_accept_unproven: bool,
     /// PCRs that must be quoted and judged.
     #[serde(default = "default_pcrs")]
     pub required_pcrs: Spanned<BTreeSet<u8>>,

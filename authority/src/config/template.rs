@@ -55,6 +55,8 @@ device_certificate = "7d"
 # TPM makers' root and intermediate certificates (PEM or DER). A machine whose endorsement key does
 # not lead to one of them cannot enrol.
 ek_roots = "ek-roots"
+# Accept TPMs without an endorsement certificate; their tokens say that nothing vouches for the TPM.
+danger_accept_unproven = false
 # PCRs that every quote must hold.
 required_pcrs = [0, 2, 4, 7]
 # "baseline": PCR values must equal those of the enrolment. "record": they judge nothing.

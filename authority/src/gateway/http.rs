@@ -46,7 +46,7 @@ async fn authorize(
 ) -> Response {
     let Some((name, settings)) = known_gateway(&authority, &gateway) else {
         tracing::warn!(gateway = %gateway.thumbprint().to_hex(), "a gateway that is not configured asked");
-        return unknown_gateway().into_response();
+        return Problem::gateway_unknown().into_response();
     };
     let raw = RawQuestion {
         method: method.as_str(),
@@ -87,18 +87,6 @@ fn known_gateway<'a>(
     let known = |gateway: &&GatewaySettings| gateway.spiffe_id.get_ref().to_string() == name;
     let settings = authority.config.settings.gateways.iter().find(known)?;
     Some((name.to_owned(), settings))
-}
-
-fn unknown_gateway() -> Problem {
-    Problem {
-        kind: "urn:signet:problem:gateway-unknown".into(),
-        title: "This gateway may not ask",
-        status: StatusCode::FORBIDDEN.as_u16(),
-        detail: "name the gateway under [[gateways]] in the authority's configuration".into(),
-        code: "gateway-unknown".into(),
-        error: None,
-        error_description: None,
-    }
 }
 
 /// Every host that the request names: HTTP/1.1 has it in a header, HTTP/2 in `:authority`.

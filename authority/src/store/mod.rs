@@ -19,8 +19,8 @@ pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRow, MintRecord,
-    NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange, SessionRow, Ticket,
-    TicketKind, TokenRow,
+    NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange, SessionKind,
+    SessionRow, Ticket, TicketKind, TokenRow,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -96,6 +96,9 @@ pub trait Store: Send + Sync {
 
     /// All credentials of an operator, oldest first.
     async fn credentials_of(&self, subject: &str) -> Result<Vec<CredentialRow>, StoreError>;
+
+    /// Whether a challenge with this random part was answered.
+    async fn challenge_was_consumed(&self, random: &[u8; 16]) -> Result<bool, StoreError>;
 
     /// Whether `device` may still register the first key of `operator`.
     async fn grant_is_open(

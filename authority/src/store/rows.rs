@@ -7,6 +7,7 @@ use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
 use signet_verifier::AttestationKind;
 use signet_verifier::challenge::FreshChallenge;
+use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::records::TpmClock;
 use signet_verifier::token::PresenceRecord;
 
@@ -100,10 +101,10 @@ pub struct DeviceRow {
     pub ek_proven: bool,
     /// The AK's Name.
     pub ak_name: Vec<u8>,
-    /// The AK's TPMT_PUBLIC.
-    pub ak_public: Vec<u8>,
-    /// The TLS key's TPMT_PUBLIC.
-    pub tls_public: Vec<u8>,
+    /// The AK.
+    pub ak: P256PublicKey,
+    /// The TLS key.
+    pub tls_key: P256PublicKey,
     /// PCR values (SHA-256 bank) at enrolment.
     pub pcrs: BTreeMap<u8, Vec<u8>>,
     /// The TPM's clock at the last accepted evidence.
@@ -170,11 +171,40 @@ pub struct CredentialRow {
     pub revoked: bool,
 }
 
+/// What a session is for; only a person's is ever continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// Started by a person's presence; renewed without.
+    Person,
+    /// Holds one action token and nothing else.
+    Action,
+    /// A service without a person.
+    Workload,
+}
+
+impl SessionKind {
+    /// Its name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Action => "action",
+            Self::Workload => "workload",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Person, Self::Action, Self::Workload].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
     /// Its id.
     pub id: SessionId,
+    /// What it is for.
+    pub kind: SessionKind,
     /// Whose it is; `None` for a workload's.
     pub subject: Option<String>,
     /// The machine it lives on.

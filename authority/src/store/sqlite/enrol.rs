@@ -82,8 +82,8 @@ impl SqliteStore {
         let pcrs = read::pcrs_text(&device.pcrs);
         let mac = self.integrity.mac("devices", &read::device_parts(device, &pcrs));
         sqlx::query(
-            "INSERT INTO devices (id, operator, asset, ek_digest, ek_proven, ak_name, ak_public,
-             tls_public, pcrs, mac, clock_ms, reset_count, restart_count, clock_safe, enrolled_at)
+            "INSERT INTO devices (id, operator, asset, ek_digest, ek_proven, ak_name, ak,
+             tls_key, pcrs, mac, clock_ms, reset_count, restart_count, clock_safe, enrolled_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(device.id.as_bytes())
@@ -92,8 +92,8 @@ impl SqliteStore {
         .bind(device.ek_digest.to_vec())
         .bind(device.ek_proven)
         .bind(&device.ak_name)
-        .bind(&device.ak_public)
-        .bind(&device.tls_public)
+        .bind(device.ak.uncompressed_point().to_vec())
+        .bind(device.tls_key.uncompressed_point().to_vec())
         .bind(&pcrs)
         .bind(mac.to_vec())
         .bind(signed(device.clock.clock_ms))

@@ -184,11 +184,12 @@ async fn change_session(
 ) -> Result<(), CommitError> {
     let query = match change {
         SessionChange::Start(session) => sqlx::query(
-            "INSERT INTO sessions (id, subject, device, credential, reset_count, scope, started_at,
+            "INSERT INTO sessions (id, kind, subject, device, credential, reset_count, scope, started_at,
              expires, last_token_at, presence, status_index)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.0.to_vec())
+        .bind(session.kind.as_str())
         .bind(&session.subject)
         .bind(session.device.as_bytes())
         .bind(&session.credential)
@@ -201,7 +202,7 @@ async fn change_session(
         .bind(signed(session.status_index)),
         SessionChange::Refresh { id, credential, presence, scope } => sqlx::query(
             "UPDATE sessions SET last_token_at = ?1, scope = ?2, credential = ?3, presence = ?4
-             WHERE id = ?5 AND ended_at IS NULL AND expires > ?1",
+             WHERE id = ?5 AND kind = 'person' AND ended_at IS NULL AND expires > ?1",
         )
         .bind(now.0)
         .bind(scope)
@@ -210,7 +211,7 @@ async fn change_session(
         .bind(id.0.to_vec()),
         SessionChange::Renew { id, scope } => sqlx::query(
             "UPDATE sessions SET last_token_at = ?1, scope = ?2
-             WHERE id = ?3 AND ended_at IS NULL AND expires > ?1",
+             WHERE id = ?3 AND kind = 'person' AND ended_at IS NULL AND expires > ?1",
         )
         .bind(now.0)
         .bind(scope)

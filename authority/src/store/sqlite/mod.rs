@@ -213,6 +213,15 @@ impl Store for SqliteStore {
         self.read_credentials_of(subject).await
     }
 
+    async fn challenge_was_consumed(&self, random: &[u8; 16]) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM consumed_challenges WHERE random = ?")
+            .bind(random.to_vec())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(row.is_some())
+    }
+
     async fn grant_is_open(
         &self,
         device: &DeviceId,

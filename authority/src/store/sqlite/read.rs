@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use signet_evidence::webauthn::{Aaguid, CoseKey};
+use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::records::TpmClock;
 use signet_verifier::token::PresenceRecord;
 use signet_verifier::{AssuranceLevel, AttestationKind};
@@ -80,8 +81,8 @@ impl SqliteStore {
             ek_digest: ek.try_into().map_err(|_| corrupt())?,
             ek_proven: column(row, "ek_proven")?,
             ak_name: column(row, "ak_name")?,
-            ak_public: column(row, "ak_public")?,
-            tls_public: column(row, "tls_public")?,
+            ak: point(row, "ak")?,
+            tls_key: point(row, "tls_key")?,
             pcrs: pcrs_of(&pcrs).ok_or_else(corrupt)?,
             clock: TpmClock {
                 clock_ms: u64::try_from(clock_ms).map_err(|_| corrupt())?,
@@ -159,8 +160,10 @@ impl SqliteStore {
             (column(&row, "device")?, column(&row, "presence")?);
         let (index, ended): (i64, Option<i64>) =
             (column(&row, "status_index")?, column(&row, "ended_at")?);
+        let kind: String = column(&row, "kind")?;
         Ok(Some(SessionRow {
             id,
+            kind: SessionKind::from_name(&kind).ok_or_else(corrupt)?,
             subject: column(&row, "subject")?,
             device: DeviceId::from_bytes(&device).ok_or_else(corrupt)?,
             credential: column(&row, "credential")?,
@@ -202,6 +205,12 @@ impl SqliteStore {
     }
 }
 
+fn point(row: &SqliteRow, name: &str) -> Result<P256PublicKey, StoreError> {
+    let bytes: Vec<u8> = column(row, name)?;
+    P256PublicKey::from_uncompressed_point(&bytes)
+        .map_err(|_| StoreError::Corrupt { table: "devices" })
+}
+
 pub(super) fn column<'r, T>(row: &'r SqliteRow, name: &str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
@@ -218,8 +227,8 @@ pub(super) fn device_parts<'a>(device: &'a DeviceRow, pcrs: &'a str) -> [&'a [u8
         &device.ek_digest,
         if device.ek_proven { b"1" } else { b"0" },
         &device.ak_name,
-        &device.ak_public,
-        &device.tls_public,
+        device.ak.uncompressed_point(),
+        device.tls_key.uncompressed_point(),
         pcrs.as_bytes(),
     ]
 }
@@ -256,7 +265,7 @@ fn pcrs_of(text: &str) -> Option<BTreeMap<u8, Vec<u8>>> {
 }
 
 fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()

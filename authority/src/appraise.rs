@@ -1,0 +1,188 @@
+//! From bytes to an Attestation Result: the verifier's procedure with the store's rows
+//! (protocol §2.4, steps 1 to 11).
+
+use signet_evidence::binding::sha256;
+use signet_evidence::{Purpose, RejectionCode, UnixTime};
+use signet_verifier::challenge::ChallengeKey;
+use signet_verifier::policy::AppraisalPolicy;
+use signet_verifier::records::{Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession};
+use signet_verifier::webauthn::UserVerification;
+use signet_verifier::{
+    Appraisal, AttestationResult, AuthenticatedEvidence, RegistrationResult, Rejection,
+};
+use thiserror::Error;
+
+use crate::store::{AuditEntry, CredentialRow, DeviceRow, Event, SessionRow, Store, StoreError};
+
+/// What judging evidence needs; plain references, so that a dry run needs no running authority.
+#[derive(Clone, Copy)]
+pub struct Appraiser<'a> {
+    /// Rows.
+    pub store: &'a dyn Store,
+    /// Makes and checks challenges.
+    pub challenge_key: &'a ChallengeKey,
+    /// What evidence must show.
+    pub policy: &'a AppraisalPolicy,
+    /// The authority's time.
+    pub now: UnixTime,
+}
+
+/// The rows that judged evidence was about.
+pub struct Rows {
+    /// The machine.
+    pub device: Option<DeviceRow>,
+    /// The credential of the assertion.
+    pub credential: Option<CredentialRow>,
+    /// The session that is continued.
+    pub session: Option<SessionRow>,
+}
+
+/// No result.
+#[derive(Debug, Error)]
+pub enum AppraiseError {
+    /// The evidence is bad.
+    #[error("the evidence was refused")]
+    Rejected(#[from] Rejection),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+impl From<RejectionCode> for AppraiseError {
+    fn from(code: RejectionCode) -> Self {
+        Self::Rejected(code.into())
+    }
+}
+
+impl Appraiser<'_> {
+    /// Judges evidence of one of the `expected` purposes. `entry` is filled with what is known so
+    /// far, so that a refusal's record says it.
+    ///
+    /// # Errors
+    /// See [`AppraiseError`].
+    pub async fn appraise(
+        &self,
+        evidence: &[u8],
+        peer: &[u8],
+        expected: &[Purpose],
+        entry: &mut AuditEntry,
+    ) -> Result<(AttestationResult, Rows), AppraiseError> {
+        let authenticated = self.begin(evidence, peer, expected, entry)?;
+        let (enrolled, rows) = self.load(&authenticated).await?;
+        let verification = UserVerification::Required;
+        let result = authenticated.appraise(&enrolled, verification, self.policy, self.now)?;
+        entry.action = result.action().map(|action| sha256(action.as_bytes()));
+        entry.credential = result.credential().map(|(id, _)| id.to_vec());
+        Ok((result, rows))
+    }
+
+    /// Judges evidence for the registration of a security key.
+    ///
+    /// # Errors
+    /// See [`AppraiseError`].
+    pub async fn appraise_registration(
+        &self,
+        evidence: &[u8],
+        peer: &[u8],
+        entry: &mut AuditEntry,
+    ) -> Result<(RegistrationResult, Rows), AppraiseError> {
+        let authenticated = self.begin(evidence, peer, &[Purpose::EnrolKey], entry)?;
+        let (enrolled, rows) = self.load(&authenticated).await?;
+        let result = authenticated.appraise_registration(&enrolled, self.policy, self.now)?;
+        entry.credential = Some(result.registration().credential_id().to_vec());
+        Ok((result, rows))
+    }
+
+    fn begin(
+        &self,
+        evidence: &[u8],
+        peer: &[u8],
+        expected: &[Purpose],
+        entry: &mut AuditEntry,
+    ) -> Result<AuthenticatedEvidence, Rejection> {
+        entry.evidence = Some(sha256(evidence));
+        let appraisal =
+            Appraisal { policy: self.policy, challenge_key: self.challenge_key, now: self.now };
+        let authenticated = appraisal.begin(evidence, peer, expected)?;
+        entry.event = event_of(authenticated.purpose());
+        entry.device = Some(authenticated.device().clone());
+        entry.subject = authenticated.subject().map(str::to_owned);
+        entry.session = authenticated.session();
+        Ok(authenticated)
+    }
+
+    /// Nothing is read from the store before the sender proved possession of a certified key.
+    async fn load(
+        &self,
+        evidence: &AuthenticatedEvidence,
+    ) -> Result<(Enrolled, Rows), AppraiseError> {
+        // A replay would otherwise be told from its counter, as if the key had been copied. The
+        // mint's transaction consumes the challenge and stays the judge of races.
+        if self.store.challenge_was_consumed(&evidence.challenge().random()).await? {
+            return Err(RejectionCode::ChallengeReplayed.into());
+        }
+        let device = self.store.device(evidence.device()).await?;
+        let credential = match evidence.credential_id() {
+            Some(id) => self.store.credential(id).await?,
+            None => None,
+        };
+        let session = match evidence.session() {
+            Some(id) => self.store.session(id).await?,
+            None => None,
+        };
+        let enrolled = Enrolled {
+            device: device.as_ref().map(enrolled_device),
+            credential: credential.as_ref().map(|row| self.enrolled_credential(row)),
+            session: session.as_ref().map(enrolled_session),
+        };
+        Ok((enrolled, Rows { device, credential, session }))
+    }
+
+    fn enrolled_credential(&self, row: &CredentialRow) -> EnrolledCredential {
+        EnrolledCredential {
+            id: row.id.clone(),
+            subject: row.subject.clone(),
+            public_key: row.public_key.clone(),
+            sign_count: row.sign_count,
+            aaguid: row.aaguid,
+            attestation: row.attestation,
+            model: self.policy.registration.model(row.aaguid),
+            revoked: row.revoked,
+        }
+    }
+}
+
+/// The audit event of evidence for `purpose`.
+#[must_use]
+pub fn event_of(purpose: Purpose) -> Event {
+    match purpose {
+        Purpose::Session => Event::TokenSession,
+        Purpose::Renew => Event::TokenRenew,
+        Purpose::Action => Event::TokenAction,
+        Purpose::Workload => Event::TokenWorkload,
+        Purpose::EnrolKey => Event::KeyEnrol,
+        Purpose::EnrolDevice => Event::DeviceEnrol,
+    }
+}
+
+fn enrolled_device(row: &DeviceRow) -> EnrolledDevice {
+    EnrolledDevice {
+        id: row.id.clone(),
+        ak: row.ak.clone(),
+        revoked: row.revoked,
+        clock: row.clock,
+        approved_pcrs: row.pcrs.clone(),
+        endorsement_proven: row.ek_proven,
+    }
+}
+
+fn enrolled_session(row: &SessionRow) -> EnrolledSession {
+    EnrolledSession {
+        id: row.id,
+        subject: row.subject.clone(),
+        device: row.device.clone(),
+        reset_count: row.reset_count,
+        expires: row.expires,
+        ended: row.ended,
+    }
+}

@@ -1,0 +1,129 @@
+//! `POST /v1/challenge`: what evidence must answer (protocol §2.3). Writes nothing.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use signet_evidence::{Action, Purpose, SessionId};
+use signet_verifier::challenge::ChallengeContext;
+
+use crate::caller::{EnrolledMachine, Peer, require_machine};
+use crate::decision;
+use crate::extract::{Base64Url, StrictJson};
+use crate::problem::Problem;
+use crate::state::Authority;
+use crate::store::Event;
+
+/// What evidence is wanted for. `scope` and `acr` are taken so that one request says it all; they
+/// count only as the statement repeats them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeRequest {
+    purpose: String,
+    subject: Option<String>,
+    #[serde(rename = "scope")]
+    _scope: Option<String>,
+    #[serde(rename = "acr")]
+    _acr: Option<String>,
+    action: Option<Base64Url>,
+    session: Option<String>,
+}
+
+/// What the statement must hold.
+#[derive(Debug, Serialize)]
+pub struct ChallengeAnswer {
+    challenge: Base64Url,
+    audience: String,
+    subject: Option<String>,
+    rp_id: String,
+    allow_credentials: Vec<Base64Url>,
+    user_verification: &'static str,
+    pcrs: Vec<u8>,
+    expires_in: u64,
+}
+
+struct Wanted {
+    purpose: Purpose,
+    action: Option<Vec<u8>>,
+    session: Option<SessionId>,
+}
+
+/// Issues a challenge for the calling machine.
+///
+/// # Errors
+/// A problem: the machine is not enrolled, or the request makes no sense.
+pub async fn issue(
+    State(authority): State<Arc<Authority>>,
+    peer: Peer,
+    StrictJson(request): StrictJson<ChallengeRequest>,
+) -> Result<Json<ChallengeAnswer>, Problem> {
+    let EnrolledMachine { certificate, device } =
+        require_machine(&authority, peer, Event::Challenge).await?;
+    let wanted = wanted(&request)?;
+    let human = matches!(wanted.purpose, Purpose::Session | Purpose::Action | Purpose::EnrolKey);
+    let subject = match wanted.purpose {
+        Purpose::Workload => None,
+        _ => Some(request.subject.unwrap_or(device.operator)),
+    };
+    let mut allow_credentials = Vec::new();
+    if let (true, Some(subject)) = (human, &subject) {
+        let credentials = authority.store.credentials_of(subject).await;
+        let credentials = credentials.map_err(|error| decision::failed(&authority, error))?;
+        let live = credentials.into_iter().filter(|credential| !credential.revoked);
+        allow_credentials.extend(live.map(|credential| Base64Url(credential.id)));
+    }
+    let lifetimes = &authority.config.settings.lifetimes;
+    let lifetime = match wanted.purpose {
+        Purpose::Renew | Purpose::Workload => lifetimes.renewal_challenge.get_ref(),
+        _ => lifetimes.challenge.get_ref(),
+    };
+    let context = ChallengeContext {
+        peer: certificate.thumbprint(),
+        purpose: wanted.purpose,
+        action: wanted.action.as_deref(),
+        session: wanted.session,
+    };
+    let expires = authority.now().plus(lifetime.duration());
+    let challenge = authority.keys.challenge.issue(&context, expires, crate::random::bytes());
+    Ok(Json(ChallengeAnswer {
+        challenge: Base64Url(challenge),
+        audience: authority.appraisal.audience.clone(),
+        subject,
+        rp_id: authority.appraisal.rp_id.clone(),
+        allow_credentials,
+        user_verification: if human { "required" } else { "discouraged" },
+        pcrs: authority.appraisal.required_pcrs.iter().copied().collect(),
+        expires_in: lifetime.duration().as_secs(),
+    }))
+}
+
+fn wanted(request: &ChallengeRequest) -> Result<Wanted, Problem> {
+    let malformed = |detail: &'static str| Problem::malformed_request(detail);
+    let purpose = match Purpose::from_name(&request.purpose) {
+        Some(Purpose::EnrolDevice) | None => {
+            return Err(malformed("purpose is session, renew, action, enrol-key or workload"));
+        }
+        Some(purpose) => purpose,
+    };
+    if (purpose == Purpose::Action) != request.action.is_some() {
+        return Err(malformed("send an action with purpose action, and only with it"));
+    }
+    if let Some(Base64Url(action)) = &request.action {
+        Action::parse(action).map_err(|error| Problem::malformed_request(error.to_string()))?;
+    }
+    let session = match &request.session {
+        None if purpose == Purpose::Renew => {
+            return Err(malformed("send the session to renew"));
+        }
+        Some(_) if !matches!(purpose, Purpose::Renew | Purpose::Session) => {
+            return Err(malformed("send a session with purpose renew or session only"));
+        }
+        None => None,
+        Some(text) => Some(
+            SessionId::from_hex(text)
+                .ok_or_else(|| malformed("a session's id is 32 hex digits"))?,
+        ),
+    };
+    Ok(Wanted { purpose, action: request.action.clone().map(|action| action.0), session })
+}

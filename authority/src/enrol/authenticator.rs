@@ -1,0 +1,253 @@
+//! Security keys: enrolment (protocol §4.2), list, removal by their owner.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use signet_evidence::{RejectionCode, UnixTime};
+use signet_verifier::{ModelVerification, RegistrationResult};
+
+use crate::appraise::AppraiseError;
+use crate::caller::{EnrolledMachine, Peer, require_machine};
+use crate::config::AaguidText;
+use crate::decision;
+use crate::extract::{Base64Url, StrictJson};
+use crate::problem::{Audience, Problem};
+use crate::state::Authority;
+use crate::store::{
+    AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceRow, Event,
+    Grant, RevocationTarget, TicketKind,
+};
+use crate::tickets;
+
+/// Longest name that an owner may give a key, in characters.
+const MAX_NAME: usize = 64;
+
+/// Evidence of purpose `enrol-key`, and what allows the key where no other key does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    evidence: Base64Url,
+    ticket: Option<String>,
+    name: Option<String>,
+}
+
+/// A security key as its owner sees it.
+#[derive(Serialize)]
+pub struct Authenticator {
+    credential_id: Base64Url,
+    name: String,
+    aaguid: String,
+    attestation: &'static str,
+    uv_capable: &'static str,
+    enrolled_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used: Option<i64>,
+    revoked: bool,
+}
+
+/// All keys of an operator.
+#[derive(Serialize)]
+pub struct Authenticators {
+    authenticators: Vec<Authenticator>,
+}
+
+/// Enrols a key of the machine's operator, or of the ticket's.
+///
+/// # Errors
+/// A problem with the exact code.
+pub async fn enrol(
+    State(authority): State<Arc<Authority>>,
+    peer: Peer,
+    StrictJson(request): StrictJson<EnrolRequest>,
+) -> Result<Json<Authenticator>, Problem> {
+    let EnrolledMachine { certificate, device } =
+        require_machine(&authority, peer, Event::KeyEnrol).await?;
+    let name = name(request.name.as_deref())?;
+    let now = authority.now();
+    let mut entry = AuditEntry::new(now, Event::KeyEnrol, Decision::Allowed);
+    entry.device = Some(device.id.clone());
+    let judged = judge(&authority, &request, certificate.der(), &device, &mut entry, now).await;
+    let (result, authorisation) = match judged {
+        Ok(judged) => judged,
+        Err(AppraiseError::Rejected(rejection)) => {
+            return Err(decision::refuse(&authority, entry, &rejection, Audience::Enrolled).await);
+        }
+        Err(AppraiseError::Store(error)) => return Err(decision::failed(&authority, error)),
+    };
+    let credential = credential_row(&authority, &result, name, now)?;
+    entry.detail = format!(
+        "{} attestation of {}, authorised by {}",
+        credential.attestation.as_str(),
+        AaguidText(credential.aaguid.0),
+        match &authorisation {
+            Authorisation::Grant => "the enrolment of this machine",
+            Authorisation::Ticket(_) => "a ticket",
+            Authorisation::Credential { .. } => "an enrolled key",
+        }
+    );
+    let answer = authenticator(&authority, &credential);
+    let enrolment = CredentialEnrolment {
+        credential,
+        device: device.id,
+        clock: result.machine().clock(),
+        authorisation,
+        challenge: result.machine().challenge(),
+    };
+    let outcome = authority.store.enrol_credential(&enrolment, &entry).await;
+    decision::committed(&authority, entry, outcome, Audience::Enrolled).await?;
+    Ok(Json(answer))
+}
+
+async fn judge(
+    authority: &Authority,
+    request: &EnrolRequest,
+    peer: &[u8],
+    device: &DeviceRow,
+    entry: &mut AuditEntry,
+    now: UnixTime,
+) -> Result<(RegistrationResult, Authorisation), AppraiseError> {
+    let appraiser = authority.appraiser(now);
+    let (result, _) = appraiser.appraise_registration(&request.evidence.0, peer, entry).await?;
+    let authorisation =
+        authorise(authority, &result, request.ticket.as_deref(), device, now).await?;
+    Ok((result, authorisation))
+}
+
+/// What allows this operator to add a key: another of their keys, a ticket, or the machine's
+/// enrolment a moment ago. The transaction that uses it up checks again.
+async fn authorise(
+    authority: &Authority,
+    result: &RegistrationResult,
+    ticket: Option<&str>,
+    device: &DeviceRow,
+    now: UnixTime,
+) -> Result<Authorisation, AppraiseError> {
+    let denied = RejectionCode::RegistrationNotAuthorised;
+    let subject = result.machine().subject().ok_or(denied)?;
+    if let (true, Some((id, sign_count))) =
+        (result.authorised_by_key(), result.machine().credential())
+    {
+        return Ok(Authorisation::Credential { id: id.to_vec(), sign_count });
+    }
+    if let Some(ticket) = ticket {
+        let digest = tickets::digest(ticket);
+        let found = authority.store.ticket(&digest).await?;
+        let good = found.filter(|ticket| {
+            ticket.opens(TicketKind::Authenticator, now) && ticket.operator == subject
+        });
+        return good
+            .map(|_| Authorisation::Ticket(digest))
+            .ok_or(RejectionCode::TicketInvalid.into());
+    }
+    match authority.store.grant_is_open(&device.id, subject, now).await? {
+        Grant::Open => Ok(Authorisation::Grant),
+        Grant::Closed => Err(denied.into()),
+    }
+}
+
+/// Lists the keys of the machine's operator.
+///
+/// # Errors
+/// A problem: the machine is not enrolled.
+pub async fn list(
+    State(authority): State<Arc<Authority>>,
+    peer: Peer,
+) -> Result<Json<Authenticators>, Problem> {
+    let machine = require_machine(&authority, peer, Event::KeyEnrol).await?;
+    let rows = authority.store.credentials_of(&machine.device.operator).await;
+    let rows = rows.map_err(|error| decision::failed(&authority, error))?;
+    let authenticators = rows.iter().map(|row| authenticator(&authority, row)).collect();
+    Ok(Json(Authenticators { authenticators }))
+}
+
+/// Revokes one key of the machine's operator, and the sessions that were proved with it. Needs no
+/// touch: it can only reduce rights, and a lost key cannot be touched.
+///
+/// # Errors
+/// 404 when there is no such live key.
+pub async fn remove(
+    State(authority): State<Arc<Authority>>,
+    peer: Peer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let machine = require_machine(&authority, peer, Event::Revoke).await?;
+    let id = URL_SAFE_NO_PAD.decode(&id).map_err(|_| Problem::not_found())?;
+    let row = authority.store.credential(&id).await;
+    let row = row.map_err(|error| decision::failed(&authority, error))?;
+    let operator = &machine.device.operator;
+    if row.is_none_or(|row| row.subject != *operator || row.revoked) {
+        return Err(Problem::not_found());
+    }
+    let now = authority.now();
+    let mut entry = AuditEntry::new(now, Event::Revoke, Decision::Allowed);
+    entry.subject = Some(operator.clone());
+    entry.device = Some(machine.device.id);
+    entry.credential = Some(id.clone());
+    entry.detail = "credential, by its owner".into();
+    authority.revoke(&RevocationTarget::Credential(id), entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn credential_row(
+    authority: &Authority,
+    result: &RegistrationResult,
+    name: Option<String>,
+    now: UnixTime,
+) -> Result<CredentialRow, Problem> {
+    let registration = result.registration();
+    // Evidence of this purpose always names a subject; without one nothing was authorised.
+    let subject = result.machine().subject().ok_or_else(Problem::not_found)?;
+    let model = authority
+        .config
+        .settings
+        .authenticators
+        .iter()
+        .find(|model| model.aaguids.iter().any(|aaguid| aaguid.0 == registration.aaguid().0));
+    let model_name = model.map_or("security key", |model| model.name.as_str());
+    Ok(CredentialRow {
+        id: registration.credential_id().to_vec(),
+        subject: subject.to_owned(),
+        name: name.unwrap_or_else(|| model_name.to_owned()),
+        public_key: registration.public_key().clone(),
+        aaguid: registration.aaguid(),
+        attestation: registration.kind(),
+        sign_count: registration.sign_count(),
+        enrolled_at: now,
+        last_used: None,
+        revoked: false,
+    })
+}
+
+fn authenticator(authority: &Authority, row: &CredentialRow) -> Authenticator {
+    Authenticator {
+        credential_id: Base64Url(row.id.clone()),
+        name: row.name.clone(),
+        aaguid: AaguidText(row.aaguid.0).to_string(),
+        attestation: row.attestation.as_str(),
+        uv_capable: match authority.appraisal.registration.model(row.aaguid) {
+            Some(ModelVerification::PinOnly) => "pin",
+            Some(ModelVerification::BuiltInOrPin) => "built-in-or-pin",
+            Some(ModelVerification::BuiltInOnly) => "built-in",
+            None => "unknown",
+        },
+        enrolled_at: row.enrolled_at.0,
+        last_used: row.last_used.map(|at| at.0),
+        revoked: row.revoked,
+    }
+}
+
+/// A name that is safe to print.
+fn name(name: Option<&str>) -> Result<Option<String>, Problem> {
+    match name.map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(name) if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) => {
+            Err(Problem::malformed_request("a key's name has at most 64 printable characters"))
+        }
+        Some(name) => Ok(Some(name.to_owned())),
+    }
+}
