@@ -43,6 +43,8 @@ pub struct Fixture {
     pub peer: Option<String>,
     /// Changes to what the verifier knows.
     pub with: Vec<Change>,
+    /// For tokens: what they are used for, as `METHOD URL [BODY]`.
+    pub request: Option<String>,
     /// Clause that demands the answer.
     pub spec: String,
     /// What was done to genuine bytes.
@@ -136,6 +138,7 @@ impl Fixture {
         let kind = take("kind")?;
         let peer = take("peer")?;
         let with = take("with")?;
+        let request = take("request")?;
         let fixture = Self {
             path: path.to_path_buf(),
             expect: take("expect")?.into(),
@@ -153,6 +156,7 @@ impl Fixture {
                     .map(|name| Change::from_name(name).ok_or_else(|| fault("with")))
                     .collect::<Result<_, _>>()?,
             },
+            request: (request != "none").then(|| request.to_owned()),
             spec: take("spec")?.into(),
             comment: take("comment")?.into(),
             bytes: STANDARD
@@ -175,10 +179,11 @@ impl Fixture {
         let kind =
             Kind::ALL.into_iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, name)| name);
         let mut text = format!(
-            "expect: {}\nkind: {kind}\nnow: {}\npeer: {}\nwith: {with}\nspec: {}\ncomment: {}\n\n",
+            "expect: {}\nkind: {kind}\nnow: {}\npeer: {}\nwith: {with}\nrequest: {}\nspec: {}\ncomment: {}\n\n",
             self.expect,
             self.now,
             self.peer.as_deref().unwrap_or("none"),
+            self.request.as_deref().unwrap_or("none"),
             self.spec,
             self.comment,
         );

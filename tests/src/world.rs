@@ -16,6 +16,7 @@ use signet_verifier::policy::{AppraisalPolicy, AttestationRoot, BootPolicy, Regi
 use signet_verifier::records::{
     Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession, TpmClock,
 };
+use signet_verifier::token::{FileSigner, Jwk, TokenChecker, TokenSigner as _, VerifyingKey};
 use signet_verifier::{AttestationKind, ModelVerification};
 use zeroize::Zeroizing;
 
@@ -66,6 +67,8 @@ pub struct World {
     pub ak_public: Bytes,
     /// The TLS key, uncompressed point.
     pub tls: Bytes,
+    /// A key in software that the AK CA certified by mistake, uncompressed point.
+    pub software_ak: Bytes,
     /// SHA-256 of the EK's public area.
     pub ek_digest: Bytes,
     /// Approved PCR values.
@@ -115,10 +118,24 @@ pub enum Change {
     OtherAttestationRoots,
     /// The root vouches for other models.
     OtherModels,
+    /// The device's row names an AK that lives in software.
+    SoftwareAk,
+    /// The challenge was answered before. The store's to know, as are those that follow.
+    ChallengeConsumed,
+    /// The session's presence has run out.
+    PresenceExpired,
+    /// The credential is enrolled already.
+    CredentialEnrolled,
+    /// Nothing allows the operator to add a key.
+    NoGrant,
+    /// The token's session was revoked.
+    SessionRevoked,
+    /// The single-use token was used.
+    TokenRedeemed,
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 18] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -130,11 +147,31 @@ impl Change {
         (Self::CounterAhead, "counter-ahead"),
         (Self::OtherAttestationRoots, "other-attestation-roots"),
         (Self::OtherModels, "other-models"),
+        (Self::SoftwareAk, "software-ak"),
+        (Self::ChallengeConsumed, "challenge-consumed"),
+        (Self::PresenceExpired, "presence-expired"),
+        (Self::CredentialEnrolled, "credential-enrolled"),
+        (Self::NoGrant, "no-grant"),
+        (Self::SessionRevoked, "session-revoked"),
+        (Self::TokenRedeemed, "token-redeemed"),
     ];
 
     /// The change of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(_, found)| *found == name).map(|(change, _)| change)
+    }
+
+    /// Whether only a store can know it: the library alone accepts what is refused for it.
+    pub fn is_the_stores(self) -> bool {
+        matches!(
+            self,
+            Self::ChallengeConsumed
+                | Self::PresenceExpired
+                | Self::CredentialEnrolled
+                | Self::NoGrant
+                | Self::SessionRevoked
+                | Self::TokenRedeemed
+        )
     }
 
     /// Its name.
@@ -204,7 +241,7 @@ impl World {
         let id = DeviceId::from_bytes(&self.device.0).ok_or(WorldError("device id"))?;
         let device = EnrolledDevice {
             id: id.clone(),
-            ak: P256PublicKey::from_uncompressed_point(&self.ak.0).map_err(|_| WorldError("AK"))?,
+            ak: self.attestation_key(changes)?,
             revoked: has(Change::DeviceRevoked),
             clock: TpmClock {
                 clock_ms: if has(Change::ClockAhead) { u64::MAX } else { self.clock_ms },
@@ -253,6 +290,39 @@ impl World {
             credential: Some(credential),
             session: Some(session),
         })
+    }
+
+    /// The AK of the device's row.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn attestation_key(&self, changes: &[Change]) -> Result<P256PublicKey, WorldError> {
+        let point =
+            if changes.contains(&Change::SoftwareAk) { &self.software_ak } else { &self.ak };
+        P256PublicKey::from_uncompressed_point(&point.0).map_err(|_| WorldError("AK"))
+    }
+
+    /// Judges this world's tokens.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn token_checker(&self) -> Result<TokenChecker, WorldError> {
+        let signer = self.token_signer()?;
+        let key = VerifyingKey::from_jwk(&Jwk::of_point(signer.public_point()));
+        Ok(TokenChecker {
+            issuer: self.audience.clone(),
+            audience: self.trust_domain.clone(),
+            keys: vec![key.ok_or(WorldError("token key"))?],
+        })
+    }
+
+    /// Signs this world's tokens.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn token_signer(&self) -> Result<FileSigner, WorldError> {
+        FileSigner::from_pkcs8(&Zeroizing::new(self.token_key.0.clone()))
+            .map_err(|_| WorldError("token key"))
     }
 
     /// The operator's session.

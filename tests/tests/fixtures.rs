@@ -1,6 +1,6 @@
 //! Every fixture through the verifier library: the exact code, nothing else.
 
-use signet_evidence::{Purpose, RejectionCode, UnixTime};
+use signet_evidence::{CertificateThumbprint, Purpose, RejectionCode, UnixTime};
 use signet_tests::fixture::{self, Fixture, Kind};
 use signet_tests::world::World;
 use signet_verifier::webauthn::UserVerification;
@@ -10,7 +10,9 @@ fn judge(world: &World, fixture: &Fixture) -> Result<(), Rejection> {
     let policy = world.policy(&fixture.with).unwrap();
     let mut enrolled = world.enrolled(&fixture.with).unwrap();
     let challenge_key = world.challenge_key().unwrap();
-    let peer = &world.peers[fixture.peer.as_deref().expect("evidence needs a connection")].0;
+    // A connection without a certificate is refused before any token is looked at.
+    let name = fixture.peer.as_deref().ok_or(RejectionCode::CertificateMissing)?;
+    let peer = &world.peers[name].0;
     let now = UnixTime(fixture.now);
     let appraisal = Appraisal { policy: &policy, challenge_key: &challenge_key, now };
     match fixture.kind {
@@ -27,7 +29,23 @@ fn judge(world: &World, fixture: &Fixture) -> Result<(), Rejection> {
             let evidence = appraisal.begin(&fixture.bytes, peer, &[Purpose::EnrolKey])?;
             evidence.appraise_registration(&enrolled, &policy, now).map(|_| ())
         }
-        Kind::Token => Ok(()),
+        Kind::Token if fixture.bytes.is_empty() => Err(RejectionCode::TokenMissing.into()),
+        Kind::Token => {
+            let token = std::str::from_utf8(&fixture.bytes).unwrap();
+            let peer = CertificateThumbprint::of_der(peer);
+            world.token_checker().unwrap().check_jwt(token, peer, now).map(|_| ())
+        }
+    }
+}
+
+/// What only a store or a policy knows, the library alone cannot refuse, and must not.
+fn expected_of_the_library(fixture: &Fixture) -> &str {
+    let elsewhere = ["action-mismatch", "presence-required", "policy-denied", "target-ambiguous"];
+    let stores = fixture.with.iter().any(|change| change.is_the_stores());
+    if stores || elsewhere.contains(&fixture.expect.as_str()) {
+        "accepted"
+    } else {
+        &fixture.expect
     }
 }
 
@@ -43,7 +61,7 @@ fn every_fixture_gets_its_exact_code_from_the_library() {
             Err(rejection) if fixture.expect == rejection.code().as_str() => fixture.expect.clone(),
             Err(rejection) => rejection.chain(),
         };
-        if found != fixture.expect {
+        if found != expected_of_the_library(fixture) {
             wrong.push(format!("{}: {found}", fixture.path.display()));
         }
     }
@@ -58,4 +76,27 @@ fn folders_are_codes() {
             assert!(code.is_some(), "{} is in a folder that is no code", fixture.path.display());
         }
     }
+}
+
+/// Codes of device enrolment. Its second message answers a secret that was wrapped a moment ago, so
+/// it cannot be a file; `enrolment.rs` makes each of these refusals on a real TPM.
+const LIVE: [RejectionCode; 7] = [
+    RejectionCode::TicketInvalid,
+    RejectionCode::EkUntrusted,
+    RejectionCode::EkMismatch,
+    RejectionCode::AkAttributes,
+    RejectionCode::EnrolmentUnknown,
+    RejectionCode::ActivationFailed,
+    RejectionCode::CsrMismatch,
+];
+
+#[test]
+fn every_code_has_a_fixture() {
+    let fixtures = fixture::all().unwrap();
+    let has = |code: RejectionCode| fixtures.iter().any(|found| found.expect == code.as_str());
+    let without: Vec<_> =
+        RejectionCode::ALL.iter().filter(|code| !has(**code) && !LIVE.contains(code)).collect();
+    assert!(without.is_empty(), "no fixture for {without:?}");
+    let both: Vec<_> = LIVE.iter().filter(|code| has(**code)).collect();
+    assert!(both.is_empty(), "{both:?} have fixtures now: take them off the list");
 }
