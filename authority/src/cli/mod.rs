@@ -1,5 +1,6 @@
 //! The command line.
 
+mod appraise;
 mod audit;
 mod init;
 pub(crate) mod output;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use signet_authority::config::Config;
-use signet_authority::policy::ActionPolicySet;
+use signet_authority::policy::{ActionPolicySet, TESTS};
 use signet_authority::state::{Authority, system_clock};
 
 use output::Output;
@@ -59,6 +60,8 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Say what would be said to a piece of evidence, and which step refuses it; consumes nothing.
+    Appraise(appraise::AppraiseArguments),
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -195,6 +198,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gateway(gateway) => ticket::issue_gateway(&config, gateway, output).await,
         Command::Revoke(target) => revoke::run(&config, target, output).await,
         Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
+        Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await
@@ -219,7 +223,34 @@ fn check_policy(config: &std::path::Path, output: Output) -> anyhow::Result<()> 
     let config = Config::load(config)?;
     let folder = config.resolve(config.settings.policy.directory.get_ref());
     let policy = ActionPolicySet::load(&folder)?;
+    let table = folder.join(TESTS);
+    let outcomes = if table.exists() {
+        let text = std::fs::read_to_string(&table)
+            .with_context(|| format!("cannot read {}", table.display()))?;
+        policy.run_table(&text)?
+    } else {
+        Vec::new()
+    };
+    let mut failed = 0;
+    for outcome in &outcomes {
+        let Some(difference) = &outcome.difference else { continue };
+        failed += 1;
+        let place = format!("{}:{}", table.display(), outcome.line);
+        output::to_stderr(&format!(
+            "{place}: {}: expected {}, found {}\n",
+            outcome.name, difference.expected, difference.found
+        ));
+    }
     let (version, rules) = (policy.version().to_string(), policy.rules().len());
-    let text = format!("{}: {rules} rules, version {version}", folder.display());
-    output.line(&text, &serde_json::json!({"ok": true, "rules": rules, "version": version}))
+    let tests = outcomes.len();
+    let text = format!(
+        "{}: {rules} rules, {tests} tests, {failed} failed, version {version}",
+        folder.display()
+    );
+    let value = serde_json::json!({
+        "ok": failed == 0, "rules": rules, "tests": tests, "failed": failed, "version": version,
+    });
+    output.line(&text, &value)?;
+    anyhow::ensure!(failed == 0, "{failed} of the policy's tests failed");
+    Ok(())
 }

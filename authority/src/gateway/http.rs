@@ -24,9 +24,11 @@ use crate::tls::PeerCertificate;
 
 /// What comes before the original path.
 const PREFIX: &str = "/v1/authorize";
-/// Set by Envoy itself once it holds the body, over whatever a client sent: `false` when the body
-/// is whole.
-const ENVOY_BODY: &str = "x-envoy-auth-partial-body";
+/// Set by the gateway's configuration to `whole` where it passes bodies on; a request without a body
+/// then has none. Every `x-signet-` header of a client is removed before.
+const BODY: &str = "x-signet-body";
+/// Set by Envoy itself, over whatever a client sent: `true` when it held back a part of the body.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// The routes of this endpoint.
 pub fn routes() -> Router<Arc<Authority>> {
@@ -106,13 +108,11 @@ fn original_target(uri: &Uri) -> &str {
     target.strip_prefix(PREFIX).unwrap_or_default()
 }
 
-/// The body, if the gateway vouches that it is there and whole. A request without one has nothing
-/// to hold back.
+/// The body, if the gateway vouches that it passes bodies on, and this one whole.
 fn body_as_sent<'a>(headers: &HeaderMap, body: &'a Bytes) -> Option<&'a [u8]> {
-    match values(headers, ENVOY_BODY).as_slice() {
-        [b"false"] => Some(body),
-        _ => None,
-    }
+    let passed = values(headers, BODY) == [b"whole"];
+    let partial = values(headers, PARTIAL_BODY).iter().any(|value| value != b"false");
+    (passed && !partial).then_some(body)
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
@@ -188,13 +188,20 @@ mod tests {
     #[test]
     fn a_body_counts_only_when_the_gateway_vouches_for_it() {
         let body = Bytes::from_static(b"x");
-        let mut headers = HeaderMap::new();
-        assert_eq!(body_as_sent(&headers, &body), None);
-        headers.insert(ENVOY_BODY, HeaderValue::from_static("true"));
-        assert_eq!(body_as_sent(&headers, &body), None);
-        headers.insert(ENVOY_BODY, HeaderValue::from_static("false"));
-        assert_eq!(body_as_sent(&headers, &body), Some(&b"x"[..]));
-        headers.append(ENVOY_BODY, HeaderValue::from_static("false"));
-        assert_eq!(body_as_sent(&headers, &body), None);
+        let seen = |sent: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            body_as_sent(&headers, &body).is_some()
+        };
+        assert!(seen(&[(BODY, "whole")]));
+        assert!(seen(&[(BODY, "whole"), (PARTIAL_BODY, "false")]));
+        assert!(!seen(&[]));
+        assert!(!seen(&[(PARTIAL_BODY, "false")]));
+        assert!(!seen(&[(BODY, "part")]));
+        assert!(!seen(&[(BODY, "whole"), (BODY, "whole")]));
+        assert!(!seen(&[(BODY, "whole"), (PARTIAL_BODY, "true")]));
+        assert!(!seen(&[(BODY, "whole"), (PARTIAL_BODY, "false"), (PARTIAL_BODY, "true")]));
     }
 }
