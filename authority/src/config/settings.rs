@@ -69,7 +69,7 @@ pub struct Lifetimes {
     pub session_token: Spanned<Span>,
     /// Action token.
     pub action_token: Spanned<Span>,
-    /// How long one proof of presence carries a session.
+    /// How long one proof of presence can carry a session: the longest window that policies give.
     pub presence: Spanned<Span>,
     /// Longest session.
     pub session: Spanned<Span>,
@@ -93,7 +93,7 @@ impl Default for Lifetimes {
         Self {
             session_token: span(300),
             action_token: span(60),
-            presence: span(15 * 60),
+            presence: span(4 * 3600),
             session: span(10 * 3600),
             challenge: span(120),
             renewal_challenge: span(30),

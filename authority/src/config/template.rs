@@ -37,8 +37,9 @@ keys = "keys"
 session_token = "5m"
 # At most 60s; an action token works once and is never renewed.
 action_token = "60s"
-# How long one touch carries a session; after that the key is asked for again.
-presence = "15m"
+# How long one touch can carry a session. Policies narrow it by `presence_age_seconds`; the example
+# set gives 15 minutes to writes and these four hours to reads.
+presence = "4h"
 # A session ends after this time, whatever is proved in between.
 session = "10h"
 # Time to answer a challenge: with a touch, and for a renewal without one.

@@ -36,7 +36,7 @@ fn each_mistake_names_its_line_and_what_to_write() {
     let cases = [
         ("session_token = \"5m\"", "session_token = \"20m\"", "at most session_token = \"15m\""),
         ("action_token = \"60s\"", "action_token = \"2m\"", "at most action_token = \"60s\""),
-        ("presence = \"15m\"", "presence = \"11h\"", "a presence that is at most session"),
+        ("presence = \"4h\"", "presence = \"11h\"", "a presence that is at most session"),
         ("grant = \"15m\"", "grant = \"0s\"", "write at least 1s"),
         ("session = \"10h\"", "session = \"10 hours\"", "write a number and s, m, h or d"),
         ("session = \"10h\"", "sesion = \"10h\"", "unknown field `sesion`"),
