@@ -97,6 +97,9 @@ impl Authority {
         let directory = config.keys();
         let integrity = keys::load_integrity(&directory)?;
         let store = SqliteStore::open(&config.database(), integrity).await?;
+        if let Some(mebibytes) = config.settings.limits.database_mebibytes {
+            store.limit_size(u64::from(mebibytes) * 1024 * 1024).await?;
+        }
         Self::with_store(config, clock, Arc::new(store)).await
     }
 

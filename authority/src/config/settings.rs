@@ -203,6 +203,8 @@ pub struct Limits {
     pub header_timeout: Span,
     /// Time for a whole request.
     pub request_timeout: Span,
+    /// Largest database; at the bound nothing new is granted. Without it the disk is the bound.
+    pub database_mebibytes: Option<u32>,
 }
 
 impl Default for Limits {
@@ -211,6 +213,7 @@ impl Default for Limits {
             connections: 1024,
             header_timeout: Span::seconds(10),
             request_timeout: Span::seconds(30),
+            database_mebibytes: None,
         }
     }
 }

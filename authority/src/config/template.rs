@@ -89,6 +89,8 @@ directory = "policies"
 connections = 1024
 header_timeout = "10s"
 request_timeout = "30s"
+# Largest database, so that it never fills a disk that others need. At the bound requests are refused.
+# database_mebibytes = 4096
 
 [log]
 json = false

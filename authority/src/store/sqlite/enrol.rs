@@ -12,7 +12,7 @@ impl SqliteStore {
         ticket: &NewTicket,
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         sqlx::query(
             "INSERT INTO operators (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -46,7 +46,7 @@ impl SqliteStore {
     ) -> Result<(), CommitError> {
         let device = &enrolment.device;
         let now = device.enrolled_at;
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         use_ticket(&mut transaction, &enrolment.ticket, TicketKind::Device, &device.operator, now)
             .await?;
@@ -114,7 +114,7 @@ impl SqliteStore {
     ) -> Result<(), CommitError> {
         let credential = &enrolment.credential;
         let now = credential.enrolled_at;
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         consume_challenge(&mut transaction, &enrolment.challenge).await?;
         require_live_device(&mut transaction, &enrolment.device).await?;

@@ -17,7 +17,7 @@ impl SqliteStore {
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
         let now = record.token.issued_at;
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         consume_challenge(&mut transaction, &record.challenge).await?;
         require_live_device(&mut transaction, &record.device).await?;
@@ -48,7 +48,7 @@ impl SqliteStore {
         now: UnixTime,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let redeemed = sqlx::query(
             "UPDATE tokens SET redeemed_at = ?1 WHERE id = ?2 AND action IS NOT NULL

@@ -8,6 +8,7 @@ mod revoke;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite, Transaction};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::*;
 
@@ -34,6 +35,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     // One connection, so that writers of this process queue here and not in SQLite's busy loop.
     writer: Mutex<SqliteConnection>,
+    options: SqliteConnectOptions,
+    size_limit: AtomicU64,
     integrity: IntegrityKey,
 }
 
@@ -93,6 +96,38 @@ impl SqliteStore {
         Self::connect(path, options(path), integrity).await
     }
 
+    /// Bounds the file to `bytes`, so that it never fills a disk that others need. At the bound,
+    /// what would grow it fails with [`StoreError::Full`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn limit_size(&self, bytes: u64) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        self.size_limit.store(bytes, Ordering::Relaxed);
+        apply_size_limit(&mut writer, bytes).await
+    }
+
+    /// The writing connection, in no transaction.
+    ///
+    /// When SQLite itself rolls a transaction back (a full disk), sqlx believes that it is still
+    /// open, and the connection is of no use any more: another takes its place.
+    async fn writer(&self) -> Result<MutexGuard<'_, SqliteConnection>, StoreError> {
+        use sqlx::{ConnectOptions, Connection};
+        let mut writer = self.writer.lock().await;
+        if writer.is_in_transaction() {
+            // A transaction that was just dropped may still be on its way out.
+            writer.ping().await.map_err(unavailable)?;
+        }
+        if writer.is_in_transaction() {
+            *writer = self.options.connect().await.map_err(unavailable)?;
+            let limit = self.size_limit.load(Ordering::Relaxed);
+            if limit != u64::MAX {
+                apply_size_limit(&mut writer, limit).await?;
+            }
+        }
+        Ok(writer)
+    }
+
     /// Closes the file, so that it is whole without its write-ahead log.
     pub async fn close(self) {
         use sqlx::Connection;
@@ -116,11 +151,25 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options.create_if_missing(false))
+            .connect_with(options.clone().create_if_missing(false))
             .await
             .map_err(unusable)?;
-        Ok(Self { readers, writer: Mutex::new(writer), integrity })
+        let options = options.create_if_missing(false);
+        let size_limit = AtomicU64::new(u64::MAX);
+        Ok(Self { readers, writer: Mutex::new(writer), options, size_limit, integrity })
     }
+}
+
+async fn apply_size_limit(connection: &mut SqliteConnection, bytes: u64) -> Result<(), StoreError> {
+    let row =
+        sqlx::query("PRAGMA page_size").fetch_one(&mut *connection).await.map_err(unavailable)?;
+    let page: i64 = row.try_get(0).map_err(unavailable)?;
+    // Zero would mean "as before"; SQLite never goes below what the file has.
+    let pages = (bytes / u64::try_from(page).unwrap_or(4096).max(1)).max(1);
+    // A pragma takes no parameters; a number is no injection.
+    let pragma = format!("PRAGMA max_page_count = {pages}");
+    let query = sqlx::query(sqlx::AssertSqlSafe(pragma));
+    query.execute(connection).await.map_err(unavailable).map(|_| ())
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -167,7 +216,7 @@ fn signed(value: u64) -> i64 {
 #[async_trait]
 impl Store for SqliteStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         self.write_audit(&mut transaction, entry).await?;
         commit(transaction).await
@@ -266,7 +315,7 @@ impl Store for SqliteStore {
     }
 
     async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let row = sqlx::query("UPDATE status_indices SET next = next + ? RETURNING next")
             .bind(i64::from(count))
@@ -292,7 +341,7 @@ impl Store for SqliteStore {
     }
 
     async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         // A gateway accepts a token for some seconds after its end; remember it longer than that.
         for statement in [

@@ -49,7 +49,7 @@ impl SqliteStore {
         now: UnixTime,
     ) -> Result<Grant, StoreError> {
         let row = sqlx::query(
-            "SELECT 1 FROM grants WHERE device = ? AND operator = ?2 AND used_at IS NULL AND expires > ?
+            "SELECT 1 FROM grants WHERE device = ?1 AND operator = ?2 AND used_at IS NULL AND expires > ?3
              AND NOT EXISTS (SELECT 1 FROM credentials WHERE subject = ?2 AND revoked_at IS NULL)",
         )
         .bind(device.as_bytes())

@@ -12,7 +12,7 @@ impl SqliteStore {
         now: UnixTime,
         audit: &AuditEntry,
     ) -> Result<Vec<Revocation>, StoreError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let last = last_sequence(&mut transaction).await?;
         let found = revoke_target(&mut transaction, target, now).await?;

@@ -1,0 +1,430 @@
+//! What every [`Store`] must do, whatever database is under it.
+//!
+//! Each check takes a fresh store from a [`Bench`]; a new kind of store adds a bench and one call.
+#![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
+
+mod rows;
+
+use std::sync::Arc;
+
+use signet_authority::random;
+use signet_authority::store::{
+    Authorisation, CommitError, DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, MintRecord,
+    OpenError, RevocationKind, RevocationTarget, SessionChange, SessionKind, SqliteStore, Store,
+    StoreError, TicketKind,
+};
+use signet_evidence::{RejectionCode, SessionId, UnixTime};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use rows::{
+    NOW, allowed, at, challenge, clock, device, enrol_device, enrol_key, session_record, ticket,
+    token,
+};
+
+/// Makes empty stores.
+trait Bench {
+    async fn store(&self) -> Arc<dyn Store>;
+}
+
+struct Sqlite(tempfile::TempDir);
+
+impl Sqlite {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+fn integrity() -> IntegrityKey {
+    IntegrityKey::new(&Zeroizing::new([7; 32]))
+}
+
+impl Bench for Sqlite {
+    async fn store(&self) -> Arc<dyn Store> {
+        let path = self.0.path().join(format!("{}.db", SessionId(random::bytes())));
+        Arc::new(SqliteStore::create(&path, integrity()).await.unwrap())
+    }
+}
+
+fn rejected<T: std::fmt::Debug>(outcome: Result<T, CommitError>) -> RejectionCode {
+    match outcome {
+        Err(CommitError::Rejected(code)) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Of racing outcomes exactly one is a yes, and every other is refused with `code`.
+fn one_wins(outcomes: Vec<Result<(), CommitError>>, code: RejectionCode) {
+    let (yes, no): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(yes.len(), 1);
+    for outcome in no {
+        assert_eq!(rejected(outcome), code);
+    }
+}
+
+async fn audit_length(store: &dyn Store) -> usize {
+    store.audit_after(0, 10_000).await.unwrap().len()
+}
+
+async fn rows_come_back_as_they_went_in(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    assert_eq!(store.device(&device.id).await.unwrap(), Some(device.clone()));
+    let key = enrol_key(&*store, &device, b"k1", Authorisation::Grant).await.unwrap();
+    assert_eq!(store.credential(b"k1").await.unwrap(), Some(key.clone()));
+    assert_eq!(store.credentials_of("alice").await.unwrap(), [key]);
+    let record = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+    let SessionChange::Start(session) = &record.session else { panic!() };
+    assert_eq!(store.session(session.id).await.unwrap().as_ref(), Some(session));
+    assert_eq!(store.token(&record.token.id).await.unwrap(), Some(record.token));
+    assert_eq!(store.device(&device.id).await.unwrap().unwrap().clock, clock(5, 3000));
+    assert_eq!(store.live_sessions(NOW).await.unwrap(), 1);
+    assert_eq!(store.live_sessions(at(36_000)).await.unwrap(), 0);
+}
+
+async fn a_ticket_opens_once(bench: &impl Bench) {
+    let store = bench.store().await;
+    let digest = [4; 32];
+    store.add_ticket(&ticket(TicketKind::Device, digest), &allowed(Event::Ticket)).await.unwrap();
+    assert!(store.ticket(&digest).await.unwrap().unwrap().opens(TicketKind::Device, NOW));
+    let audit = allowed(Event::DeviceEnrol);
+    let enrol = async |device: DeviceRow| {
+        let enrolment = DeviceEnrolment { ticket: digest, device, grant_expires: at(900) };
+        store.enrol_device(&enrolment, &audit).await
+    };
+    let invalid = RejectionCode::TicketInvalid;
+    let wrong_operator = DeviceRow { operator: "bob".into(), ..device(1) };
+    assert_eq!(rejected(enrol(wrong_operator).await), invalid);
+    let late = DeviceRow { enrolled_at: at(900), ..device(1) };
+    assert_eq!(rejected(enrol(late).await), invalid);
+    enrol(device(1)).await.unwrap();
+    assert_eq!(rejected(enrol(device(2)).await), invalid);
+    assert!(!store.ticket(&digest).await.unwrap().unwrap().opens(TicketKind::Device, NOW));
+}
+
+async fn of_many_holders_of_a_ticket_one_wins(bench: &impl Bench) {
+    let store = bench.store().await;
+    let ticket = [4; 32];
+    let made = rows::ticket(TicketKind::Device, ticket);
+    store.add_ticket(&made, &allowed(Event::Ticket)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let store = store.clone();
+        let enrolment = DeviceEnrolment { ticket, device: device(number), grant_expires: at(900) };
+        tasks.spawn(
+            async move { store.enrol_device(&enrolment, &allowed(Event::DeviceEnrol)).await },
+        );
+    }
+    one_wins(tasks.join_all().await, RejectionCode::TicketInvalid);
+}
+
+async fn the_same_tpm_again_retires_its_earlier_row(bench: &impl Bench) {
+    let store = bench.store().await;
+    let first = enrol_device(&*store, 1).await;
+    let record = session_record(&*store, &first, SessionKind::Person).await;
+    store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+    let other = enrol_device(&*store, 2).await;
+    let second = enrol_device(&*store, 1).await;
+    assert!(store.device(&first.id).await.unwrap().unwrap().revoked);
+    assert!(!store.device(&other.id).await.unwrap().unwrap().revoked);
+    assert!(!store.device(&second.id).await.unwrap().unwrap().revoked);
+    assert!(store.session(record.token.session).await.unwrap().unwrap().ended);
+}
+
+async fn a_grant_opens_for_the_first_key_only(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let grant = async |now: UnixTime| store.grant_is_open(&device.id, "alice", now).await.unwrap();
+    assert_eq!((grant(NOW).await, grant(at(900)).await), (Grant::Open, Grant::Closed));
+    assert_eq!(store.grant_is_open(&device.id, "bob", NOW).await.unwrap(), Grant::Closed);
+    enrol_key(&*store, &device, b"k1", Authorisation::Grant).await.unwrap();
+    assert_eq!(grant(NOW).await, Grant::Closed);
+    let second = enrol_key(&*store, &device, b"k2", Authorisation::Grant).await;
+    assert_eq!(rejected(second), RejectionCode::RegistrationNotAuthorised);
+}
+
+async fn a_further_key_needs_a_key_or_a_ticket(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    enrol_key(&*store, &device, b"k1", Authorisation::Grant).await.unwrap();
+    let by_key = |sign_count| Authorisation::Credential { id: b"k1".to_vec(), sign_count };
+    enrol_key(&*store, &device, b"k2", by_key(2)).await.unwrap();
+    assert_eq!(store.credential(b"k1").await.unwrap().unwrap().sign_count, 2);
+    let digest = [8; 32];
+    let made = ticket(TicketKind::Authenticator, digest);
+    store.add_ticket(&made, &allowed(Event::Ticket)).await.unwrap();
+    enrol_key(&*store, &device, b"k3", Authorisation::Ticket(digest)).await.unwrap();
+    let used = enrol_key(&*store, &device, b"k4", Authorisation::Ticket(digest)).await;
+    assert_eq!(rejected(used), RejectionCode::TicketInvalid);
+    let twice = enrol_key(&*store, &device, b"k2", by_key(3)).await;
+    assert_eq!(rejected(twice), RejectionCode::CredentialDuplicate);
+    assert_eq!(store.credential(b"k1").await.unwrap().unwrap().sign_count, 2);
+}
+
+async fn of_many_answers_to_one_challenge_one_wins(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let challenge = challenge();
+    let mut tasks = JoinSet::new();
+    for _ in 0..16 {
+        let record = session_record(&*store, &device, SessionKind::Person).await;
+        let record = MintRecord { challenge, ..record };
+        let store = store.clone();
+        tasks.spawn(async move { store.mint(&record, &allowed(Event::TokenSession)).await });
+    }
+    one_wins(tasks.join_all().await, RejectionCode::ChallengeReplayed);
+    assert!(store.challenge_was_consumed(&challenge.random()).await.unwrap());
+    assert_eq!(store.live_sessions(NOW).await.unwrap(), 1);
+    // Ticket, enrolment, one mint: what was refused wrote nothing by itself.
+    assert_eq!(audit_length(&*store).await, 3);
+}
+
+async fn a_refused_mint_changes_nothing(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    enrol_key(&*store, &device, b"k1", Authorisation::Grant).await.unwrap();
+    let before = audit_length(&*store).await;
+    let audit = allowed(Event::TokenSession);
+    let good = session_record(&*store, &device, SessionKind::Person).await;
+    let with_credential =
+        |id: &[u8], count| MintRecord { credential: Some((id.to_vec(), count)), ..good.clone() };
+    let unknown_session = SessionChange::Renew { id: SessionId([0; 16]), scope: None };
+    let cases = [
+        (MintRecord { clock: clock(4, 9000), ..good.clone() }, RejectionCode::TpmClockRegressed),
+        (with_credential(b"k1", 1), RejectionCode::CounterRegressed),
+        (with_credential(b"k9", 9), RejectionCode::CredentialUnknown),
+        (MintRecord { session: unknown_session, ..good.clone() }, RejectionCode::SessionEnded),
+    ];
+    for (record, code) in cases {
+        assert_eq!(rejected(store.mint(&record, &audit).await), code);
+        assert!(!store.challenge_was_consumed(&record.challenge.random()).await.unwrap());
+        assert_eq!(store.token(&record.token.id).await.unwrap(), None);
+    }
+    assert_eq!(audit_length(&*store).await, before);
+    store.mint(&good, &audit).await.unwrap();
+    // A quote of the same boot that lost the race keeps the later clock.
+    let late = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&MintRecord { clock: clock(5, 10), ..late }, &audit).await.unwrap();
+    assert_eq!(store.device(&device.id).await.unwrap().unwrap().clock, clock(5, 3000));
+}
+
+async fn only_a_persons_session_is_continued(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    for kind in [SessionKind::Person, SessionKind::Action, SessionKind::Workload] {
+        let start = session_record(&*store, &device, kind).await;
+        store.mint(&start, &allowed(Event::TokenSession)).await.unwrap();
+        let id = start.token.session;
+        let renew = MintRecord {
+            challenge: challenge(),
+            session: SessionChange::Renew { id, scope: None },
+            token: token(id, SessionKind::Person),
+            ..start
+        };
+        let outcome = store.mint(&renew, &allowed(Event::TokenRenew)).await;
+        match kind {
+            SessionKind::Person => outcome.unwrap(),
+            _ => assert_eq!(rejected(outcome), RejectionCode::SessionEnded),
+        }
+    }
+}
+
+async fn an_action_token_is_redeemed_once(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let audit = allowed(Event::Redeem);
+    let action = session_record(&*store, &device, SessionKind::Action).await;
+    store.mint(&action, &allowed(Event::TokenAction)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (store, id, audit) = (store.clone(), action.token.id, audit.clone());
+        tasks.spawn(async move { store.redeem(&id, NOW, &audit).await });
+    }
+    one_wins(tasks.join_all().await, RejectionCode::TokenRedeemed);
+    let unknown = store.redeem(&[0; 16], NOW, &audit).await;
+    assert_eq!(rejected(unknown), RejectionCode::TokenRevoked);
+    let session = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&session, &allowed(Event::TokenSession)).await.unwrap();
+    let not_single_use = store.redeem(&session.token.id, NOW, &audit).await;
+    assert_eq!(rejected(not_single_use), RejectionCode::TokenRevoked);
+}
+
+async fn revocation_reaches_everything_below(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    enrol_key(&*store, &device, b"k1", Authorisation::Grant).await.unwrap();
+    let audit = allowed(Event::Revoke);
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let record = session_record(&*store, &device, SessionKind::Person).await;
+        store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+        sessions.push(record);
+    }
+    let revoke = async |target: RevocationTarget| store.revoke(&target, NOW, &audit).await.unwrap();
+    let session = sessions[0].token.session;
+    let first = revoke(RevocationTarget::Session(session)).await;
+    let [one] = first.as_slice() else { panic!("{first:?}") };
+    let SessionChange::Start(row) = &sessions[0].session else { panic!() };
+    assert_eq!((one.kind, one.status_index), (RevocationKind::Session, Some(row.status_index)));
+    assert_eq!(revoke(RevocationTarget::Session(session)).await, []);
+    assert_eq!(store.revocations_after(0).await.unwrap(), first);
+    assert_eq!(revoke(RevocationTarget::Token(sessions[1].token.id)).await.len(), 1);
+    assert!(store.token(&sessions[1].token.id).await.unwrap().unwrap().revoked);
+    let all = revoke(RevocationTarget::Operator("alice".into())).await;
+    let kinds: Vec<RevocationKind> = all.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [RevocationKind::Device, RevocationKind::Session, RevocationKind::Session]);
+    assert_eq!(store.live_sessions(NOW).await.unwrap(), 0);
+    assert!(store.device(&device.id).await.unwrap().unwrap().revoked);
+    assert!(store.credential(b"k1").await.unwrap().unwrap().revoked);
+    let record = session_record(&*store, &device, SessionKind::Person).await;
+    let refused = store.mint(&record, &allowed(Event::TokenSession)).await;
+    assert_eq!(rejected(refused), RejectionCode::DeviceRevoked);
+    assert_eq!(store.revocations_after(all[0].sequence).await.unwrap(), all[1..]);
+}
+
+async fn status_indices_are_given_once(bench: &impl Bench) {
+    let store = bench.store().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        tasks.spawn(async move { store.reserve_status_indices(10).await.unwrap() });
+    }
+    let mut all: Vec<u64> = tasks.join_all().await.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..80).collect::<Vec<u64>>());
+}
+
+async fn the_audit_trail_is_a_chain(bench: &impl Bench) {
+    let store = bench.store().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let store = store.clone();
+        tasks.spawn(async move { store.append_audit(&allowed(Event::Authorize)).await.unwrap() });
+    }
+    tasks.join_all().await;
+    let records = store.audit_after(0, 100).await.unwrap();
+    let sequences: Vec<i64> = records.iter().map(|record| record.sequence).collect();
+    assert_eq!(sequences, (1..=20).collect::<Vec<i64>>());
+    assert_eq!(records[0].previous, [0; 32]);
+    assert!(records.windows(2).all(|pair| pair[0].digest == pair[1].previous));
+    assert_eq!(store.audit_after(15, 3).await.unwrap(), records[15..18]);
+}
+
+async fn what_ran_out_is_forgotten_and_the_rest_stays(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let record = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+    let random = record.challenge.random();
+    store.forget_expired(at(120)).await.unwrap();
+    assert!(store.challenge_was_consumed(&random).await.unwrap());
+    let before = audit_length(&*store).await;
+    store.forget_expired(at(600)).await.unwrap();
+    assert!(!store.challenge_was_consumed(&random).await.unwrap());
+    assert_eq!(store.token(&record.token.id).await.unwrap(), None);
+    assert_eq!(audit_length(&*store).await, before);
+}
+
+macro_rules! conformance {
+    ($bench:expr => $($check:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            super::$check(&$bench).await;
+        })*
+    };
+}
+
+mod sqlite {
+    use super::*;
+
+    conformance! { Sqlite::new() =>
+        rows_come_back_as_they_went_in
+        a_ticket_opens_once
+        of_many_holders_of_a_ticket_one_wins
+        the_same_tpm_again_retires_its_earlier_row
+        a_grant_opens_for_the_first_key_only
+        a_further_key_needs_a_key_or_a_ticket
+        of_many_answers_to_one_challenge_one_wins
+        a_refused_mint_changes_nothing
+        only_a_persons_session_is_continued
+        an_action_token_is_redeemed_once
+        revocation_reaches_everything_below
+        status_indices_are_given_once
+        the_audit_trail_is_a_chain
+        what_ran_out_is_forgotten_and_the_rest_stays
+    }
+
+    async fn store(directory: &tempfile::TempDir) -> (SqliteStore, sqlx::SqlitePool) {
+        let path = directory.path().join("a.db");
+        let store = SqliteStore::create(&path, integrity()).await.unwrap();
+        let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+        (store, raw)
+    }
+
+    #[tokio::test]
+    async fn the_audit_table_refuses_update_and_delete() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, raw) = store(&directory).await;
+        store.append_audit(&allowed(Event::Authorize)).await.unwrap();
+        for statement in ["UPDATE audit SET detail = 'x'", "DELETE FROM audit"] {
+            let error = sqlx::query(statement).execute(&raw).await.unwrap_err();
+            assert!(error.to_string().contains("the audit table is append-only"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_of_another_writer_are_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, raw) = store(&directory).await;
+        let device = enrol_device(&store, 1).await;
+        enrol_key(&store, &device, b"k1", Authorisation::Grant).await.unwrap();
+        for statement in [
+            "UPDATE devices SET pcrs = '{}'",
+            "UPDATE credentials SET name = 'red key'",
+            "DROP TRIGGER audit_is_append_only_update",
+            "UPDATE audit SET detail = 'x' WHERE sequence = 2",
+        ] {
+            sqlx::query(statement).execute(&raw).await.unwrap();
+        }
+        let table = |error| match error {
+            StoreError::Corrupt { table } => table,
+            other => panic!("{other}"),
+        };
+        assert_eq!(table(store.device(&device.id).await.unwrap_err()), "devices");
+        assert_eq!(table(store.credential(b"k1").await.unwrap_err()), "credentials");
+        assert_eq!(table(store.audit_after(0, 10).await.unwrap_err()), "audit");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = store(&directory).await;
+        let device = enrol_device(&store, 1).await;
+        let good = session_record(&store, &device, SessionKind::Person).await;
+        // No more pages than there are.
+        store.limit_size(0).await.unwrap();
+        let mut entry = allowed(Event::TokenSession);
+        entry.detail = "more than the pages that exist can hold".repeat(1000);
+        let full = store.mint(&good, &entry).await;
+        assert!(matches!(full, Err(CommitError::Store(StoreError::Full))), "{full:?}");
+        let full = store.append_audit(&entry).await;
+        assert!(matches!(full, Err(StoreError::Full)), "{full:?}");
+        assert_eq!(store.token(&good.token.id).await.unwrap(), None);
+        assert_eq!(store.session(good.token.session).await.unwrap(), None);
+        assert!(!store.challenge_was_consumed(&good.challenge.random()).await.unwrap());
+        store.limit_size(1 << 30).await.unwrap();
+        store.mint(&good, &entry).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_existing_database_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let missing = SqliteStore::open(&path, integrity()).await.map(|_| ()).unwrap_err();
+        assert!(matches!(missing, OpenError::Missing { .. }), "{missing}");
+        SqliteStore::create(&path, integrity()).await.unwrap().close().await;
+        let exists = SqliteStore::create(&path, integrity()).await.map(|_| ()).unwrap_err();
+        assert!(matches!(exists, OpenError::Exists { .. }), "{exists}");
+    }
+}
