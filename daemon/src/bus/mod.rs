@@ -8,7 +8,7 @@ mod service;
 
 use futures_util::StreamExt;
 use zbus::connection;
-use zbus::fdo::DBusProxy;
+use zbus::fdo::{DBusProxy, RequestNameFlags};
 
 use crate::ceremony::CallerId;
 use crate::config::Bus;
@@ -62,7 +62,9 @@ pub async fn serve(
     // An empty third argument: a name that has no owner any more.
     let mut vanished =
         bus.receive_name_owner_changed_with_args(&[(2, "")]).await.map_err(BusError::Watch)?;
-    connection.request_name(NAME).await.map_err(BusError::Name)?;
+    // Nor wait in line for it: two daemons on one TPM would serve nobody well.
+    let alone = RequestNameFlags::DO_NOT_QUEUE;
+    connection.request_name_with_flags(NAME, alone).await.map_err(BusError::Name)?;
     ready();
     while let Some(signal) = vanished.next().await {
         if let Ok(arguments) = signal.args() {

@@ -1,0 +1,14 @@
+//! `signetd` as its callers see it: a private bus, a software TPM and software security keys.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test fail as the test does")]
+#![expect(unreachable_pub, reason = "nothing of a test is for others")]
+
+mod authority;
+mod client;
+mod enrolment;
+mod evidence;
+mod faults;
+mod foreign;
+mod interface;
+mod queue;
+mod world;
