@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use signet_evidence::{CertificateThumbprint, DeviceId, RejectionCode, SessionId, UnixTime};
 use signet_verifier::Rejection;
-use signet_verifier::certificate::Certificate;
 use signet_verifier::token::{CheckedToken, TokenClaims};
 
-use crate::caller::{Peer, require_certificate};
+use crate::caller::Peer;
 use crate::decision;
 use crate::extract::OAuthForm;
+use crate::gateway::require_gateway;
 use crate::problem::{Audience, Problem};
 use crate::revocation::Standing;
 use crate::state::Authority;
@@ -45,7 +45,7 @@ pub async fn introspect(
     let event = if request.redeem { Event::Redeem } else { Event::Introspect };
     let gateway = require_gateway(&authority, peer, event).await.map_err(Problem::oauth)?;
     let mut entry = AuditEntry::new(now, event, Decision::Allowed);
-    entry.gateway = Some(gateway);
+    entry.gateway = Some(gateway.spiffe_id.get_ref().to_string());
     let checked = check(&authority, &request, now, &mut entry);
     let token = match checked {
         Ok(token) => token,
@@ -74,28 +74,6 @@ pub async fn introspect(
         members.insert("token_type".into(), "Bearer".into());
     }
     Ok(Json(answer))
-}
-
-/// The configured gateway that is calling, by its SPIFFE ID.
-async fn require_gateway(
-    authority: &Authority,
-    peer: Peer,
-    event: Event,
-) -> Result<String, Problem> {
-    let certificate = require_certificate(authority, peer, event).await?;
-    let facts = Certificate::parse(certificate.der());
-    let id = facts.ok().and_then(|facts| facts.spiffe_id().ok().map(str::to_owned));
-    let gateways = &authority.config.settings.gateways;
-    let known = |id: &String| gateways.iter().any(|known| known.spiffe_id.get_ref().as_str() == id);
-    match id.clone().filter(known) {
-        Some(id) => Ok(id),
-        None => {
-            let code = RejectionCode::PolicyDenied;
-            let mut entry = AuditEntry::new(authority.now(), event, Decision::Refused(code));
-            entry.gateway = id;
-            Err(decision::refuse(authority, entry, &code.into(), Audience::Enrolled).await)
-        }
-    }
 }
 
 fn check(

@@ -5,22 +5,23 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use signet_evidence::thumbprint::hex;
-use signet_verifier::certificate::Certificate;
 use signet_verifier::permit::Permit;
 
+use super::asker::require_gateway;
 use super::decide::{Answer, Arbiter, Refusal, Undecided};
 use super::request::RawQuestion;
-use crate::config::{GatewaySettings, PeerCertificateSource};
+use crate::caller::Peer;
+use crate::config::PeerCertificateSource;
 use crate::decision;
 use crate::problem::Problem;
 use crate::random;
 use crate::state::Authority;
-use crate::tls::PeerCertificate;
+use crate::store::Event;
 
 /// What comes before the original path.
 const PREFIX: &str = "/v1/authorize";
@@ -40,26 +41,26 @@ pub fn routes() -> Router<Arc<Authority>> {
 
 async fn authorize(
     State(authority): State<Arc<Authority>>,
-    Extension(gateway): Extension<PeerCertificate>,
+    peer: Peer,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some((name, settings)) = known_gateway(&authority, &gateway) else {
-        tracing::warn!(gateway = %gateway.thumbprint().to_hex(), "a gateway that is not configured asked");
-        return Problem::gateway_unknown().into_response();
+    let gateway = match require_gateway(&authority, peer, Event::Authorize).await {
+        Ok(gateway) => gateway,
+        Err(problem) => return problem.into_response(),
     };
     let raw = RawQuestion {
         method: method.as_str(),
         target: original_target(&uri),
         hosts: hosts(&uri, &headers),
         authorizations: values(&headers, header::AUTHORIZATION.as_str()),
-        peers: match settings.peer_certificate {
+        peers: match gateway.peer_certificate {
             PeerCertificateSource::Sha256Header => values(&headers, "x-signet-peer-sha256"),
         },
         body: body_as_sent(&headers, &body),
-        gateway: &name,
+        gateway: gateway.spiffe_id.get_ref().as_str(),
     };
     let arbiter = Arbiter {
         checker: &authority.checker,
@@ -77,18 +78,6 @@ async fn authorize(
             Problem::unavailable().into_response()
         }
     }
-}
-
-/// The gateway's SPIFFE ID, from the certificate that the handshake verified, and its settings.
-fn known_gateway<'a>(
-    authority: &'a Authority,
-    peer: &PeerCertificate,
-) -> Option<(String, &'a GatewaySettings)> {
-    let certificate = Certificate::parse(peer.der()).ok()?;
-    let name = certificate.spiffe_id().ok()?;
-    let known = |gateway: &&GatewaySettings| gateway.spiffe_id.get_ref().to_string() == name;
-    let settings = authority.config.settings.gateways.iter().find(known)?;
-    Some((name.to_owned(), settings))
 }
 
 /// Every host that the request names: HTTP/1.1 has it in a header, HTTP/2 in `:authority`.

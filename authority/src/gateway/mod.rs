@@ -4,12 +4,14 @@
 //! with the connection's certificate, its state looked up, policy asked, a single-use token used up,
 //! and the decision put on record before it is told. [`routes`] is the thin HTTP around it.
 
+mod asker;
 mod challenge;
 mod decide;
 mod http;
 mod ledger;
 mod request;
 
+pub use asker::require_gateway;
 pub use decide::{Answer, Arbiter, Refusal, Undecided};
 pub use http::routes;
 pub use ledger::{Ledger, TokenState};

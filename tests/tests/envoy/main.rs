@@ -6,7 +6,7 @@
 mod stage;
 
 use signet_authority::store::RevocationTarget;
-use signet_tests::raw_https::RawAnswer;
+use signet_tests::raw_https::{RawAnswer, RawHttpsError};
 use signet_tests::upstream::Received;
 use stage::{Machine, Minted, Stage, approval, request};
 
@@ -100,9 +100,30 @@ fn no_certificate_no_connection() {
     let bob = stage.enrol("bob");
     let authorization = bearer(&stage.session_token(&bob, 60));
     let bytes = request(&format!("PUT {STAGING}"), &[&authorization], BODY);
-    let answer = stage.nobody().send(stage.envoy.address(), &bytes);
-    assert!(matches!(answer, Err(signet_tests::raw_https::RawHttpsError::Io(_))), "{answer:?}");
+    let machine = format!("spiffe://mesh.example/device/{}", bob.id);
+    for client in [stage.nobody(), stage.forger(&machine), stage.other_gateway()] {
+        let answer = client.send(stage.envoy.address(), &bytes);
+        assert!(matches!(answer, Err(RawHttpsError::Io(_))), "{answer:?}");
+    }
     assert_eq!(stage.upstream.received(), []);
+}
+
+#[test]
+fn only_a_configured_gateway_is_answered() {
+    let stage = Stage::with_gateway("spiffe://mesh.example/gateway/unknown");
+    let bob = stage.enrol("bob");
+    let token = stage.session_token(&bob, 60);
+    let answer = put(&stage, &bob, STAGING, &token, &[]);
+    refused(&stage, &answer, 403, "policy-denied");
+    let record = stage.last_decision();
+    assert_eq!(record.gateway.as_deref(), Some("spiffe://mesh.example/gateway/unknown"));
+    // A machine that could ask itself could name any certificate.
+    let authorization = bearer(&token);
+    let peer = format!("x-signet-peer-sha256: {}", bob.thumbprint.to_hex());
+    let line = format!("PUT /v1/authorize{STAGING}");
+    let question = request(&line, &[&authorization, &peer], "");
+    let answer = stage.ask_authority(&bob, &question);
+    assert!(matches!(answer, Err(RawHttpsError::Io(_))), "{answer:?}");
 }
 
 #[test]

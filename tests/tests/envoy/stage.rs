@@ -25,7 +25,7 @@ use signet_evidence::{
     ActionDetails, ActionKind, CertificateThumbprint, DeviceId, Purpose, SessionId, UnixTime,
 };
 use signet_tests::envoy::{Envoy, EnvoySettings};
-use signet_tests::raw_https::{RawAnswer, RawClient};
+use signet_tests::raw_https::{RawAnswer, RawClient, RawHttpsError};
 use signet_tests::upstream::Upstream;
 use signet_verifier::AssuranceLevel;
 use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
@@ -46,6 +46,7 @@ pub(crate) struct Stage {
     pub(crate) envoy: Envoy,
     pub(crate) upstream: Upstream,
     pub(crate) authority: Arc<Authority>,
+    gateways: SocketAddr,
     listener_ca: String,
     runtime: Runtime,
     serving: Option<(watch::Sender<bool>, JoinHandle<()>)>,
@@ -75,6 +76,11 @@ pub(crate) fn now() -> UnixTime {
 
 impl Stage {
     pub(crate) fn set() -> Self {
+        Self::with_gateway(GATEWAY)
+    }
+
+    /// The same, with a certificate for another gateway than the configured one.
+    pub(crate) fn with_gateway(gateway: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -88,13 +94,15 @@ impl Stage {
         let serving = Some((stop, runtime.spawn(server.run(stopped))));
         let upstream = Upstream::start().unwrap();
         let listener = listener_certificate(folder.path());
-        let settings = envoy_settings(folder.path(), &authority, gateways, upstream.address());
+        let settings =
+            envoy_settings(folder.path(), &authority, gateway, gateways, upstream.address());
         let envoy = Envoy::start(&settings).unwrap_or_else(|error| panic!("{error}"));
         Self {
             envoy,
             upstream,
             authority,
             listener_ca: listener,
+            gateways,
             runtime,
             serving,
             _folder: folder,
@@ -233,6 +241,34 @@ impl Stage {
     /// A client with this machine's certificate.
     pub(crate) fn client(&self, machine: &Machine) -> RawClient {
         RawClient::new(&self.listener_ca, Some((&machine.certificate, &machine.key))).unwrap()
+    }
+
+    /// What the authority's listener for gateways says to this machine itself.
+    pub(crate) fn ask_authority(
+        &self,
+        machine: &Machine,
+        request: &[u8],
+    ) -> Result<RawAnswer, RawHttpsError> {
+        let ca = keys::pem(self.authority.keys.server_ca.certificate());
+        let client = RawClient::new(&ca, Some((&machine.certificate, &machine.key))).unwrap();
+        client.send(self.gateways, request)
+    }
+
+    /// A client with a certificate for this name, from a CA of its own.
+    pub(crate) fn forger(&self, name: &str) -> RawClient {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().unwrap())];
+        let certificate = params.self_signed(&key).unwrap().pem();
+        RawClient::new(&self.listener_ca, Some((&certificate, &key.serialize_pem()))).unwrap()
+    }
+
+    /// A client with the certificate of a gateway, which is no machine.
+    pub(crate) fn other_gateway(&self) -> RawClient {
+        let ca = &self.authority.keys.gateway_ca;
+        let issued = ca.issue_gateway("spiffe://mesh.example/gateway/other", now(), DAY).unwrap();
+        let certificate = keys::pem(&issued.certificate);
+        RawClient::new(&self.listener_ca, Some((&certificate, &issued.key_pem))).unwrap()
     }
 
     /// A client without any.
@@ -389,10 +425,11 @@ fn listener_certificate(folder: &Path) -> String {
 fn envoy_settings(
     folder: &Path,
     authority: &Authority,
+    gateway: &str,
     gateways: SocketAddr,
     upstream: SocketAddr,
 ) -> EnvoySettings {
-    let issued = authority.keys.gateway_ca.issue_gateway(GATEWAY, now(), DAY).unwrap();
+    let issued = authority.keys.gateway_ca.issue_gateway(gateway, now(), DAY).unwrap();
     fs::write(folder.join("gateway.pem"), keys::pem(&issued.certificate)).unwrap();
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
     EnvoySettings {
