@@ -362,6 +362,40 @@ mod sqlite {
         (store, raw)
     }
 
+    /// What a caller that hangs up does to its request, at each point where it can.
+    #[tokio::test]
+    async fn a_mint_that_is_dropped_at_any_point_is_whole_or_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = store(&directory).await;
+        let device = enrol_device(&store, 1).await;
+        let (mut whole, mut nothing) = (0, 0);
+        for polls in (0..400).step_by(4) {
+            let record = session_record(&store, &device, SessionKind::Person).await;
+            let before = audit_length(&store).await;
+            let audit = allowed(Event::TokenSession);
+            let mut mint = Box::pin(store.mint(&record, &audit));
+            for _ in 0..polls {
+                let polled = std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(mint.as_mut().poll(context).is_ready())
+                });
+                if polled.await {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(mint);
+            // Any later write comes after what was under way.
+            store.append_audit(&allowed(Event::Authorize)).await.unwrap();
+            let token = store.token(&record.token.id).await.unwrap().is_some();
+            let session = store.session(record.token.session).await.unwrap().is_some();
+            let consumed = store.challenge_was_consumed(&record.challenge.random()).await.unwrap();
+            let audited = audit_length(&store).await - before == 2;
+            assert_eq!([token, session, consumed, audited], [token; 4], "after {polls} polls");
+            *(if token { &mut whole } else { &mut nothing }) += 1;
+        }
+        assert!(nothing > 0, "{whole} whole, {nothing} nothing");
+    }
+
     #[tokio::test]
     async fn the_audit_table_refuses_update_and_delete() {
         let directory = tempfile::tempdir().unwrap();

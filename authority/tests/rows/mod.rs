@@ -81,13 +81,22 @@ pub(crate) fn device(ek: u8) -> DeviceRow {
 }
 
 pub(crate) async fn enrol_device(store: &dyn Store, ek: u8) -> DeviceRow {
-    let digest = random::bytes();
-    store.add_ticket(&ticket(TicketKind::Device, digest), &allowed(Event::Ticket)).await.unwrap();
     let device = device(ek);
-    let enrolment =
-        DeviceEnrolment { ticket: digest, device: device.clone(), grant_expires: at(900) };
-    store.enrol_device(&enrolment, &allowed(Event::DeviceEnrol)).await.unwrap();
+    enrol(store, device.clone(), at(900)).await;
     device
+}
+
+/// Enrols a machine with a ticket of its own.
+pub(crate) async fn enrol(store: &dyn Store, device: DeviceRow, expires: UnixTime) {
+    let digest = random::bytes();
+    let made = NewTicket {
+        operator: device.operator.clone(),
+        expires,
+        ..ticket(TicketKind::Device, digest)
+    };
+    store.add_ticket(&made, &allowed(Event::Ticket)).await.unwrap();
+    let enrolment = DeviceEnrolment { ticket: digest, device, grant_expires: expires };
+    store.enrol_device(&enrolment, &allowed(Event::DeviceEnrol)).await.unwrap();
 }
 
 pub(crate) async fn enrol_key(

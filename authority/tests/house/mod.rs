@@ -1,0 +1,270 @@
+//! A running authority with machines, keys and gateways, for tests of its endpoints.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{KeyPair, PublicKeyData};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use signet_authority::config::{Config, render_template};
+use signet_authority::keys;
+use signet_authority::policy::EXAMPLE;
+use signet_authority::revocation::Standing;
+use signet_authority::server::Server;
+use signet_authority::state::{Authority, system_clock};
+use signet_authority::store::{
+    AuditEntry, AuditRecord, Decision, Event, RevocationTarget, SessionKind, SqliteStore, Store,
+};
+use signet_evidence::{CertificateThumbprint, DeviceId, UnixTime};
+use signet_verifier::ecdsa::P256PublicKey;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+#[path = "../rows/mod.rs"]
+#[allow(dead_code)] // Each test program uses its part of the rows.
+pub(crate) mod rows;
+pub(crate) mod tokens;
+
+pub(crate) struct House {
+    pub(crate) authority: Arc<Authority>,
+    folder: TempDir,
+    clients: u16,
+    gateways: u16,
+    stop: watch::Sender<bool>,
+    serving: Option<JoinHandle<()>>,
+    early_machine: Option<Machine>,
+}
+
+/// A machine's certificate and key.
+pub(crate) struct Machine {
+    pub(crate) id: DeviceId,
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
+}
+
+impl House {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path()).await;
+        Self::serve(folder, authority, None).await
+    }
+
+    /// A house whose database cannot grow any more; one machine was enrolled before.
+    pub(crate) async fn with_full_disk() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path()).await;
+        let integrity = keys::load_integrity(&config.keys()).unwrap();
+        let store = Arc::new(SqliteStore::open(&config.database(), integrity).await.unwrap());
+        let authority = Authority::with_store(config, system_clock(), store.clone()).await.unwrap();
+        let machine = make_machine(&authority);
+        enrol(&authority, &machine, "alice").await;
+        store.limit_size(0).await.unwrap();
+        // Uses up what is free in the pages that exist.
+        let mut entry = AuditEntry::new(authority.now(), Event::Authorize, Decision::Allowed);
+        entry.detail = "x".repeat(256);
+        while store.append_audit(&entry).await.is_ok() {}
+        Self::serve(folder, authority, Some(machine)).await
+    }
+
+    async fn serve(folder: TempDir, authority: Arc<Authority>, early: Option<Machine>) -> Self {
+        let server = Server::bind(authority.clone()).await.unwrap();
+        let (clients, gateways) = server.addresses().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(server.run(stopped));
+        Self {
+            authority,
+            folder,
+            clients: clients.port(),
+            gateways: gateways.port(),
+            stop,
+            serving: Some(serving),
+            early_machine: early,
+        }
+    }
+
+    pub(crate) fn clients(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.clients)
+    }
+
+    pub(crate) fn gateways(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.gateways)
+    }
+
+    /// A client without certificate.
+    pub(crate) fn stranger(&self) -> reqwest::Client {
+        self.client(None, &rustls::version::TLS13)
+    }
+
+    pub(crate) fn client_of_version(
+        &self,
+        version: &'static SupportedProtocolVersion,
+    ) -> reqwest::Client {
+        self.client(None, version)
+    }
+
+    fn client(
+        &self,
+        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        version: &'static SupportedProtocolVersion,
+    ) -> reqwest::Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.keys.server_ca.certificate().clone()).unwrap();
+        let provider = Arc::new(signet_authority::tls::provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots);
+        let tls = match identity {
+            Some((certificate, key)) => {
+                builder.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    }
+
+    /// A gateway with a certificate of the gateway CA.
+    pub(crate) fn gateway(&self, name: &str) -> reqwest::Client {
+        let id = format!("spiffe://mesh.example/gateway/{name}");
+        let lifetime = Duration::from_secs(3600);
+        let now = self.authority.now();
+        let issued = self.authority.keys.gateway_ca.issue_gateway(&id, now, lifetime).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
+        self.client(Some((issued.certificate, key)), &rustls::version::TLS13)
+    }
+
+    /// A machine with a good certificate that the store does not know.
+    pub(crate) fn unknown_machine(&self) -> Machine {
+        make_machine(&self.authority)
+    }
+
+    /// An enrolled machine.
+    pub(crate) async fn machine(&self, operator: &str) -> Machine {
+        let machine = make_machine(&self.authority);
+        enrol(&self.authority, &machine, operator).await;
+        machine
+    }
+
+    /// The machine of [`House::with_full_disk`].
+    pub(crate) fn machine_before_full(&self) -> reqwest::Client {
+        self.early_machine.as_ref().unwrap().client(self)
+    }
+
+    pub(crate) async fn key(&self, machine: &Machine, id: &[u8]) {
+        let device = self.authority.store.device(&machine.id).await.unwrap().unwrap();
+        let grant = signet_authority::store::Authorisation::Grant;
+        rows::enrol_key(self.authority.store.as_ref(), &device, id, grant).await.unwrap();
+    }
+
+    /// A token as the endpoint mints it, with its rows in the store.
+    pub(crate) async fn token(&self, machine: &Machine, kind: SessionKind) -> String {
+        tokens::token(&self.authority, machine, kind).await
+    }
+
+    pub(crate) async fn revoke(&self, target: RevocationTarget) {
+        let entry = AuditEntry::new(self.authority.now(), Event::Revoke, Decision::Allowed);
+        self.authority.revoke(&target, entry).await.unwrap();
+    }
+
+    /// Revokes in the same database, through another connection, as the command line does.
+    pub(crate) async fn revoke_beside(&self, target: RevocationTarget) {
+        let config = Config::load(&self.folder.path().join("authority.toml")).unwrap();
+        let integrity = keys::load_integrity(&config.keys()).unwrap();
+        let store = SqliteStore::open(&config.database(), integrity).await.unwrap();
+        let now = self.authority.now();
+        let entry = AuditEntry::new(now, Event::Revoke, Decision::Allowed);
+        assert!(!store.revoke(&target, now, &entry).await.unwrap().is_empty());
+        store.close().await;
+    }
+
+    /// Returns once this node refuses the machine.
+    pub(crate) async fn until_revoked(&self, machine: &Machine) {
+        let session = signet_evidence::SessionId([0; 16]);
+        while self.authority.revocations.standing(&[0; 16], session, &machine.id)
+            != Standing::Revoked
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn client(&self, house: &House) -> reqwest::Client {
+        let key = PrivateKeyDer::from_pem_slice(self.key.serialize_pem().as_bytes()).unwrap();
+        house.client(Some((self.certificate.clone(), key)), &rustls::version::TLS13)
+    }
+
+    pub(crate) fn thumbprint(&self) -> CertificateThumbprint {
+        CertificateThumbprint::of_der(&self.certificate)
+    }
+}
+
+fn make_machine(authority: &Authority) -> Machine {
+    let id = DeviceId::from_random(&signet_authority::random::bytes::<16>()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let point: &[u8; 65] = key.der_bytes().try_into().unwrap();
+    let spiffe_id = authority.config.device_spiffe_id(&id);
+    let ca = &authority.keys.device_ca;
+    let lifetime = Duration::from_secs(3600);
+    let certificate = ca.issue_device(point, &spiffe_id, authority.now(), lifetime).unwrap();
+    Machine { id, certificate, key }
+}
+
+async fn enrol(authority: &Authority, machine: &Machine, operator: &str) {
+    let now = authority.now();
+    let mut row = rows::device(signet_authority::random::bytes::<1>()[0]);
+    row.id = machine.id.clone();
+    row.operator = operator.into();
+    row.ek_digest = signet_authority::random::bytes();
+    row.tls_key = P256PublicKey::from_uncompressed_point(machine.key.der_bytes()).unwrap();
+    row.enrolled_at = now;
+    rows::enrol(authority.store.as_ref(), row, UnixTime(now.0 + 900)).await;
+}
+
+async fn authority(folder: &Path) -> Arc<Authority> {
+    let config = configuration(folder).await;
+    Authority::start(config, system_clock()).await.unwrap()
+}
+
+/// What `init` lays down, with one gateway.
+async fn configuration(folder: &Path) -> Config {
+    let now = system_clock()();
+    for name in ["ek-roots", "policies"] {
+        std::fs::create_dir(folder.join(name)).unwrap();
+    }
+    for (name, text) in EXAMPLE {
+        std::fs::write(folder.join("policies").join(name), text).unwrap();
+    }
+    keys::create(&folder.join("keys"), now).unwrap();
+    let any_port = |text: &str| text.to_owned().parse().unwrap();
+    let settings = render_template(
+        any_port("127.0.0.1:0"),
+        any_port("127.0.0.1:0"),
+        &"https://localhost".to_owned().try_into().unwrap(),
+        &"mesh.example".to_owned().try_into().unwrap(),
+        &"presence.mesh.example".to_owned().try_into().unwrap(),
+    );
+    let gateway = "\n[[gateways]]\nspiffe_id = \"spiffe://mesh.example/gateway/edge\"\npeer_certificate = \"sha256-header\"\n";
+    let file = folder.join("authority.toml");
+    std::fs::write(&file, settings + gateway).unwrap();
+    let config = Config::load(&file).unwrap();
+    let integrity = keys::load_integrity(&config.keys()).unwrap();
+    SqliteStore::create(&config.database(), integrity).await.unwrap().close().await;
+    config
+}
+
+pub(crate) async fn last_audit(authority: &Authority) -> AuditRecord {
+    authority.store.audit_after(0, 10_000).await.unwrap().pop().unwrap()
+}

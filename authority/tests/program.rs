@@ -1,0 +1,246 @@
+//! The program itself: what it lays down, what it refuses, and what a kill leaves.
+#![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_signet-authority");
+
+/// A directory that `init` made.
+struct Made {
+    folder: tempfile::TempDir,
+}
+
+/// A serving process; it dies with the test.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Made {
+    fn new() -> Self {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let output = made.init();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        made
+    }
+
+    fn init(&self) -> Output {
+        let dir = self.dir();
+        Command::new(PROGRAM)
+            .args(["--json", "init", "--operator", "alice", "--listen", "127.0.0.1:0"])
+            .args(["--gateway-listen", "127.0.0.1:0", "--issuer", "https://localhost", "--dir"])
+            .arg(dir)
+            .output()
+            .unwrap()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("authority")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(self.dir().join("authority.toml"));
+        command.env_remove("SIGNET_LOG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.command(arguments).arg("--json").output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Serves, and waits until it says so.
+    fn serve(&self) -> Serving {
+        let mut command = self.command(&["serve"]);
+        command.env("SIGNET_LOG", "info").env("NO_COLOR", "1").stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let ready = log.lines().map(Result::unwrap).find(|line| line.contains("ready clients="));
+        let ready = ready.unwrap();
+        let (_, rest) = ready.split_once("clients=").unwrap();
+        let address = rest.split(' ').next().unwrap().to_owned();
+        Serving { child, address }
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = self.dir().join("keys/server-ca.pem");
+        for certificate in signet_authority::keys::read_certificates(&pem).unwrap() {
+            roots.add(certificate).unwrap();
+        }
+        let provider = signet_authority::tls::provider();
+        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_keeps_secrets_to_itself_and_overwrites_nothing() {
+    let made = Made::new();
+    let keys = made.dir().join("keys");
+    assert_eq!((mode(&made.dir()), mode(&keys)), (0o700, 0o700));
+    for entry in std::fs::read_dir(&keys).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "key") {
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+    let before = std::fs::read(keys.join("token.key")).unwrap();
+    let again = made.init();
+    assert!(!again.status.success());
+    assert!(text(&again.stderr).contains("exists already; choose another --dir"));
+    assert_eq!(std::fs::read(keys.join("token.key")).unwrap(), before);
+    let entries: Vec<_> = std::fs::read_dir(made.folder.path()).unwrap().collect();
+    assert_eq!(entries.len(), 1, "nothing unfinished is left: {entries:?}");
+}
+
+#[test]
+fn an_init_that_was_killed_is_made_anew() {
+    let made = Made { folder: tempfile::tempdir().unwrap() };
+    let partial = made.folder.path().join(".authority.partial/keys");
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join("token.key"), "half").unwrap();
+    assert!(made.init().status.success());
+    assert!(!made.folder.path().join(".authority.partial").exists());
+    assert_eq!(made.json(&["config", "check"]), [json!({"ok": true})]);
+}
+
+#[test]
+fn exposed_keys_and_bad_settings_stop_the_start_with_advice() {
+    let made = Made::new();
+    let key = made.dir().join("keys/token.key");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).unwrap();
+    let exposed = made.run(&["config", "check"]);
+    assert!(text(&exposed.stderr).contains("can be read by others; run `chmod 600` on it"));
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let file = made.dir().join("authority.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, settings.replace("session_token = \"5m\"", "session_token = \"1h\""))
+        .unwrap();
+    let wrong = text(&made.run(&["serve"]).stderr);
+    assert!(wrong.contains("write at most session_token = \"15m\""), "{wrong}");
+    std::fs::remove_file(&file).unwrap();
+    let missing = text(&made.run(&["serve"]).stderr);
+    assert!(missing.contains("make one with `signet-authority init`"), "{missing}");
+}
+
+#[test]
+fn tickets_gateways_and_revocations_leave_their_records() {
+    let made = Made::new();
+    let ticket = made.json(&["ticket", "device", "--operator", "bob", "--asset", "LT-9"]);
+    assert_eq!(ticket[0]["operator"], "bob");
+    let bad = made.run(&["ticket", "device", "--operator", "bob; rm"]);
+    assert!(text(&bad.stderr).contains("not an operator's name"));
+    let out = made.folder.path().join("gateway");
+    let out = out.to_str().unwrap();
+    let gateway = made.json(&["gateway", "edge", "--out", out]);
+    assert_eq!(gateway[0]["spiffe_id"], "spiffe://mesh.example/gateway/edge");
+    assert_eq!(mode(Path::new(gateway[0]["key"].as_str().unwrap())), 0o600);
+    let again = made.run(&["gateway", "edge", "--out", out]);
+    assert!(text(&again.stderr).contains("exists already"));
+    let nothing = made.run(&["revoke", "session", &"00".repeat(16)]);
+    assert!(text(&nothing.stderr).contains("nothing to revoke"));
+    assert_eq!(made.json(&["revoke", "operator", "bob"])[0]["revoked"], true);
+    let events: Vec<(String, Option<String>)> = made
+        .json(&["audit", "list"])
+        .iter()
+        .map(|record| {
+            let text = |name: &str| record[name].as_str().map(str::to_owned);
+            (text("event").unwrap(), text("subject"))
+        })
+        .collect();
+    let expected = [
+        ("ticket", Some("alice")),
+        ("ticket", Some("bob")),
+        ("gateway-certificate", None),
+        ("revoke", None),
+        ("revoke", Some("bob")),
+    ];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(event, subject)| (event.to_owned(), subject.map(str::to_owned)))
+        .collect();
+    assert_eq!(events, expected);
+    // The ticket itself is nowhere in the directory.
+    let ticket = ticket[0]["ticket"].as_str().unwrap();
+    let database = std::fs::read(made.dir().join("authority.db")).unwrap();
+    assert!(!database.windows(ticket.len()).any(|window| window == ticket.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_requests_leaves_a_whole_trail_and_a_working_authority() {
+    let made = Made::new();
+    let mut serving = made.serve();
+    let client = made.client();
+    let body = json!({
+        "ticket": "none", "ek_kind": "ecc-p256", "ek_public": "", "ak_public": "", "tls_public": "",
+    });
+    let url = |serving: &Serving| format!("https://{}/v1/enrol/device/begin", serving.address);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let request = client.post(url(&serving)).json(&body);
+        requests.spawn(async move { request.send().await.is_ok() });
+    }
+    // As soon as one was answered, others are under way.
+    let mut answered = usize::from(requests.join_next().await.unwrap().unwrap());
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    for outcome in requests.join_all().await {
+        answered += usize::from(outcome);
+    }
+    let trail = made.json(&["audit", "list"]);
+    let refused = trail.iter().filter(|record| record["code"] == "ticket-invalid").count();
+    assert!(refused >= answered, "every answer has its record: {refused} of {answered}");
+    let sequences: Vec<i64> = trail.iter().map(|one| one["sequence"].as_i64().unwrap()).collect();
+    assert_eq!(sequences, (1..=i64::try_from(trail.len()).unwrap()).collect::<Vec<_>>());
+    let serving = made.serve();
+    let answer = client.post(url(&serving)).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), reqwest::StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn sigterm_is_a_clean_stop() {
+    let made = Made::new();
+    let mut serving = made.serve();
+    let pid = serving.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(serving.child.wait().unwrap().success());
+}
+
+#[test]
+fn help_has_examples_and_completion_is_a_script() {
+    let help = Command::new(PROGRAM).arg("--help").output().unwrap();
+    assert!(text(&help.stdout).contains("Examples:\n  signet-authority init"));
+    let script = Command::new(PROGRAM).args(["completion", "bash"]).output().unwrap();
+    assert!(text(&script.stdout).contains("complete -F _signet"));
+}
