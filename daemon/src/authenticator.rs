@@ -127,6 +127,7 @@ fn open_failure(error: &OpenError) -> Failure {
         OpenError::Command(CommandError::Channel(ChannelError::Removed(_))) => {
             Failure::AuthenticatorRemoved
         }
+        OpenError::Command(CommandError::Channel(ChannelError::Busy)) => Failure::AuthenticatorBusy,
         OpenError::Command(CommandError::Channel(_)) => Failure::AuthenticatorSilent,
         OpenError::NotCtap2 | OpenError::Command(_) => Failure::AuthenticatorUnsuitable,
     }
@@ -281,7 +282,8 @@ fn operation_failure(error: &OperationError) -> Failure {
     tracing::info!(%error, "the security key gave no answer");
     match error {
         E::KeyRemoved(_) => Failure::AuthenticatorRemoved,
-        E::NoAnswer | E::Busy => Failure::AuthenticatorSilent,
+        E::NoAnswer => Failure::AuthenticatorSilent,
+        E::Busy => Failure::AuthenticatorBusy,
         E::Timeout => Failure::TimedOut(Waited::Person),
         E::Cancelled | E::Refused | E::Declined => Failure::Declined,
         E::NobodyToAsk => Failure::CannotPrompt,

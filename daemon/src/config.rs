@@ -228,6 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn the_example_shows_every_default() {
+        let example = include_str!("../signetd.toml");
+        assert_eq!(toml::from_str::<Config>(example).unwrap(), Config::default());
+        let lines = example.lines().map(|line| match line.strip_prefix('#') {
+            Some(value) if value.contains(" = ") && !value.starts_with(' ') => value,
+            _ => line,
+        });
+        let spelled = lines.collect::<Vec<_>>().join("\n");
+        let state_dir = Config::default().state_dir;
+        let shown = Config { state_dir, ..toml::from_str(&spelled).unwrap() };
+        assert_eq!(shown, Config::default());
+    }
+
+    #[test]
     fn every_value_can_be_set() {
         let config: Config = toml::from_str(
             "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\

@@ -97,9 +97,12 @@ pub enum Failure {
     /// The key went away in the middle.
     #[error("the security key was removed: plug it in again and repeat")]
     AuthenticatorRemoved,
-    /// The key does not answer, or another program holds it.
+    /// The key does not answer.
     #[error("the security key does not answer: unplug it, plug it in again and repeat")]
     AuthenticatorSilent,
+    /// Another program talks to the key.
+    #[error("another program uses the security key: let it finish, then repeat")]
+    AuthenticatorBusy,
     /// The key refused for a reason of its own.
     #[error("the security key cannot do this: use a FIDO2 key with ES256 and user verification")]
     AuthenticatorUnsuitable,
@@ -197,6 +200,7 @@ impl Failure {
             Self::NotAllowed => "NotAllowed",
             Self::NoAuthenticator
             | Self::AuthenticatorSilent
+            | Self::AuthenticatorBusy
             | Self::AuthenticatorFull
             | Self::AuthenticatorUnsuitable => "NoAuthenticator",
             Self::NoCredential | Self::CredentialExcluded => "NoCredential",
@@ -231,5 +235,61 @@ fn tpm_name(error: &TpmError) -> &'static str {
         | TpmError::NoEndorsementKey
         | TpmError::PcrSelection => "InvalidArgument",
         _ => "TpmUnavailable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_in_the_interface_file_and_every_message_says_what_to_do() {
+        let tcti = || "device:/dev/tpmrm0".to_owned();
+        let refused = Refused::TotalLimit { limit: 64 };
+        let path = std::path::PathBuf::from("/var/lib/signet/state");
+        let failures = [
+            Failure::NotEnrolled,
+            Failure::AlreadyEnrolled { authority: "https://authority.example".into() },
+            ArgumentError::Missing("purpose").into(),
+            Failure::NotAllowed,
+            Failure::NoAuthenticator,
+            Failure::NoCredential,
+            Failure::CredentialExcluded,
+            Failure::AuthenticatorRemoved,
+            Failure::AuthenticatorSilent,
+            Failure::AuthenticatorBusy,
+            Failure::AuthenticatorUnsuitable,
+            Failure::AuthenticatorFull,
+            Failure::Declined,
+            Failure::PinInvalid { tries_left: 3 },
+            Failure::PinAuthBlocked,
+            Failure::PinBlocked,
+            Failure::PinNotSet,
+            Failure::PinChangeRequired,
+            Failure::UvBlocked,
+            Failure::Cancelled,
+            Failure::TimedOut(Waited::Person),
+            Failure::TimedOut(Waited::Turn),
+            Failure::TimedOut(Waited::Machine),
+            Failure::CannotPrompt,
+            refused.into(),
+            TpmError::NotFound { tcti: tcti() }.into(),
+            TpmError::Timeout.into(),
+            TpmError::Lockout.into(),
+            TpmError::Cleared.into(),
+            Failure::TpmSlow,
+            StateError::Corrupt { path }.into(),
+            Failure::Internal(Bug::TaskLost),
+        ];
+        let listed = include_str!("../dbus/org.signet.Presence1.xml");
+        let listed = &listed[listed.find("NAME is one of").unwrap()..];
+        let listed: Vec<&str> = listed[..listed.find("Versioning").unwrap()]
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .collect();
+        for failure in &failures {
+            assert!(listed.contains(&failure.name()), "{failure:?}");
+            let words = failure.to_string();
+            assert!(words.contains(": "), "no advice: {words}");
+        }
     }
 }

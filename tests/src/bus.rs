@@ -121,6 +121,12 @@ impl PrivateBus {
         &self.address
     }
 
+    /// Kills it with SIGKILL; everybody on it is disconnected.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// A folder that lives as long as the bus.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -129,7 +135,6 @@ impl PrivateBus {
 
 impl Drop for PrivateBus {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }

@@ -131,6 +131,14 @@ impl Signetd {
         process.wait()
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.take().ok_or(ErrorKind::NotConnected)?.wait()
+    }
+
     /// Kills it if it runs and starts it again with the same state.
     ///
     /// # Errors

@@ -125,9 +125,14 @@ impl Caller {
     }
 
     async fn listen(&self, token: &str) -> MessageStream {
+        self.overhear(&self.path(token)).await
+    }
+
+    /// All signals of this object that reach us.
+    pub async fn overhear(&self, path: &str) -> MessageStream {
         let rule = zbus::MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
-            .path(self.path(token))
+            .path(path.to_owned())
             .build()
             .unwrap();
         MessageStream::for_match_rule(rule, &self.connection, NonZeroUsize::new(1024))
@@ -149,6 +154,12 @@ impl Caller {
     pub async fn request_at(&self, path: &str) -> RequestProxy<'static> {
         RequestProxy::builder(&self.connection).path(path.to_owned()).build().await.unwrap()
     }
+}
+
+/// Whether a message lies there already.
+pub fn is_ready(stream: &mut MessageStream) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    stream.poll_next_unpin(&mut context).is_ready()
 }
 
 impl Pending {
@@ -204,8 +215,7 @@ impl Pending {
 
     /// Whether a signal lies there already.
     pub fn has_more(&mut self) -> bool {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        self.signals.poll_next_unpin(&mut context).is_ready()
+        is_ready(&mut self.signals)
     }
 
     pub async fn give_pin(&self, pin: &str) -> zbus::Result<()> {

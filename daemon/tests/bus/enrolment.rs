@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use futures_util::StreamExt;
+
 use crate::authority::{AUTHORITY, DEVICE_ID, point};
 use crate::client::{bytes, refusal, text};
 use crate::world::{World, renewal, with};
@@ -24,6 +26,17 @@ async fn a_machine_is_enrolled_by_every_kind_of_endorsement_key() {
         assert_eq!(text(&status, "operator"), "alice");
         assert_eq!(text(&status, "authority"), AUTHORITY);
     }
+}
+
+#[tokio::test]
+async fn an_enrolment_is_announced() {
+    let world = World::with_keys(vec![]);
+    let caller = world.caller().await;
+    let cached = crate::client::Presence1Proxy::new(&caller.connection).await.unwrap();
+    let mut changes = cached.receive_enrolled_changed().await;
+    assert!(!changes.next().await.unwrap().get().await.unwrap());
+    world.enrol(&caller).await;
+    assert!(changes.next().await.unwrap().get().await.unwrap());
 }
 
 #[tokio::test]

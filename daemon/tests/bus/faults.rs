@@ -149,6 +149,28 @@ async fn a_key_pulled_out_or_killed_in_the_middle_is_survived() {
 }
 
 #[tokio::test]
+async fn a_key_pulled_out_while_its_pin_is_asked_for_ends_the_question() {
+    let (mut world, caller, credential) = ready(untouched_key().await, "").await;
+    let mut pending = caller.presence("one", &session(&credential)).await.unwrap();
+    pending.stage("pin-needed").await;
+    world.keys[0].unplug().unwrap();
+    assert_eq!(pending.outcome().await.0, "AuthenticatorRemoved");
+    world.keys[0].restart().unwrap();
+    let mut again = caller.presence("two", &session(&credential)).await.unwrap();
+    again.stage("pin-needed").await;
+}
+
+#[tokio::test]
+async fn it_ends_when_told_to_and_when_the_bus_ends() {
+    let mut world = World::with_keys(vec![]);
+    assert_eq!(world.signetd.stop().unwrap().code(), Some(0));
+    world.signetd.restart().unwrap();
+    world.bus.kill();
+    assert_eq!(world.signetd.wait().unwrap().code(), Some(1));
+    assert!(world.signetd.log().contains("the bus closed the connection"));
+}
+
+#[tokio::test]
 async fn a_key_without_pin_says_how_to_set_one() {
     let world = World::enrolled(vec![VirtualKey::start(Firmware::Trussed).unwrap()], "").await;
     let caller = world.caller().await;

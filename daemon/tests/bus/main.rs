@@ -1,6 +1,7 @@
 //! `signetd` as its callers see it: a private bus, a software TPM and software security keys.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test fail as the test does")]
+#![expect(clippy::disallowed_methods, reason = "a test starts the programs that signetd may not")]
 #![expect(unreachable_pub, reason = "nothing of a test is for others")]
 
 mod authority;

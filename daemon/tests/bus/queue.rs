@@ -126,6 +126,7 @@ async fn nobody_else_can_cancel_or_answer_a_request() {
     let mut pending = owner.presence("mine", &session(&credential)).await.unwrap();
     pending.stage("pin-needed").await;
     let stranger = world.caller().await;
+    let mut overheard = stranger.overhear(pending.path.as_str()).await;
     let foreign = stranger.request_at(pending.path.as_str()).await;
     let (name, words) = refusal(foreign.cancel().await.unwrap_err());
     assert_eq!(name, "NotAllowed");
@@ -136,6 +137,8 @@ async fn nobody_else_can_cancel_or_answer_a_request() {
     assert_eq!(refusal(pin.unwrap_err()).0, "NotAllowed");
     pending.give_pin(PIN).await.unwrap();
     assert_eq!(serve(&mut pending).await, "ok");
+    stranger.daemon.enrolled().await.unwrap();
+    assert!(!crate::client::is_ready(&mut overheard), "a stranger heard a signal");
 }
 
 #[tokio::test]
