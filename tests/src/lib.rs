@@ -2,8 +2,10 @@
 
 pub mod attester;
 pub mod bus;
+pub mod demo;
 pub mod envoy;
 pub mod fixture;
+pub mod house;
 pub mod raw_https;
 pub mod recorder;
 pub mod signetd;
