@@ -80,9 +80,16 @@ impl TestCa {
         device: &DeviceId,
         point: &[u8],
     ) -> Result<Vec<u8>, Fault> {
-        let uri = signet_verifier::appraise::device_spiffe_id(trust_domain, device);
+        self.spiffe(&signet_verifier::appraise::device_spiffe_id(trust_domain, device), point)
+    }
+
+    /// A client certificate of any SPIFFE ID over any P-256 point.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn spiffe(&self, id: &str, point: &[u8]) -> Result<Vec<u8>, Fault> {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+        params.subject_alt_names = vec![SanType::URI(id.to_owned().try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, point)
     }

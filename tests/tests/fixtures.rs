@@ -1,5 +1,7 @@
 //! Every fixture through the verifier library: the exact code, nothing else.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use signet_evidence::{CertificateThumbprint, Purpose, RejectionCode, UnixTime};
 use signet_tests::fixture::{self, Fixture, Kind};
 use signet_tests::world::World;
@@ -79,7 +81,7 @@ fn folders_are_codes() {
 }
 
 /// Codes of device enrolment. Its second message answers a secret that was wrapped a moment ago, so
-/// it cannot be a file; `enrolment.rs` makes each of these refusals on a real TPM.
+/// it cannot be a file; `surfaces/enrolment.rs` makes each of these refusals on a real TPM.
 const LIVE: [RejectionCode; 7] = [
     RejectionCode::TicketInvalid,
     RejectionCode::EkUntrusted,
