@@ -1,6 +1,8 @@
 //! Which code each finding has: the one place where errors of the checks become rejections.
 
-use signet_evidence::webauthn::{Aaguid, AttestationObjectError, AuthenticatorDataError, CoseKeyError};
+use signet_evidence::webauthn::{
+    Aaguid, AttestationObjectError, AuthenticatorDataError, CoseKeyError,
+};
 use signet_evidence::{Purpose, RejectionCode};
 use thiserror::Error;
 
