@@ -66,7 +66,7 @@ impl Authority {
     ) -> Result<(), Problem> {
         let revoked = self.store.revoke(target, entry.at, &entry).await;
         let revoked = revoked.map_err(|error| decision::failed(self, error))?;
-        self.revocations.add(&revoked);
+        self.revocations.add(&revoked.unwrap_or_default());
         self.metrics.decided(entry.event, entry.decision);
         Ok(())
     }

@@ -263,15 +263,16 @@ async fn revocation_reaches_everything_below(bench: &impl Bench) {
     }
     let revoke = async |target: RevocationTarget| store.revoke(&target, NOW, &audit).await.unwrap();
     let session = sessions[0].token.session;
-    let first = revoke(RevocationTarget::Session(session)).await;
+    let first = revoke(RevocationTarget::Session(session)).await.unwrap();
     let [one] = first.as_slice() else { panic!("{first:?}") };
     let SessionChange::Start(row) = &sessions[0].session else { panic!() };
     assert_eq!((one.kind, one.status_index), (RevocationKind::Session, Some(row.status_index)));
-    assert_eq!(revoke(RevocationTarget::Session(session)).await, []);
+    assert_eq!(revoke(RevocationTarget::Session(session)).await, None);
     assert_eq!(store.revocations_after(0).await.unwrap(), first);
-    assert_eq!(revoke(RevocationTarget::Token(sessions[1].token.id)).await.len(), 1);
+    assert_eq!(revoke(RevocationTarget::Credential(b"unknown".to_vec())).await, None);
+    assert_eq!(revoke(RevocationTarget::Token(sessions[1].token.id)).await.unwrap().len(), 1);
     assert!(store.token(&sessions[1].token.id).await.unwrap().unwrap().revoked);
-    let all = revoke(RevocationTarget::Operator("alice".into())).await;
+    let all = revoke(RevocationTarget::Operator("alice".into())).await.unwrap();
     let kinds: Vec<RevocationKind> = all.iter().map(|one| one.kind).collect();
     assert_eq!(kinds, [RevocationKind::Device, RevocationKind::Session, RevocationKind::Session]);
     assert_eq!(store.live_sessions(NOW).await.unwrap(), 0);
@@ -309,6 +310,35 @@ async fn the_audit_trail_is_a_chain(bench: &impl Bench) {
     assert_eq!(records[0].previous, [0; 32]);
     assert!(records.windows(2).all(|pair| pair[0].digest == pair[1].previous));
     assert_eq!(store.audit_after(15, 3).await.unwrap(), records[15..18]);
+}
+
+async fn a_decision_that_hangs_up_does_not_take_others_records_along(bench: &impl Bench) {
+    let store = bench.store().await;
+    let mut kept = JoinSet::new();
+    let mut dropped = JoinSet::new();
+    for number in 0..60 {
+        let store = store.clone();
+        let append = async move {
+            let mut entry = allowed(Event::Authorize);
+            entry.detail = format!("number {number}");
+            store.append_audit(&entry).await.map(|()| entry.detail)
+        };
+        if number % 3 == 0 {
+            dropped.spawn(append)
+        } else {
+            kept.spawn(append)
+        };
+        if number % 10 == 9 {
+            dropped.abort_all();
+            tokio::task::yield_now().await;
+        }
+    }
+    let details: Vec<String> = kept.join_all().await.into_iter().map(Result::unwrap).collect();
+    let records = store.audit_after(0, 1000).await.unwrap();
+    assert!(records.windows(2).all(|pair| pair[0].digest == pair[1].previous));
+    for detail in details {
+        assert!(records.iter().any(|record| record.detail == detail), "{detail}");
+    }
 }
 
 async fn what_ran_out_is_forgotten_and_the_rest_stays(bench: &impl Bench) {
@@ -352,6 +382,7 @@ mod sqlite {
         revocation_reaches_everything_below
         status_indices_are_given_once
         the_audit_trail_is_a_chain
+        a_decision_that_hangs_up_does_not_take_others_records_along
         what_ran_out_is_forgotten_and_the_rest_stays
     }
 

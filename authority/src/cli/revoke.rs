@@ -23,19 +23,13 @@ pub(super) async fn run(file: &Path, command: RevokeCommand, output: Output) -> 
     let target = target(command, &mut entry)?;
     let store = open_store(&Config::load(file)?).await?;
     let revoked = store.revoke(&target, now, &entry).await?;
-    let live = !revoked.is_empty() || still_counts(&target);
     store.close().await;
-    if !live {
+    let Some(revoked) = revoked else {
         bail!("nothing to revoke: it is not known, or was revoked before");
-    }
+    };
     let sessions = revoked.iter().filter(|one| one.kind == RevocationKind::Session).count();
     let text = format!("revoked, {sessions} session(s) ended");
     output.line(&text, &json!({"revoked": true, "sessions": sessions}))
-}
-
-/// Credentials and operators without sessions or machines leave nothing in the feed.
-fn still_counts(target: &RevocationTarget) -> bool {
-    matches!(target, RevocationTarget::Credential(_) | RevocationTarget::Operator(_))
 }
 
 fn target(command: RevokeCommand, entry: &mut AuditEntry) -> anyhow::Result<RevocationTarget> {

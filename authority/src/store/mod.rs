@@ -126,13 +126,13 @@ pub trait Store: Send + Sync {
         audit: &AuditEntry,
     ) -> Result<(), CommitError>;
 
-    /// Revokes the target and everything under it; empty when there was nothing left to revoke.
+    /// Revokes the target and everything under it; `None` when there was nothing left to revoke.
     async fn revoke(
         &self,
         target: &RevocationTarget,
         now: UnixTime,
         audit: &AuditEntry,
-    ) -> Result<Vec<Revocation>, StoreError>;
+    ) -> Result<Option<Vec<Revocation>>, StoreError>;
 
     /// Revocations with a sequence number above `after`, in order.
     async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError>;

@@ -1,13 +1,67 @@
 //! The audit table.
 
+use std::sync::PoisonError;
+
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 
 const TABLE: &str = "audit";
 
+/// Records that wait for the writer. Whoever gets it first writes for all: one synchronous commit
+/// then serves every decision that was made meanwhile.
+#[derive(Default)]
+pub(super) struct Queue(std::sync::Mutex<Vec<Waiting>>);
+
+struct Waiting {
+    entry: AuditEntry,
+    written: oneshot::Sender<()>,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl SqliteStore {
+    /// Appends `entry`, together with those of others that wait; returns when it is on the disk.
+    pub(super) async fn append_with_others(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let (written, mut is_written) = oneshot::channel();
+        self.audit_queue.lock().push(Waiting { entry: entry.clone(), written });
+        let mut writer = match self.writer().await {
+            Ok(writer) => writer,
+            Err(error) => {
+                // Nobody writes now, and what nobody writes must not pile up.
+                self.audit_queue.lock().clear();
+                return Err(error);
+            }
+        };
+        let mut waiting = match is_written.try_recv() {
+            Ok(()) => return Ok(()),
+            Err(TryRecvError::Empty) => std::mem::take(&mut *self.audit_queue.lock()),
+            // Whoever wrote for us failed, or hung up: our own record is still ours to write.
+            Err(TryRecvError::Closed) => {
+                let (written, _) = oneshot::channel();
+                vec![Waiting { entry: entry.clone(), written }]
+            }
+        };
+        let mut transaction = begin(&mut writer).await?;
+        for one in &waiting {
+            self.write_audit(&mut transaction, &one.entry).await?;
+        }
+        commit(transaction).await?;
+        for one in waiting.drain(..) {
+            // Those who hung up do not hear it.
+            let _ = one.written.send(());
+        }
+        Ok(())
+    }
+
     /// Appends `entry` within the caller's transaction.
     pub(super) async fn write_audit(
         &self,

@@ -37,6 +37,7 @@ pub struct SqliteStore {
     writer: Mutex<SqliteConnection>,
     options: SqliteConnectOptions,
     size_limit: AtomicU64,
+    audit_queue: audit::Queue,
     integrity: IntegrityKey,
 }
 
@@ -156,7 +157,14 @@ impl SqliteStore {
             .map_err(unusable)?;
         let options = options.create_if_missing(false);
         let size_limit = AtomicU64::new(u64::MAX);
-        Ok(Self { readers, writer: Mutex::new(writer), options, size_limit, integrity })
+        Ok(Self {
+            readers,
+            writer: Mutex::new(writer),
+            options,
+            size_limit,
+            audit_queue: audit::Queue::default(),
+            integrity,
+        })
     }
 }
 
@@ -216,10 +224,7 @@ fn signed(value: u64) -> i64 {
 #[async_trait]
 impl Store for SqliteStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
-        self.write_audit(&mut transaction, entry).await?;
-        commit(transaction).await
+        self.append_with_others(entry).await
     }
 
     async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
@@ -306,7 +311,7 @@ impl Store for SqliteStore {
         target: &RevocationTarget,
         now: UnixTime,
         audit: &AuditEntry,
-    ) -> Result<Vec<Revocation>, StoreError> {
+    ) -> Result<Option<Vec<Revocation>>, StoreError> {
         self.write_revocation(target, now, audit).await
     }
 

@@ -11,20 +11,16 @@ impl SqliteStore {
         target: &RevocationTarget,
         now: UnixTime,
         audit: &AuditEntry,
-    ) -> Result<Vec<Revocation>, StoreError> {
+    ) -> Result<Option<Vec<Revocation>>, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let last = last_sequence(&mut transaction).await?;
         let found = revoke_target(&mut transaction, target, now).await?;
+        // Also where there was nothing: that it was asked for stays on record.
         self.write_audit(&mut transaction, audit).await?;
         let revoked = revocations(&mut transaction, last).await?;
-        if !found {
-            // Nothing there: the audit record says that it was asked for, and nothing else changed.
-            commit(transaction).await?;
-            return Ok(Vec::new());
-        }
         commit(transaction).await?;
-        Ok(revoked)
+        Ok(found.then_some(revoked))
     }
 
     pub(super) async fn read_revocations(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
