@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::authenticator::{Line, Pin};
+use crate::authenticator::{KeyRing, Line, Pin};
 use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
-use crate::config::{Authenticators, Prompts};
+use crate::config::Prompts;
 use crate::failure::{ArgumentError, Bug, Failure};
 use crate::presence::{Answers, Prepared, Produced};
 use crate::prompt::PromptText;
@@ -23,8 +23,8 @@ pub struct Services {
     pub tpm: Tpm,
     /// Registers to quote.
     pub pcrs: Vec<u8>,
-    /// Where keys are.
-    pub authenticators: Authenticators,
+    /// The security keys.
+    pub keys: KeyRing,
     /// Whether anybody can be asked.
     pub prompts: Prompts,
 }
@@ -286,7 +286,7 @@ async fn prompt(
 ) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Prompt);
     let result = async {
-        let mut keys = shared.services.authenticators.open().await?;
+        let (_taken, mut keys) = shared.services.keys.take().await?;
         let mut notice = |stage| shared.notice(id, stage);
         let step = |step| shared.step(id, step);
         let mut line = Line { notice: &mut notice, pins: &mut pins };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use signet_daemon::authenticator::KeyRing;
 use signet_daemon::bus::{self, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
@@ -88,17 +89,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut tpm_config = TpmConfig::new(config.tcti.as_str(), stored.ak_salt);
     tpm_config.tls_key = stored.key().cloned();
     let tpm = Tpm::start(tpm_config)?;
+    let keys = KeyRing::new(config.authenticators.clone());
     let services = Services {
         tpm: tpm.clone(),
         pcrs: config.pcrs.clone(),
-        authenticators: config.authenticators.clone(),
+        keys: keys.clone(),
         prompts: config.prompts,
     };
     let desk = Desk::new(services, config.limits());
     let enroller = Enroller::new(tpm.clone(), state.clone(), config.pcrs.clone());
-    let authenticators = config.authenticators.clone();
-    let service =
-        Service::new(desk.clone(), enroller, state, tpm, authenticators, config.timeouts.tpm);
+    let service = Service::new(desk.clone(), enroller, state, tpm, keys, config.timeouts.tpm);
     let ready = || {
         tracing::info!("ready");
         // Not started by systemd: nobody to tell.

@@ -15,8 +15,8 @@ use zbus::{Connection, OwnedObjectPath, interface};
 use super::arguments::{self, Dictionary, kind_name};
 use super::refusal::Refusal;
 use super::request::{self, Place, Results};
+use crate::authenticator::KeyRing;
 use crate::ceremony::CallerId;
-use crate::config::Authenticators;
 use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
@@ -33,7 +33,7 @@ pub struct Service {
     enroller: Enroller,
     state: StateDir,
     tpm: Tpm,
-    authenticators: Authenticators,
+    keys: KeyRing,
     tpm_patience: Duration,
     /// Paths of unfinished requests.
     places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
@@ -46,11 +46,11 @@ impl Service {
         enroller: Enroller,
         state: StateDir,
         tpm: Tpm,
-        authenticators: Authenticators,
+        keys: KeyRing,
         tpm_patience: Duration,
     ) -> Self {
         let places = Arc::default();
-        Self { desk, enroller, state, tpm, authenticators, tpm_patience, places }
+        Self { desk, enroller, state, tpm, keys, tpm_patience, places }
     }
 
     /// Puts a request before the desk and its object on the bus.
@@ -187,7 +187,7 @@ impl Service {
 
     #[zbus(out_args("authenticators"))]
     async fn list_authenticators(&self) -> Result<(Vec<Results>,), Refusal> {
-        let listed = self.authenticators.list().await.into_iter().map(|key| {
+        let listed = self.keys.list().await.into_iter().map(|key| {
             Results::from([
                 ("path", key.path.display().to_string().into()),
                 ("product", key.product.into()),

@@ -209,3 +209,19 @@ async fn a_prompt_that_nobody_answers_times_out() {
     let mut again = caller.presence("again", &session(&credential)).await.unwrap();
     assert_eq!(serve(&mut again).await, "ok");
 }
+
+#[tokio::test]
+async fn listing_the_keys_does_not_disturb_a_prompt() {
+    let (world, caller, credential) = ready(untouched_key().await, "").await;
+    world.keys[0].touch_manual().unwrap();
+    let mut pending = caller.presence("one", &session(&credential)).await.unwrap();
+    pending.stage("pin-needed").await;
+    assert_eq!(caller.daemon.list_authenticators().await.unwrap().len(), 1);
+    pending.give_pin(PIN).await.unwrap();
+    pending.stage("touch-needed").await;
+    // Now the key is in the middle of a command, which another channel would end.
+    let listed = caller.daemon.list_authenticators().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    world.keys[0].touch().unwrap();
+    pending.results().await;
+}

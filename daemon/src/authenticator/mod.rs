@@ -1,21 +1,21 @@
 //! Security keys: finding them, and asking the person who holds one.
 
-use std::path::PathBuf;
+mod ring;
 
-use futures_util::future::join_all;
+use signet_ctap::Key;
 use signet_ctap::commands::{CredentialProtection, RelyingParty, UserEntity};
 use signet_ctap::operation::{
     AssertRequest, Event, OperationError, PinRequest, Prompt, RegisterRequest, UserVerification,
     UvMethod, assert_any, choose,
 };
-use signet_ctap::{ChannelError, CommandError, Key, OpenError, Timing};
 use signet_evidence::ObservedVerification;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::ceremony::{Stage, Waited};
-use crate::config::Authenticators;
 use crate::failure::Failure;
+
+pub use ring::{KeyFacts, KeyRing, Taken};
 
 /// COSE algorithm ES256, the only one in this version.
 const ES256: i64 = -7;
@@ -31,31 +31,6 @@ pub struct Line<'a> {
     pub pins: &'a mut mpsc::Receiver<Pin>,
 }
 
-/// A plugged key and where it is.
-struct Plugged {
-    path: PathBuf,
-    name: Option<String>,
-}
-
-/// Facts about a plugged key, for listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyFacts {
-    /// Device node.
-    pub path: PathBuf,
-    /// Maker's name of it; empty when unknown.
-    pub product: String,
-    /// Model.
-    pub aaguid: [u8; 16],
-    /// CTAP versions.
-    pub versions: Vec<String>,
-    /// Whether a PIN is set.
-    pub pin_set: bool,
-    /// `none`, `not-enrolled` or `enrolled`.
-    pub built_in_uv: &'static str,
-    /// Shortest PIN, characters.
-    pub min_pin_length: u32,
-}
-
 /// An assertion by a key, and where in the list of keys it was.
 pub struct Asserted {
     /// The key's answer.
@@ -65,90 +40,6 @@ pub struct Asserted {
 
 /// The keys that are plugged in, opened for one request.
 pub struct Keys(Vec<Key>);
-
-impl Authenticators {
-    fn plugged(&self) -> Vec<Plugged> {
-        match self {
-            Self::Discover => {
-                let found = signet_ctap::discover().unwrap_or_else(|error| {
-                    tracing::warn!(%error, "cannot list the security keys");
-                    Vec::new()
-                });
-                found.into_iter().map(|key| Plugged { path: key.path, name: key.name }).collect()
-            }
-            Self::Paths(paths) => paths
-                .iter()
-                .filter(|path| path.exists())
-                .map(|path| Plugged { path: path.clone(), name: None })
-                .collect(),
-        }
-    }
-
-    /// Opens every plugged key.
-    ///
-    /// # Errors
-    /// [`Failure::NoAuthenticator`] when there is none; why the last one could not be opened when
-    /// none could.
-    pub async fn open(&self) -> Result<Keys, Failure> {
-        let opened = join_all(self.plugged().into_iter().map(open)).await;
-        let mut keys = Vec::new();
-        let mut failure = Failure::NoAuthenticator;
-        for key in opened {
-            match key {
-                Ok((_, key)) => keys.push(key),
-                Err(error) => failure = error,
-            }
-        }
-        if keys.is_empty() { Err(failure) } else { Ok(Keys(keys)) }
-    }
-
-    /// Facts about every plugged key that answers.
-    pub async fn list(&self) -> Vec<KeyFacts> {
-        let opened = join_all(self.plugged().into_iter().map(open)).await;
-        opened.into_iter().flatten().map(|(plugged, key)| facts(plugged, &key)).collect()
-    }
-}
-
-async fn open(plugged: Plugged) -> Result<(Plugged, Key), Failure> {
-    let opened = Key::open_path(&plugged.path, Timing::default()).await;
-    match opened {
-        Ok(key) => Ok((plugged, key)),
-        Err(error) => {
-            tracing::warn!(path = %plugged.path.display(), %error, "cannot open a security key");
-            Err(open_failure(&error))
-        }
-    }
-}
-
-fn open_failure(error: &OpenError) -> Failure {
-    match error {
-        // A node whose device is gone.
-        OpenError::Device(_) => Failure::NoAuthenticator,
-        OpenError::Command(CommandError::Channel(ChannelError::Removed(_))) => {
-            Failure::AuthenticatorRemoved
-        }
-        OpenError::Command(CommandError::Channel(ChannelError::Busy)) => Failure::AuthenticatorBusy,
-        OpenError::Command(CommandError::Channel(_)) => Failure::AuthenticatorSilent,
-        OpenError::NotCtap2 | OpenError::Command(_) => Failure::AuthenticatorUnsuitable,
-    }
-}
-
-fn facts(plugged: Plugged, key: &Key) -> KeyFacts {
-    let info = key.info();
-    KeyFacts {
-        path: plugged.path,
-        product: plugged.name.unwrap_or_default(),
-        aaguid: info.aaguid,
-        versions: info.versions.clone(),
-        pin_set: info.options.client_pin == Some(true),
-        built_in_uv: match info.options.user_verification {
-            Some(true) => "enrolled",
-            Some(false) => "not-enrolled",
-            None => "none",
-        },
-        min_pin_length: info.min_pin_length,
-    }
-}
 
 impl Keys {
     /// An assertion from whichever key the person touches; `required`: the key verifies its user.
