@@ -60,7 +60,7 @@ async fn a_tpm_killed_in_the_middle_of_a_request_is_survived() {
 
 #[tokio::test]
 async fn a_tpm_that_hangs_does_not_hold_the_caller() {
-    let world = World::enrolled(vec![], "[timeouts]\ntpm = 2").await;
+    let world = World::enrolled(vec![], "[timeouts]\ntpm = 4").await;
     let caller = world.caller().await;
     world.tpm.pause().unwrap();
     let mut pending = caller.presence("one", &renewal()).await.unwrap();

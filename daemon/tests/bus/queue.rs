@@ -200,7 +200,7 @@ async fn a_renewal_overtakes_an_open_prompt() {
 
 #[tokio::test]
 async fn a_prompt_that_nobody_answers_times_out() {
-    let (_world, caller, credential) = ready(untouched_key().await, "[timeouts]\nprompt = 3").await;
+    let (_world, caller, credential) = ready(untouched_key().await, "[timeouts]\nprompt = 6").await;
     let mut pending = caller.presence("late", &session(&credential)).await.unwrap();
     pending.stage("pin-needed").await;
     let (outcome, words) = pending.outcome().await;
