@@ -4,4 +4,5 @@
 mod bench;
 mod ceremony;
 mod enrolment;
+mod gateway;
 mod session;
