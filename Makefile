@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
-	ca-certificates openssl fido2-tools
+	ca-certificates openssl fido2-tools faketime
 
 .PHONY: help setup demo test check unit bench fuzz clean
 
@@ -46,7 +46,8 @@ $(TOOLS)/bin/cargo-deny:
 		|| cargo install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS)
 
 demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running)
-	@cargo build -q --workspace --bins
+	@echo "building; the first time takes some minutes"
+	@cargo build --workspace --bins
 	@target/debug/signet-demo $(if $(KEEP),--keep)
 
 test: setup check unit ## Everything that tests

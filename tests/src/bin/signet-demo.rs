@@ -18,10 +18,11 @@ Usage: signet-demo [--keep]
 
   --keep   leave everything running after the steps, and print how to try it by hand";
 
-/// SIGINT or SIGTERM.
+/// SIGINT, SIGTERM, or the terminal is gone.
 struct Interrupt {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Interrupt {
@@ -29,6 +30,7 @@ impl Interrupt {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
@@ -36,6 +38,7 @@ impl Interrupt {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

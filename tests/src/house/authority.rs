@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -200,6 +201,39 @@ impl AuthorityService {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// Stops the process without ending it: it takes connections and answers nothing more.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn pause(&self) -> io::Result<()> {
+        let pid = self.process.as_ref().map(|process| Pid::from_child(&process.child));
+        let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        Ok(kill_process(pid, Signal::STOP)?)
+    }
+
+    /// Waits until a request lies unread in a connection to a paused authority.
+    ///
+    /// # Errors
+    /// When none arrives within 30 s.
+    pub async fn wait_for_request(&self) -> io::Result<()> {
+        let local = format!("0100007F:{:04X}", self.clients.port());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            let unread = fs::read_to_string("/proc/net/tcp")?.lines().any(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let queue = fields.get(4).and_then(|queues| queues.split_once(':'));
+                fields.get(1) == Some(&local.as_str())
+                    && fields.get(3) == Some(&"01")
+                    && queue.is_some_and(|(_, receive)| receive.bytes().any(|b| b != b'0'))
+            });
+            if unread {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// What it has printed so far.
