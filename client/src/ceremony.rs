@@ -35,10 +35,8 @@ pub enum CannotAsk {
         "a PIN is needed, but there is no terminal to ask at: run this at a terminal, or give the PIN with --pin-fd"
     )]
     NoTerminal,
-    /// The PIN that was given by a file descriptor did not serve.
-    #[error(
-        "the PIN from the file descriptor was not right, and there is no terminal to ask at again"
-    )]
+    /// There was one PIN, and it was given already.
+    #[error("the only PIN was given already")]
     PinUsed,
     /// The descriptor or the terminal cannot be read.
     #[error("the PIN cannot be read")]
@@ -57,6 +55,9 @@ pub enum CeremonyError {
     /// The person could not be asked.
     #[error("could not ask: {0}")]
     CannotAsk(#[source] CannotAsk),
+    /// The one PIN that could be given is not the key's. It is not tried twice: keys lock.
+    #[error("the PIN that was given is not right: check it, the key locks after a few more")]
+    PinWrong,
     /// The person stopped it.
     #[error("cancelled; nothing was approved")]
     Cancelled,
@@ -89,7 +90,10 @@ pub async fn attend(
                         request.next().await?
                     }
                     Err(reason) => {
-                        let reason = CeremonyError::CannotAsk(reason);
+                        let reason = match reason {
+                            CannotAsk::PinUsed => CeremonyError::PinWrong,
+                            reason => CeremonyError::CannotAsk(reason),
+                        };
                         return Err(stop(&mut request, reason).await);
                     }
                 },
@@ -133,7 +137,7 @@ impl CeremonyError {
         match self {
             Self::Daemon(error) => error.is_unavailable(),
             Self::CannotAsk(_) => true,
-            Self::Cancelled => false,
+            Self::PinWrong | Self::Cancelled => false,
         }
     }
 }

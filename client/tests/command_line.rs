@@ -104,6 +104,16 @@ fn settings_with_a_mistake_are_named() {
 }
 
 #[test]
+fn a_descriptor_is_a_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let output =
+        command(directory.path(), &["login"]).env("SIGNET_PIN_FD", "1234x").output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("SIGNET_PIN_FD"));
+    assert!(!stderr(&output).contains("1234x"), "it may be a PIN in the wrong place");
+}
+
+#[test]
 fn enrolment_needs_an_authority_and_its_ca() {
     let directory = tempfile::tempdir().unwrap();
     let output = signet(directory.path(), &["enrol"]);

@@ -157,6 +157,7 @@ impl Failure {
             Self::NoTicket(_) => "could-not-ask",
             _ => match find::<CeremonyError>(self) {
                 Some(CeremonyError::CannotAsk(_)) => "could-not-ask",
+                Some(CeremonyError::PinWrong) => "PinInvalid",
                 Some(CeremonyError::Cancelled) => "cancelled",
                 _ if self.is_unavailable() => "unavailable",
                 _ => "failed",

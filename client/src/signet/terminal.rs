@@ -17,26 +17,34 @@ pub(crate) struct Terminal {
     output: Output,
     pin: PinSource,
     interrupt: Interrupt,
-    /// What was shown last, so that it is shown once.
-    asked: Mutex<Option<Prompt>>,
+    shown: Mutex<Shown>,
+}
+
+/// What was shown so far.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The last prompt, so that it is shown once.
+    prompt: Option<Prompt>,
+    /// Whether a PIN was asked for under it: the next question means that it was wrong.
+    pin: bool,
 }
 
 impl Terminal {
     pub(crate) fn new(output: Output, pin: PinSource, interrupt: Interrupt) -> Self {
-        Self { output, pin, interrupt, asked: Mutex::new(None) }
+        Self { output, pin, interrupt, shown: Mutex::default() }
     }
 }
 
 impl Attendant for Terminal {
     fn show(&self, progress: Progress, prompt: Option<&Prompt>) {
-        if let Some(prompt) = prompt {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            if asked.as_ref() != Some(prompt) {
-                self.output.say(None, &printable(&format!("{}: {}", prompt.title, prompt.action)));
-                *asked = Some(prompt.clone());
-            }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prompt) = prompt.filter(|prompt| shown.prompt.as_ref() != Some(prompt)) {
+            self.output.say(None, &printable(&format!("{}: {}", prompt.title, prompt.action)));
+            *shown = Shown { prompt: Some(prompt.clone()), pin: false };
         }
-        if let Some((style, words)) = words(progress) {
+        let again = shown.pin;
+        shown.pin |= matches!(progress, Progress::PinNeeded { .. });
+        if let Some((style, words)) = words(progress, again) {
             self.output.say(style, &words);
         }
     }
@@ -50,8 +58,8 @@ impl Attendant for Terminal {
     }
 }
 
-/// What the person is told; `None` for what is over before it is read.
-fn words(progress: Progress) -> Option<(Option<Style>, String)> {
+/// What the person is told, `again` when a PIN was asked for before; `None` for what is over before it is read.
+fn words(progress: Progress, again: bool) -> Option<(Option<Style>, String)> {
     let (style, text) = match progress {
         Progress::Queued { position: 0 } => return None,
         Progress::Queued { position: 1 } => {
@@ -66,6 +74,9 @@ fn words(progress: Progress) -> Option<(Option<Style>, String)> {
         }
         Progress::WrongFinger { tries_left } => {
             (Some(Style::Bad), format!("Wrong finger, {} left.", tries(tries_left)))
+        }
+        Progress::PinNeeded { tries_left, .. } if again => {
+            (Some(Style::Bad), format!("Wrong PIN, {} left.", tries(tries_left)))
         }
         Progress::PinNeeded { tries_left, .. } if tries_left <= 3 => {
             (Some(Style::Bad), format!("PIN needed. Careful: {} left.", tries(tries_left)))
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_a_person_reads() {
-        let text = |progress| words(progress).map(|(_, text)| text);
+        let text = |progress| words(progress, false).map(|(_, text)| text);
         assert_eq!(text(Progress::TouchNeeded).unwrap(), "Touch your key…");
         let wrong = Progress::WrongFinger { tries_left: 2 };
         assert_eq!(text(wrong).unwrap(), "Wrong finger, 2 tries left.");
@@ -95,6 +106,7 @@ mod tests {
         assert_eq!(text(last).unwrap(), "PIN needed. Careful: 1 try left.");
         let first = Progress::PinNeeded { tries_left: 8, min_length: 4 };
         assert_eq!(text(first).unwrap(), "PIN needed.");
+        assert_eq!(words(first, true).unwrap().1, "Wrong PIN, 8 tries left.");
         let queued = Progress::Queued { position: 2 };
         assert_eq!(text(queued).unwrap(), "Waiting: 2 requests are before yours…");
         assert_eq!(text(Progress::Queued { position: 0 }), None);

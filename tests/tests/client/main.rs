@@ -5,4 +5,5 @@ mod bench;
 mod ceremony;
 mod enrolment;
 mod gateway;
+mod inspection;
 mod session;
