@@ -1,6 +1,6 @@
 //! Tokens: the Attestation Result as gateways consume it (protocol §3).
 //!
-//! [`mint`] makes one from an [`AttestationResult`](crate::AttestationResult), and only from one;
+//! [`mint()`] makes one from an [`AttestationResult`](crate::AttestationResult), and only from one;
 //! [`check`] judges one that came back with a connection's certificate.
 
 pub mod check;
