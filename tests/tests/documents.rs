@@ -1,0 +1,297 @@
+//! The documents say what is true: CDDL against real samples, tables against the code, names of
+//! tests against the tree, links against files.
+#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use signet_authority::config::{HttpsUrl, RpId, TrustDomain, render_template};
+use signet_evidence::{Purpose, RejectionCode, SessionId, UnixTime};
+use signet_tests::fixture::{self, Fixture, Kind};
+use signet_verifier::token::{
+    FileSigner, SessionTerms, StatusReference, TokenFormat, TokenTerms, mint,
+};
+use signet_verifier::webauthn::UserVerification;
+use signet_verifier::{Appraisal, AttestationResult};
+use zeroize::Zeroizing;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn text(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Files below `folder`, but nothing that was built, installed or published by others.
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    let skipped = ["target", ".venv", ".git", "published"];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !skipped.contains(&name) {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// The cells of the table rows below the heading that begins with `heading`, head rows left out.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = document.split_once(&format!("\n{heading}")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut rows = Vec::new();
+    let mut in_table = false;
+    for line in section.lines() {
+        if !line.starts_with('|') {
+            in_table = false;
+        } else if line.starts_with("|---") {
+            in_table = true;
+        } else if in_table {
+            let cells = line.trim_matches('|').split('|');
+            rows.push(cells.map(|cell| cell.trim().to_owned()).collect());
+        }
+    }
+    rows
+}
+
+/// The words between single backticks.
+fn code_words(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn cddl_fits_recorded_evidence_and_refuses_edits() {
+    let mut samples = String::new();
+    for fixture in fixture::all().unwrap() {
+        if fixture.expect == "accepted" && fixture.kind != Kind::Token {
+            samples.push_str(&format!("evidence {}\n", STANDARD.encode(&fixture.bytes)));
+        }
+    }
+    for fixture in ["session", "action", "workload"] {
+        samples.push_str(&format!("cwt {}\n", STANDARD.encode(minted(fixture))));
+    }
+    let python = root().join(".venv/bin/python");
+    assert!(python.exists(), "the referee is not installed: run `make setup`");
+    let mut oracle = Command::new(python)
+        .arg(root().join("tests/oracles/cddl.py"))
+        .arg(root().join("docs/protocol.md"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let written = oracle.stdin.take().unwrap().write_all(samples.as_bytes());
+    let output = oracle.wait_with_output().unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && written.is_ok(), "{out}{err}");
+    let rules = [
+        "presence-evidence",
+        "evidence-header",
+        "statement",
+        "fido-assertion",
+        "fido-registration",
+        "tpm-evidence",
+        "cwt-claims",
+    ];
+    let mut counts = BTreeMap::new();
+    for line in out.lines() {
+        let (rule, numbers) = line.split_once(' ').unwrap();
+        let numbers: Vec<u32> = numbers.split(' ').map(|text| text.parse().unwrap()).collect();
+        counts.insert(rule, numbers);
+    }
+    assert_eq!(counts.len(), rules.len(), "{out}");
+    for rule in rules {
+        let judged = counts[rule].iter().all(|count| *count > 0);
+        assert!(judged, "{rule} judged no sample, or no edit of one: {out}");
+    }
+}
+
+/// A CWT for the evidence of an accepted fixture.
+fn minted(name: &str) -> Vec<u8> {
+    let world = fixture::world().unwrap();
+    let path = fixture::folder().join(format!("accepted/{name}.fixture"));
+    let result = judged(&Fixture::read(&path).unwrap());
+    let now = UnixTime(world.now);
+    let expires = now.plus(Duration::from_secs(900));
+    let terms = TokenTerms {
+        issuer: world.audience.clone(),
+        audience: world.trust_domain.clone(),
+        client_id: format!("spiffe://{}/device/{}", world.trust_domain, result.device()),
+        token_id: [1; 16],
+        issued_at: now,
+        lifetime: Duration::from_secs(60),
+        session: SessionTerms {
+            id: SessionId([2; 16]),
+            expires,
+            presence: result.presence(now, expires),
+        },
+        status: StatusReference { index: 3, uri: format!("{}/status/0", world.audience) },
+        scope: Some("mesh.route.view".into()),
+    };
+    let signer = FileSigner::from_pkcs8(&Zeroizing::new(world.token_key.0)).unwrap();
+    let token = mint(&result, result.peer(), &terms, TokenFormat::Cwt, &signer).unwrap();
+    URL_SAFE_NO_PAD.decode(token.encoded.as_bytes()).unwrap()
+}
+
+fn judged(fixture: &Fixture) -> AttestationResult {
+    let world = fixture::world().unwrap();
+    let policy = world.policy(&fixture.with).unwrap();
+    let enrolled = world.enrolled(&fixture.with).unwrap();
+    let challenge_key = world.challenge_key().unwrap();
+    let now = UnixTime(fixture.now);
+    let peer = &world.peers[fixture.peer.as_deref().unwrap()].0;
+    Appraisal { policy: &policy, challenge_key: &challenge_key, now }
+        .begin(&fixture.bytes, peer, &Purpose::ALL)
+        .and_then(|evidence| evidence.appraise(&enrolled, UserVerification::Required, &policy, now))
+        .unwrap_or_else(|rejection| panic!("{}", rejection.chain()))
+}
+
+#[test]
+fn the_table_of_rejection_codes_is_the_vocabulary() {
+    let protocol = text("docs/protocol.md");
+    let written: Vec<String> =
+        rows(&protocol, "## 6. Rejection codes").iter().map(|cells| cells.join(" | ")).collect();
+    assert_eq!(written.len(), RejectionCode::ALL.len(), "rows and codes differ in number");
+    for (row, code) in written.iter().zip(RejectionCode::ALL) {
+        let begins = format!("`{code}` | `{}` | ", code.coarse().as_str());
+        let ends = format!(" | {}", code.advice());
+        assert!(
+            row.starts_with(&begins) && row.ends_with(&ends),
+            "the row of {code} is {row:?}; it must begin with {begins:?} and end with {ends:?}"
+        );
+    }
+}
+
+#[test]
+fn codes_in_the_steps_are_codes() {
+    let protocol = text("docs/protocol.md");
+    for heading in ["### 2.4", "### 3.3"] {
+        let (_, section) = protocol.split_once(&format!("\n{heading}")).unwrap();
+        let section = section.split("\n#").next().unwrap();
+        let code = |word: &&str| {
+            word.contains('-') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        };
+        // Headers and a whole family of codes are written with the same letters.
+        let other = |word: &&str| !word.starts_with("x-") && !word.ends_with('-');
+        for word in code_words(section).into_iter().filter(code).filter(other) {
+            assert!(RejectionCode::from_name(word).is_some(), "{heading}: {word} is no code");
+        }
+    }
+}
+
+#[test]
+fn every_test_that_attacks_names_exists() {
+    let attacks = text("docs/attacks.md");
+    let mut rows_found = 0;
+    for line in attacks.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, mitigation, proof] = cells[..] else { panic!("not three cells: {line}") };
+        if proof == "shown by" {
+            continue;
+        }
+        rows_found += 1;
+        if mitigation.starts_with("not built yet") {
+            assert!(code_words(proof).is_empty(), "a test of what is not built: {line}");
+            continue;
+        }
+        assert!(!code_words(proof).is_empty(), "nothing shows it: {line}");
+        for word in code_words(proof) {
+            match word.split_once("::") {
+                Some((file, name)) => assert!(has_test(file, name), "no test {word}"),
+                None => assert!(root().join(word).exists(), "no file {word}"),
+            }
+        }
+    }
+    assert!(rows_found > 40, "only {rows_found} attacks were found");
+}
+
+/// Whether `file` holds the test function `name`.
+fn has_test(file: &str, name: &str) -> bool {
+    let source = text(file);
+    let Some((before, _)) = source.split_once(&format!("fn {name}(")) else { return false };
+    let Some((before, _)) = before.rsplit_once('\n') else { return false };
+    // The attribute stands in the lines above.
+    let mut above = before.lines().rev().take_while(|line| !line.trim().is_empty());
+    above.any(|line| {
+        let line = line.trim();
+        line == "#[test]" || line.starts_with("#[test(") || line.starts_with("#[tokio::test")
+    })
+}
+
+#[test]
+fn settings_reference_says_the_defaults() {
+    let template = render_template(
+        "127.0.0.1:8443".parse().unwrap(),
+        "127.0.0.1:9443".parse().unwrap(),
+        &HttpsUrl::try_from("https://localhost:8443".to_owned()).unwrap(),
+        &TrustDomain::try_from("mesh.example".to_owned()).unwrap(),
+        &RpId::try_from("presence.mesh.example".to_owned()).unwrap(),
+    );
+    let mut settings = BTreeMap::new();
+    let mut table = String::new();
+    for line in template.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((name, value)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            settings.insert(format!("{table}{name}"), value.to_owned());
+        }
+    }
+    let operating = text("docs/operating.md");
+    let written: BTreeMap<String, String> = rows(&operating, "## Settings of the authority")
+        .iter()
+        .filter(|cells| settings.contains_key(code_words(&cells[0])[0]))
+        .map(|cells| (code_words(&cells[0])[0].to_owned(), code_words(&cells[1])[0].to_owned()))
+        .collect();
+    assert_eq!(written, settings);
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    let mut documents = Vec::new();
+    files(&root(), "md", &mut documents);
+    assert!(documents.len() > 10, "only {} documents were found", documents.len());
+    let mut broken = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            let elsewhere = ["http://", "https://", "mailto:"];
+            if target.is_empty() || elsewhere.iter().any(|scheme| target.starts_with(scheme)) {
+                continue;
+            }
+            if !document.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn decisions_are_numbered_without_gaps_and_have_one_form() {
+    let mut decisions = Vec::new();
+    files(&root().join("docs/decisions"), "md", &mut decisions);
+    decisions.sort();
+    assert!(!decisions.is_empty());
+    for (path, number) in decisions.iter().zip(1..) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(&format!("{number:04}-")), "{name} is not number {number:04}");
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with(&format!("# {number:04} ")), "{name}: heading");
+        for part in ["\nDate: ", "\n## Context\n", "\n## Decision\n", "\n## Consequences\n"] {
+            assert!(text.contains(part), "{name} has no {part:?}");
+        }
+    }
+}
