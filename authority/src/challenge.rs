@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use signet_evidence::{Action, Purpose, SessionId};
 use signet_verifier::challenge::ChallengeContext;
 
+use crate::appraise::AppraiseError;
 use crate::caller::{EnrolledMachine, Peer, require_machine};
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
-use crate::problem::Problem;
+use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::Event;
+use crate::store::{AuditEntry, Decision, DeviceRow, Event};
+use crate::token::can_go_on;
 
 /// What evidence is wanted for. `scope` and `acr` are taken so that one request says it all; they
 /// count only as the statement repeats them.
@@ -61,6 +63,9 @@ pub async fn issue(
     let EnrolledMachine { certificate, device } =
         require_machine(&authority, peer, Event::Challenge).await?;
     let wanted = wanted(&request)?;
+    if let Some(session) = wanted.session {
+        refuse_ended(&authority, session, &device).await?;
+    }
     let human = matches!(wanted.purpose, Purpose::Session | Purpose::Action | Purpose::EnrolKey);
     let subject = match wanted.purpose {
         Purpose::Workload => None,
@@ -96,6 +101,27 @@ pub async fn issue(
         pcrs: authority.appraisal.required_pcrs.iter().copied().collect(),
         expires_in: lifetime.duration().as_secs(),
     }))
+}
+
+/// Nobody is asked for a touch that could bring nothing.
+async fn refuse_ended(
+    authority: &Authority,
+    session: SessionId,
+    device: &DeviceRow,
+) -> Result<(), Problem> {
+    let now = authority.now();
+    match can_go_on(authority, session, &device.id, now).await {
+        Ok(()) => Ok(()),
+        Err(AppraiseError::Store(error)) => Err(decision::failed(authority, error)),
+        Err(AppraiseError::Rejected(rejection)) => {
+            let code = Decision::Refused(rejection.code());
+            let mut entry = AuditEntry::new(now, Event::Challenge, code);
+            entry.subject = Some(device.operator.clone());
+            entry.device = Some(device.id.clone());
+            entry.session = Some(session);
+            Err(decision::refuse(authority, entry, &rejection, Audience::Enrolled).await)
+        }
+    }
 }
 
 fn wanted(request: &ChallengeRequest) -> Result<Wanted, Problem> {

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use signet_evidence::binding::sha256;
-use signet_evidence::{Purpose, RejectionCode, UnixTime};
+use signet_evidence::{DeviceId, Purpose, RejectionCode, SessionId, UnixTime};
 use signet_verifier::token::{MintError, MintedToken, TokenFormat, TokenTerms, mint};
 use signet_verifier::{AttestationResult, Rejection};
 
@@ -24,7 +24,7 @@ use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, Event, MintRecord, TokenRow};
 use crate::tls::PeerCertificate;
 
-use terms::{Granted, grant};
+use terms::{Granted, check_alive, grant};
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const EVIDENCE: &str = "urn:signet:token-type:evidence";
@@ -113,6 +113,20 @@ fn read(request: &ExchangeRequest) -> Result<(Vec<u8>, TokenFormat), Problem> {
         .decode(&request.subject_token)
         .map_err(|_| malformed("subject_token is evidence in base64url without padding"))?;
     Ok((evidence, format))
+}
+
+/// Whether `session` of `device` can go on. Asked before anybody is made to touch a key for it; the
+/// exchange decides again.
+pub(crate) async fn can_go_on(
+    authority: &Authority,
+    session: SessionId,
+    device: &DeviceId,
+    now: UnixTime,
+) -> Result<(), AppraiseError> {
+    let session = authority.store.session(session).await?;
+    let session = session.filter(|session| session.device == *device);
+    check_alive(authority, &session.ok_or(RejectionCode::SessionEnded)?, now)?;
+    Ok(())
 }
 
 async fn judge_and_mint(

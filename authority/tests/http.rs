@@ -93,13 +93,18 @@ async fn a_machine_gets_a_challenge_for_what_it_asks() {
         (&json!("alice"), &json!("required"))
     );
     assert_eq!((&answer["expires_in"], &answer["pcrs"]), (&json!(120), &json!([0, 2, 4, 7])));
-    let session = "00".repeat(16);
-    let renewal: Value =
-        ask(json!({"purpose": "renew", "session": session})).await.json().await.unwrap();
+    let workload: Value = ask(json!({"purpose": "workload"})).await.json().await.unwrap();
     assert_eq!(
-        (&renewal["expires_in"], &renewal["user_verification"]),
+        (&workload["expires_in"], &workload["user_verification"]),
         (&json!(30), &json!("discouraged"))
     );
+    // Nobody is asked for a touch in a session that cannot go on.
+    let session = "00".repeat(16);
+    for purpose in ["renew", "session"] {
+        let body = json!({"purpose": purpose, "session": session});
+        let (status, problem) = problem(ask(body).await).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (401, &json!("session-ended")));
+    }
     let action = Action::new(ActionDetails {
         kind: ActionKind::SignetAction,
         actions: vec!["mesh.route.update".into()],

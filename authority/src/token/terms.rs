@@ -131,7 +131,7 @@ fn renew(
 
 /// Only a person's session is continued, and not after it rested for long: a machine that was away
 /// proves its person anew.
-fn check_alive(
+pub(super) fn check_alive(
     authority: &Authority,
     session: &SessionRow,
     now: UnixTime,

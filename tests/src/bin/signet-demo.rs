@@ -107,8 +107,8 @@ async fn show(keep: bool) -> Result<bool, Fault> {
         _ => format!("\ndemo: {} steps, all held", records.len()),
     };
     if keep {
-        printer.line(&by_hand(&stage))?;
         printer.line(&last)?;
+        printer.line(&by_hand(&stage))?;
         std::future::pending::<()>().await;
     }
     drop(stage);
@@ -132,7 +132,7 @@ fn by_hand(stage: &Stage) -> String {
     text.push_str(&format!("  export PATH={}:$PATH\n\n", folder.display()));
     let touch = format!(
         "python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.connect({:?}); \
-         s.sendall(b\"finger {FINGER}\\n\"); print(s.recv(64))'",
+         s.sendall(b\"finger {FINGER}\\n\"); s.recv(9)'",
         alice.key.control_socket().display().to_string()
     );
     text.push_str(&format!("  finger() {{ {touch}; }}     # puts the finger on alice's key\n\n"));

@@ -116,7 +116,15 @@ pub(super) async fn revoked(stage: &mut Stage, notes: &mut Notes) -> Result<(), 
     let (code, message) = ran.error().ok_or("no error was printed")?;
     expect("code", code.as_str(), "session-ended")?;
     notes.back(message);
-    notes.refused("token-renew", "session-ended");
+    notes.refused("challenge", "session-ended");
+    notes.did("signet login   (finger on the key)");
+    let station = &stage.house.alice;
+    station.put_finger()?;
+    let login = succeeded(station.signet(&["--json", "login"]).await?)?;
+    let login: Value = serde_json::from_str(&login)?;
+    expect("same session", login["session"] == stage.session.as_str(), false)?;
+    notes.back("one finger, and a new session has begun");
+    notes.allowed("token-session");
     Ok(())
 }
 

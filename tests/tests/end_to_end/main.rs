@@ -1,6 +1,8 @@
 //! The whole house: the demonstration's steps, parts killed in the middle of a request, and parts
 //! that are missing from the start.
 
+#![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
+
 mod killed;
 mod missing;
 
