@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use signet_tests::demo::show::{Printer, write_transcript};
 use signet_tests::demo::{Fault, Stage, Step, StepRecord};
@@ -87,10 +88,19 @@ async fn show(keep: bool) -> Result<bool, Fault> {
     let printer = Printer::for_stdout();
     printer
         .line("Starting swtpm, software key, private bus, signetd, authority, Envoy, upstream …")?;
-    let mut stage = Stage::new(House::start().await?);
+    let mut stage = Stage::new(match House::start().await {
+        Ok(house) => house,
+        Err(error) => {
+            hear_interrupts().await;
+            return Err(error.into());
+        }
+    });
     let mut records: Vec<StepRecord> = Vec::new();
     for step in Step::ALL {
         let record = stage.play(step).await;
+        if !record.held {
+            hear_interrupts().await;
+        }
         printer.step(&record)?;
         let held = record.held;
         records.push(record);
@@ -114,6 +124,12 @@ async fn show(keep: bool) -> Result<bool, Fault> {
     drop(stage);
     printer.line(&last)?;
     Ok(held)
+}
+
+/// Ctrl-C on a terminal reaches the parts too. When one fails, a signal to us may be on its way: it
+/// is the better explanation.
+async fn hear_interrupts() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 /// `target/demo/transcript.json` of the tree that this program was built in.

@@ -1,6 +1,7 @@
 //! At the gateway: who passes, and who does not.
 
 use serde_json::Value;
+use signet_client::authority::Base64Url;
 
 use super::notes::{Fault, Notes, chain, expect};
 use super::{STAGING, Stage};
@@ -108,6 +109,33 @@ pub(super) async fn no_certificate(stage: &mut Stage, notes: &mut Notes) -> Resu
     let listener = house.authority.gateway_address();
     refused_by_tls(&client, listener, &request, notes).await?;
     expect("requests at the upstream", house.upstream.received().len(), before)?;
+    exchange_without_certificate(stage, client, notes).await
+}
+
+/// Enrolment is open to strangers, so the authority's other listener takes the connection.
+async fn exchange_without_certificate(
+    stage: &Stage,
+    client: RawClient,
+    notes: &mut Notes,
+) -> Result<(), Fault> {
+    notes.did("POST /v1/token with alice's evidence, without a client certificate");
+    let form = format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+         &subject_token_type=urn:signet:token-type:evidence&subject_token={}",
+        Base64Url::encode(&stage.spare)
+    );
+    let request = format!(
+        "POST /v1/token HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    let to = stage.house.authority.address();
+    let sent = tokio::task::spawn_blocking(move || client.send(to, request.as_bytes())).await??;
+    let body: Value = serde_json::from_str(&sent.body)?;
+    expect("status", sent.status, 400)?;
+    expect("OAuth error", &body["error"], "invalid_client")?;
+    notes.back(format!("{} invalid_client", sent.status));
+    notes.refused("token", "certificate-missing");
     Ok(())
 }
 

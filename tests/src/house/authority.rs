@@ -248,6 +248,12 @@ impl AuthorityService {
         format!("https://localhost:{}", self.clients.port())
     }
 
+    /// Where operators' machines connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.clients
+    }
+
     /// Where gateways connect.
     #[must_use]
     pub fn gateway_address(&self) -> SocketAddr {

@@ -3,20 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
+mod demonstration;
 mod killed;
 mod missing;
 
-use signet_tests::demo::{Stage, Step};
 use signet_tests::house::{House, Pending, Ran, Station};
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_step_of_the_demonstration_holds() {
-    let mut stage = Stage::new(House::start().await.unwrap());
-    for step in Step::ALL {
-        let record = stage.play(step).await;
-        assert!(record.held, "{record:#?}\n{}", stage.house.authority.log());
-    }
-}
 
 /// A house with alice's workstation enrolled.
 async fn enrolled() -> House {
