@@ -19,6 +19,7 @@ use crate::appraise::{AppraiseError, Appraiser};
 use crate::caller::{Peer, device_of, require_certificate};
 use crate::decision;
 use crate::extract::OAuthForm;
+use crate::gateway::approve;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, Event, MintRecord, TokenRow};
@@ -164,6 +165,16 @@ async fn judge_and_mint(
             return Err(decision::refuse(authority, entry, &rejection, Audience::Enrolled).await);
         }
     };
+    if result.purpose() == Purpose::Action {
+        match approve(authority, &minted.claims, now) {
+            Ok(rules) => entry.rule = Some(rules),
+            Err(rejection) => {
+                return Err(
+                    decision::refuse(authority, entry, &rejection, Audience::Enrolled).await
+                );
+            }
+        }
+    }
     entry.session = Some(granted.session.id);
     entry.token = Some(granted.token_id);
     entry.detail = format!("{} for {} s", minted.claims.acr, minted.claims.exp - now.0);

@@ -132,10 +132,12 @@ pub enum Change {
     SessionRevoked,
     /// The single-use token was used.
     TokenRedeemed,
+    /// Rules permit looking, and no change.
+    ViewsOnly,
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 18] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -154,6 +156,7 @@ impl Change {
         (Self::NoGrant, "no-grant"),
         (Self::SessionRevoked, "session-revoked"),
         (Self::TokenRedeemed, "token-redeemed"),
+        (Self::ViewsOnly, "views-only"),
     ];
 
     /// The change of this name.
@@ -171,6 +174,7 @@ impl Change {
                 | Self::NoGrant
                 | Self::SessionRevoked
                 | Self::TokenRedeemed
+                | Self::ViewsOnly
         )
     }
 

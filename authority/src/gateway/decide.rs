@@ -2,7 +2,7 @@
 
 use signet_evidence::{DeviceId, RejectionCode, UnixTime};
 use signet_verifier::permit::{Grant, MatchedAction, Permit, PermitError, Redemption, Standing};
-use signet_verifier::token::{CheckedToken, TokenChecker};
+use signet_verifier::token::{CheckedToken, TokenChecker, TokenClaims};
 use signet_verifier::{AssuranceLevel, Rejection};
 use thiserror::Error;
 
@@ -60,8 +60,8 @@ pub struct Arbiter<'a, L: ?Sized> {
 }
 
 /// A refusal with everything its record and its answer need.
-struct Refused {
-    rejection: Rejection,
+pub(super) struct Refused {
+    pub(super) rejection: Rejection,
     audience: Audience,
     challenge: Option<String>,
 }
@@ -156,30 +156,14 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
         token: &CheckedToken,
         matched: Option<&MatchedAction>,
     ) -> Decision {
-        let claims = token.claims();
-        let facts = &claims.signet;
-        self.policies.decide(&RequestFacts {
-            subject: &claims.sub,
-            device: &claims.client_id,
+        let request = Requested {
             gateway: raw.gateway,
             method: question.method,
             host: &question.host,
             target: question.target,
-            presence: PresenceFacts {
-                // `check_jwt` refuses a level that is not known; the lowest stands in for none.
-                level: claims.assurance().unwrap_or(AssuranceLevel::Device),
-                human: facts.human,
-                age: claims.presence_age(self.now),
-                uvm: facts.uvm.as_deref(),
-                uvm_source: facts.uvm_src.as_deref(),
-                key_attestation: facts.key_att.as_deref(),
-                boot: &facts.boot,
-                device_identity: &facts.dev,
-            },
-            scope: claims.scope.as_deref(),
             approved: matched.map(MatchedAction::names),
-            now: self.now,
-        })
+        };
+        self.policies.decide(&request.facts(token.claims(), self.now))
     }
 
     /// Uses the token up and writes the decision in one transaction.
@@ -199,8 +183,47 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
     }
 }
 
+/// A request, as far as policy looks at it.
+pub(super) struct Requested<'a> {
+    pub(super) gateway: &'a str,
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
+    pub(super) target: &'a str,
+    /// The actions that the person was shown, for a token approved for exactly this request.
+    pub(super) approved: Option<&'a [String]>,
+}
+
+impl<'a> Requested<'a> {
+    /// The request with what `claims` say of its sender.
+    pub(super) fn facts(&self, claims: &'a TokenClaims, now: UnixTime) -> RequestFacts<'a> {
+        let facts = &claims.signet;
+        RequestFacts {
+            subject: &claims.sub,
+            device: &claims.client_id,
+            gateway: self.gateway,
+            method: self.method,
+            host: self.host,
+            target: self.target,
+            presence: PresenceFacts {
+                // `check_jwt` refuses a level that is not known; the lowest stands in for none.
+                level: claims.assurance().unwrap_or(AssuranceLevel::Device),
+                human: facts.human,
+                age: claims.presence_age(now),
+                uvm: facts.uvm.as_deref(),
+                uvm_source: facts.uvm_src.as_deref(),
+                key_attestation: facts.key_att.as_deref(),
+                boot: &facts.boot,
+                device_identity: &facts.dev,
+            },
+            scope: claims.scope.as_deref(),
+            approved: self.approved,
+            now,
+        }
+    }
+}
+
 /// The policy's yes, or the refusal that its no is.
-fn grant(decision: Decision) -> Result<Grant, Refused> {
+pub(super) fn grant(decision: Decision) -> Result<Grant, Refused> {
     let version = decision.version;
     let action = decision.action.map(|action| action.name).unwrap_or_default();
     let denied = |denial: Denial| {

@@ -62,7 +62,7 @@ and read from standard input otherwise.
 Examples:
   signet enrol --authority https://authority.mesh.example --ca /etc/signet/authority-ca.pem
   signet enrol --authority https://authority.mesh.example --ca ca.pem --ticket-file ticket
-  ssh admin signet-authority ticket alice | signet enrol")]
+  ssh admin signet-authority ticket device --operator alice | signet enrol")]
 pub(crate) struct Enrol {
     /// The authority's URL [default: from the settings]
     #[arg(long, value_name = "URL")]

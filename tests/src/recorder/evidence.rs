@@ -33,14 +33,18 @@ impl Recorder {
         let statement = self.statement(Purpose::Action)?.encode()?;
         let assertion = self.assert(&statement, true).await?;
         let action = self.parts(statement, Some(&assertion), false).await?;
-        self.write_sealed(
-            "accepted",
-            "action",
-            "protocol 3.1",
-            "as the workstation makes it",
-            &action,
-        )
-        .await?;
+        let action = self.seal(&action).await?;
+        let (spec, comment) = ("protocol 3.1", "as the workstation makes it");
+        self.write("accepted", "action", spec, comment, action.clone())?;
+        let mut fixture = self.fixture(
+            "policy-denied",
+            "approved-but-not-permitted",
+            "protocol 2.4 step 12",
+            "a genuine approval of what policy lets pass nowhere",
+            action,
+        );
+        fixture.with = vec![Change::ViewsOnly];
+        fixture.write()?;
         let statement = self.statement(Purpose::Workload)?.encode()?;
         let workload = self.parts(statement, None, true).await?;
         self.write_sealed(
