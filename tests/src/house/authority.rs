@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ const START: Duration = Duration::from_secs(60);
 pub struct AuthorityService {
     program: PathBuf,
     folder: PathBuf,
-    clients: SocketAddr,
-    gateways: SocketAddr,
+    clients: Reserved,
+    gateways: Reserved,
     first_ticket: String,
     log: Arc<Mutex<String>>,
     process: Option<Serving>,
@@ -80,7 +81,8 @@ impl AuthorityService {
     /// # Errors
     /// See [`HouseError`].
     pub fn init(folder: &Path, operator: &str) -> Result<Self, HouseError> {
-        let (clients, gateways) = (free_address()?, free_address()?);
+        let (clients, gateways) = (Reserved::take()?, Reserved::take()?);
+        let listens = [clients.address.to_string(), gateways.address.to_string()];
         let mut authority = Self {
             program: program("signet-authority")?,
             folder: folder.to_owned(),
@@ -99,9 +101,9 @@ impl AuthorityService {
             "--asset",
             "LT-4711",
             "--listen",
-            &clients.to_string(),
+            &listens[0],
             "--gateway-listen",
-            &gateways.to_string(),
+            &listens[1],
             "--trust-domain",
             TRUST_DOMAIN,
         ])?;
@@ -218,7 +220,7 @@ impl AuthorityService {
     /// # Errors
     /// When none arrives within 30 s.
     pub async fn wait_for_request(&self) -> io::Result<()> {
-        let local = format!("0100007F:{:04X}", self.clients.port());
+        let local = format!("0100007F:{:04X}", self.clients.address.port());
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             let unread = fs::read_to_string("/proc/net/tcp")?.lines().any(|line| {
@@ -245,19 +247,19 @@ impl AuthorityService {
     /// Its URL for operators' machines.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.clients.port())
+        format!("https://localhost:{}", self.clients.address.port())
     }
 
     /// Where operators' machines connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.clients
+        self.clients.address
     }
 
     /// Where gateways connect.
     #[must_use]
     pub fn gateway_address(&self) -> SocketAddr {
-        self.gateways
+        self.gateways.address
     }
 
     /// The settings file.
@@ -361,22 +363,27 @@ fn read(stderr: impl Read, log: &Mutex<String>, ready: &mpsc::Sender<()>) {
     }
 }
 
-/// A loopback address that nobody listens on, from below the range that the system gives to
-/// outgoing connections: it stays free for restarts.
-fn free_address() -> io::Result<SocketAddr> {
-    static OFFSET: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 12_000;
-    const PORTS: u16 = 8_000;
-    // Processes that run side by side start at different places.
-    let start = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or(0);
-    for _ in 0..PORTS {
-        let offset = OFFSET.fetch_add(1, Ordering::Relaxed) % PORTS;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + (start + offset) % PORTS));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
+/// A loopback address that is ours for as long as this lives, also while nobody listens on it:
+/// from below the range that the system gives to outgoing connections, and reserved towards other
+/// houses by a name in the system's abstract namespace, which ends with us.
+struct Reserved {
+    address: SocketAddr,
+    _claim: UnixListener,
+}
+
+impl Reserved {
+    fn take() -> io::Result<Self> {
+        const PORTS: std::ops::Range<u16> = 12_000..20_000;
+        for port in PORTS {
+            let name = UnixAddress::from_abstract_name(format!("signet-house-port-{port}"))?;
+            let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if TcpListener::bind(address).is_ok() {
+                return Ok(Self { address, _claim: claim });
+            }
         }
+        Err(io::ErrorKind::AddrInUse.into())
     }
-    Err(io::ErrorKind::AddrInUse.into())
 }
 
 fn uuid(bytes: [u8; 16]) -> String {
