@@ -45,6 +45,26 @@ async fn no_tpm_to_enrol_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_room_on_the_disk_to_enrol() {
+    let mut house = House::start().await.unwrap();
+    house.alice.signetd.limit_file_size(Some(512));
+    house.alice.signetd.restart().unwrap();
+    let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
+    let file = house.alice.signetd.state_dir().join("state");
+    let message = format!(
+        "cannot write {}: free some space on the disk, or give signetd the right to write there, \
+         then try again (file too large)",
+        file.display()
+    );
+    failed(&ran, 3, "StateUnwritable", &message);
+    house.alice.signetd.limit_file_size(None);
+    house.alice.signetd.restart().unwrap();
+    // The ticket was not used up.
+    let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_security_key() {
     let mut house = ready().await;
     reconfigure(&mut house, |options| options.authenticators.clear());
