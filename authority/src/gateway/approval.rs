@@ -25,10 +25,20 @@ pub fn approve(
     let [details] = details else { return Err(denied.into()) };
     let host = host_of(details).ok_or(denied)?;
     let mut refusal = denied.into();
-    for gateway in &authority.config.settings.gateways {
-        let gateway = gateway.spiffe_id.get_ref().to_string();
+    let mut gateways: Vec<String> = authority
+        .config
+        .settings
+        .gateways
+        .iter()
+        .map(|gateway| gateway.spiffe_id.get_ref().to_string())
+        .collect();
+    if gateways.is_empty() {
+        // Services may check tokens themselves: then no rule that names a gateway holds.
+        gateways.push(String::new());
+    }
+    for gateway in &gateways {
         let request = Requested {
-            gateway: &gateway,
+            gateway,
             method: &details.method,
             host,
             target: &details.path,

@@ -134,26 +134,34 @@ async fn evidence_goes_to_a_file_and_can_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_is_approved_by_a_touch_of_its_own() {
     let bench = Bench::ready().await;
-    let url = "https://ctl.mesh.example/v1/routes/payments?dry=0";
+    let url = "https://ctl.mesh.example/v1/namespaces/payments/routes/ledger?dry=0";
     std::fs::write(bench.station.file("body"), "{\"weight\": 10}").unwrap();
     let approve = ["approve", "PUT", url, "--body", "body", "--action", "mesh.route.update"];
     bench.station.put_finger().unwrap();
     let ran = bench.station.signet(&approve).await.unwrap();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    for line in
-        ["You approve mesh.route.update", "PUT https://ctl.mesh.example/v1/routes/payments?dry=0"]
-    {
+    for line in [
+        "You approve mesh.route.update",
+        "PUT https://ctl.mesh.example/v1/namespaces/payments/routes/ledger?dry=0",
+    ] {
         assert!(ran.stderr.contains(line), "{line:?} in {}", ran.stderr);
     }
     let claims = UnverifiedJwt::parse(ran.stdout.trim()).unwrap().claims;
     let action = &claims["authorization_details"][0];
     assert_eq!(
         (&action["method"], &action["path"]),
-        (&"PUT".into(), &"/v1/routes/payments?dry=0".into())
+        (&"PUT".into(), &"/v1/namespaces/payments/routes/ledger?dry=0".into())
     );
     assert!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap() <= 60);
     // No session came of it.
     bench.bad(&["token"], 1, "not-logged-in").await;
+
+    // A touch cannot approve what policy lets pass nowhere.
+    bench.station.put_finger().unwrap();
+    let nowhere = "https://ctl.mesh.example/v1/everything";
+    bench
+        .bad(&["approve", "DELETE", nowhere, "--action", "mesh.route.update"], 1, "policy-denied")
+        .await;
 
     let ambiguous = ["approve", "PUT", "https://a.example/a%2fb", "--action", "a.b"];
     refused(&bench.run(&ambiguous).await, 2, "failed");
