@@ -55,16 +55,9 @@ loop.run()
 
 #[tokio::test]
 async fn python_asks_for_evidence() {
-    // Debian's own Python has GLib's bindings (python3-gi), others seldom do.
-    let python = ["/usr/bin/python3", "python3"].into_iter().find(|python| {
-        let probe = Command::new(python).args(["-c", "import gi.repository.Gio"]).output();
-        probe.is_ok_and(|probe| probe.status.success())
-    });
-    let Some(python) = python else {
-        eprintln!("SKIPPED: no Python with GLib's bindings (package python3-gi)");
-        return;
-    };
     let world = World::enrolled(vec![], "").await;
+    // Debian's own Python has GLib's bindings (package python3-gi), others seldom do.
+    let python = "/usr/bin/python3";
     let output = Command::new(python).args(["-c", SCRIPT, world.bus.address()]).output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(text, "ok True\n");
