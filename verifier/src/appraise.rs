@@ -399,7 +399,7 @@ impl AuthenticatedEvidence {
 }
 
 /// The values in the evidence, of one bank: SHA-256, or SHA-384 where the TPM has no SHA-256 bank.
-fn pcr_values(values: &BTreeMap<u8, Vec<u8>>) -> Result<PcrValues, Rejection> {
+pub(crate) fn pcr_values(values: &BTreeMap<u8, Vec<u8>>) -> Result<PcrValues, Rejection> {
     let bank = match values.values().next().map(Vec::len) {
         Some(48) => HashAlgorithm::Sha384,
         _ => HashAlgorithm::Sha256,
@@ -446,16 +446,7 @@ fn check_boot(
 
 /// Step 9: neither clock nor counters may go back (TCG Part 1 §36).
 fn check_clock(quote: &VerifiedQuote, device: &EnrolledDevice) -> Result<TpmClock, Rejection> {
-    let info = quote.clock_info();
-    let (found, last) = (
-        TpmClock {
-            clock_ms: info.clock,
-            reset_count: info.reset_count,
-            restart_count: info.restart_count,
-            safe: info.safe,
-        },
-        device.clock,
-    );
+    let (found, last) = (TpmClock::from(quote.clock_info()), device.clock);
     let same_boot = found.reset_count == last.reset_count;
     // After an unclean stop the clock may repeat; it says so itself.
     let clock_back = found.safe && last.safe && found.clock_ms < last.clock_ms;

@@ -7,13 +7,14 @@ use aws_lc_rs::hmac;
 use signet_evidence::binding::{enrolment_qualifying_data, sha256};
 use signet_evidence::cbor::{self, Value};
 use signet_evidence::header::SignedAttest;
-use signet_evidence::tpm::{HashAlgorithm, Name, PcrValues, TpmtPublic};
+use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::{DeviceId, RejectionCode, UnixTime};
 use thiserror::Error;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
+use crate::appraise::pcr_values;
 use crate::certificate::TrustAnchors;
 use crate::ecdsa::P256PublicKey;
 use crate::records::TpmClock;
@@ -206,21 +207,14 @@ impl PendingEnrolment {
         if certification.key().public_key() != self.tls.public_key() {
             return Err(RejectionCode::CertificationKeyMismatch.into());
         }
-        let bank = match proof.pcrs.values().next().map(Vec::len) {
-            Some(48) => HashAlgorithm::Sha384,
-            _ => HashAlgorithm::Sha256,
-        };
-        let values = PcrValues::of_bank(bank, proof.pcrs.clone())
-            .map_err(|error| Rejection::because(RejectionCode::PcrDigestMismatch, error))?;
         let quote = VerifiedQuote::verify(
             &self.ak,
             &proof.quote.attest,
             &proof.quote.signature,
             &qualifying_data,
-            Some(values),
+            Some(pcr_values(&proof.pcrs)?),
         )?;
         check_request(&proof.request, self.tls.public_key())?;
-        let clock = quote.clock_info();
         Ok(VerifiedDevice {
             device: self.device,
             ak: self.ak.public_key().clone(),
@@ -228,12 +222,7 @@ impl PendingEnrolment {
             tls: self.tls.public_key().clone(),
             ek_digest: self.ek_digest,
             endorsement_proven: self.endorsement_proven,
-            clock: TpmClock {
-                clock_ms: clock.clock,
-                reset_count: clock.reset_count,
-                restart_count: clock.restart_count,
-                safe: clock.safe,
-            },
+            clock: quote.clock_info().into(),
             pcrs: proof.pcrs.clone(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use signet_evidence::tpm::ClockInfo;
 use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
 
@@ -19,6 +20,17 @@ pub struct TpmClock {
     pub restart_count: u32,
     /// Whether `clock_ms` is guaranteed not to have gone back over an unclean stop.
     pub safe: bool,
+}
+
+impl From<ClockInfo> for TpmClock {
+    fn from(info: ClockInfo) -> Self {
+        Self {
+            clock_ms: info.clock,
+            reset_count: info.reset_count,
+            restart_count: info.restart_count,
+            safe: info.safe,
+        }
+    }
 }
 
 /// An enrolled machine.

@@ -1,9 +1,11 @@
 //! Makes genuine evidence on real parts and, from it, everything that must be refused.
 
+mod assertion;
 mod edit;
 mod evidence;
 mod registration;
 mod token;
+mod tpm;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
