@@ -18,7 +18,7 @@ PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
 	ca-certificates openssl faketime python3-gi systemd
 
-.PHONY: help setup demo test check unit bench fuzz clean
+.PHONY: help setup demo test check unit clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
