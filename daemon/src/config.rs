@@ -100,7 +100,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file says something that is not understood; the message names line and column.
-    #[error("{path} is not a valid configuration: correct the line below\n{source}")]
+    #[error("{path} is not a valid configuration: correct the line below")]
     Invalid {
         /// The file.
         path: PathBuf,
