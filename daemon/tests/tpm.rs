@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use signet_daemon::tpm::{BlobError, EndorsementKind, PcrBank, TlsKey, Tpm, TpmConfig, TpmError};
+use signet_evidence::binding::sha256;
+use signet_evidence::thumbprint::hex;
 use signet_tests::swtpm::{Manufacture, Swtpm};
 
 const SALT: [u8; 32] = [0x5a; 32];
@@ -21,14 +22,6 @@ fn with_key(swtpm: &Swtpm, key: &TlsKey) -> Tpm {
     let mut config = TpmConfig::new(swtpm.tcti(), SALT);
     config.tls_key = Some(key.clone());
     Tpm::start(config).unwrap()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest(&SHA256, bytes).as_ref().try_into().unwrap()
 }
 
 /// The uncompressed point of a `TPMT_PUBLIC` of a P-256 key: its last fields are the two

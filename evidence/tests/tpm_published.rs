@@ -22,11 +22,7 @@ const GCE: [&str; 6] = [
 ];
 
 fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len().is_multiple_of(2));
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    signet_evidence::thumbprint::unhex(text).unwrap()
 }
 
 struct Published(Value);

@@ -13,10 +13,7 @@ use signet_evidence::webauthn::{
 const VECTORS: &str = include_str!("../../fixtures/published/webauthn/webauthn-l3-vectors.json");
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    signet_evidence::thumbprint::unhex(text).unwrap()
 }
 
 fn vector(anchor: &str) -> Value {

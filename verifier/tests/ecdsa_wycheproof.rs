@@ -10,11 +10,7 @@ const DER: &str =
     include_str!("../../fixtures/published/wycheproof/ecdsa_secp256r1_sha256_test.json");
 
 fn unhex(text: &Value) -> Vec<u8> {
-    let text = text.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    signet_evidence::thumbprint::unhex(text.as_str().unwrap()).unwrap()
 }
 
 /// Runs every vector and returns how many there were.

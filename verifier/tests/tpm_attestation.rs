@@ -388,9 +388,5 @@ fn an_endorsement_key_must_be_of_a_known_template() {
 }
 
 fn unhex(text: &Value) -> Vec<u8> {
-    let text = text.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    signet_evidence::thumbprint::unhex(text.as_str().unwrap()).unwrap()
 }

@@ -343,11 +343,7 @@ fn answer<E: std::fmt::Debug>(result: Result<String, E>) -> String {
 }
 
 fn unhex(text: &Value) -> Vec<u8> {
-    let text = text.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    signet_evidence::thumbprint::unhex(text.as_str().unwrap()).unwrap()
 }
 
 fn base64url(bytes: &[u8]) -> String {

@@ -234,8 +234,7 @@ mod tests {
     use signet_evidence::thumbprint::hex;
 
     fn unhex(text: &str) -> Vec<u8> {
-        let digits = (0..text.len()).step_by(2);
-        digits.map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        signet_evidence::thumbprint::unhex(text).unwrap()
     }
 
     /// Made with Python's hmac module from the formula of SP 800-108 in counter mode.
