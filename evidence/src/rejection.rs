@@ -268,6 +268,56 @@ impl RejectionCode {
         Self::ALL.iter().copied().find(|code| code.as_str() == name)
     }
 
+    /// The step of protocol §2.4 that refuses with this code; registration stands in the place of 11.
+    /// `None` for codes of enrolment and of tokens.
+    #[must_use]
+    pub fn step(self) -> Option<u8> {
+        use RejectionCode::*;
+        Some(match self {
+            EvidenceTooLarge | EvidenceMalformed => 1,
+            ProfileWrong | AudienceWrong | PurposeWrong => 2,
+            ChallengeInvalid | ChallengeExpired => 3,
+            CertificateMismatch | DeviceCertificateUntrusted | KeyThumbprintMismatch => 4,
+            EvidenceSignatureInvalid => 5,
+            DeviceUnknown | DeviceRevoked => 6,
+            AkCertificateUntrusted
+            | AkMismatch
+            | QuoteMagicWrong
+            | QuoteTypeWrong
+            | QuoteMalformed
+            | QuoteSignatureInvalid
+            | QuoteChallengeMismatch => 7,
+            PcrDigestMismatch | PcrSelectionInsufficient | BootPolicyRefused => 8,
+            TpmClockRegressed | TpmRebooted | SessionEnded => 9,
+            CertificationMissing
+            | CertificationMalformed
+            | CertificationSignatureInvalid
+            | CertificationChallengeMismatch
+            | CertificationKeyMismatch
+            | TlsKeyAttributes => 10,
+            AssertionMissing
+            | AssertionMalformed
+            | CredentialUnknown
+            | CredentialRevoked
+            | AssertionChallengeMismatch
+            | AssertionClientDataWrong
+            | RpIdMismatch
+            | UpMissing
+            | UvMissing
+            | BackupEligible
+            | AssertionSignatureInvalid
+            | CounterRegressed
+            | AttestationFormatRefused
+            | AttestationInvalid
+            | AttestationUntrusted
+            | AaguidRefused
+            | CredentialAlgorithmRefused => 11,
+            PolicyDenied => 12,
+            ChallengeReplayed => 13,
+            _ => return None,
+        })
+    }
+
     /// Problem type URI (RFC 9457 §3.1.1): relative to the authority's documentation.
     #[must_use]
     pub fn problem_type(self) -> String {

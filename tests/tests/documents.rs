@@ -169,6 +169,11 @@ fn the_table_of_rejection_codes_is_the_vocabulary() {
             row.starts_with(&begins) && row.ends_with(&ends),
             "the row of {code} is {row:?}; it must begin with {begins:?} and end with {ends:?}"
         );
+        let step = row.split(" | ").nth(2).and_then(|cell| cell.strip_prefix("step "));
+        if let Some(step) = step {
+            let number = step.split(',').next().and_then(|number| number.parse().ok());
+            assert_eq!(number, code.step(), "the step of {code}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use signet_authority::keys;
 use signet_authority::state::system_clock;
 use signet_authority::store::{AuditEntry, Decision, Event};
 use signet_authority::trust;
-use signet_evidence::{Evidence, Purpose, RejectionCode, UnixTime};
+use signet_evidence::{Evidence, Purpose, UnixTime};
 use signet_verifier::Rejection;
 
 use super::output::Output;
@@ -90,7 +90,7 @@ fn purposes(evidence: &[u8], wanted: Option<&str>) -> anyhow::Result<Vec<Purpose
 
 fn refused(rejection: &Rejection, output: Output) -> anyhow::Result<()> {
     let code = rejection.code();
-    let step = step_of(code);
+    let step = code.step();
     let text = format!(
         "refused in step {}: {}\nwhat to do: {}",
         step.map_or_else(|| "-".to_owned(), |step| step.to_string()),
@@ -106,52 +106,4 @@ fn refused(rejection: &Rejection, output: Output) -> anyhow::Result<()> {
     });
     output.line(&text, &value)?;
     bail!("the evidence is refused ({code})")
-}
-
-/// The step of protocol §2.4 that refuses with this code; registration stands in the place of 11.
-fn step_of(code: RejectionCode) -> Option<u8> {
-    use RejectionCode::*;
-    Some(match code {
-        EvidenceTooLarge | EvidenceMalformed => 1,
-        ProfileWrong | AudienceWrong | PurposeWrong => 2,
-        ChallengeInvalid | ChallengeExpired => 3,
-        CertificateMismatch | DeviceCertificateUntrusted | KeyThumbprintMismatch => 4,
-        EvidenceSignatureInvalid => 5,
-        DeviceUnknown | DeviceRevoked => 6,
-        AkCertificateUntrusted
-        | AkMismatch
-        | QuoteMagicWrong
-        | QuoteTypeWrong
-        | QuoteMalformed
-        | QuoteSignatureInvalid
-        | QuoteChallengeMismatch => 7,
-        PcrDigestMismatch | PcrSelectionInsufficient | BootPolicyRefused => 8,
-        TpmClockRegressed | TpmRebooted | SessionEnded => 9,
-        CertificationMissing
-        | CertificationMalformed
-        | CertificationSignatureInvalid
-        | CertificationChallengeMismatch
-        | CertificationKeyMismatch
-        | TlsKeyAttributes => 10,
-        AssertionMissing
-        | AssertionMalformed
-        | CredentialUnknown
-        | CredentialRevoked
-        | AssertionChallengeMismatch
-        | AssertionClientDataWrong
-        | RpIdMismatch
-        | UpMissing
-        | UvMissing
-        | BackupEligible
-        | AssertionSignatureInvalid
-        | CounterRegressed
-        | AttestationFormatRefused
-        | AttestationInvalid
-        | AttestationUntrusted
-        | AaguidRefused
-        | CredentialAlgorithmRefused => 11,
-        PolicyDenied => 12,
-        ChallengeReplayed => 13,
-        _ => return None,
-    })
 }
