@@ -35,10 +35,14 @@ target/.packages: Makefile
 			apt-get install -y -qq --no-install-recommends $$missing > target/apt.log; fi
 	@touch $@
 
-target/.python: tests/requirements.txt
+target/.python: tests/requirements.txt tests/referees/device-tests.txt
 	@mkdir -p target
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@rm -rf $(VENV)/referees && mkdir $(VENV)/referees
+	@$(VENV)/bin/pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
+		--require-hashes -r tests/referees/device-tests.txt -d $(VENV)/referees
+	@tar -xzf $(VENV)/referees/*.tar.gz -C $(VENV)/referees
 	@touch $@
 
 $(TOOLS)/bin/cargo-deny:
