@@ -272,6 +272,8 @@ impl Attester {
             resident_key: false,
             // Left open, so that a touch without verification can be made and refused.
             protection: None,
+            min_pin_length: false,
+            enterprise_attestation: None,
             user_verification: UserVerification::Required { pin_fallback: false },
         };
         let registration = self.key.register(&request, &Prompt::nobody()).await?;

@@ -117,7 +117,7 @@ pub struct SensorInfo {
 
 impl Key {
     /// What the sensor is like. Needs no token.
-    pub async fn fingerprint_sensor(&mut self) -> Result<SensorInfo, CommandError> {
+    pub async fn sensor_info(&mut self) -> Result<SensorInfo, CommandError> {
         let silence = self.channel().timing().silence;
         let mut answer = self.bio_enrollment(Sub::SensorInfo, None, None, silence).await?;
         Ok(SensorInfo {

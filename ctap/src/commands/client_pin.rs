@@ -40,6 +40,8 @@ impl Permissions {
     pub const CREDENTIAL_MANAGEMENT: Self = Self(0x04);
     /// bioEnrollment.
     pub const BIO_ENROLLMENT: Self = Self(0x08);
+    /// authenticatorConfig.
+    pub const CONFIGURATION: Self = Self(0x20);
 }
 
 /// Tries left for the PIN.

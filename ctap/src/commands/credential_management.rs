@@ -3,7 +3,7 @@
 use ciborium::Value;
 
 use super::client_pin::encoded;
-use super::{descriptor, id_of};
+use super::{UserEntity, descriptor, id_of};
 use crate::cbor::{self, DecodeError, Fields};
 use crate::key::{CommandError, Key};
 use crate::pin_protocol::Token;
@@ -24,6 +24,7 @@ enum Sub {
     CredentialsBegin = 0x04,
     CredentialsNext = 0x05,
     Delete = 0x06,
+    UpdateUser = 0x07,
 }
 
 /// Room on the key.
@@ -118,6 +119,17 @@ impl Key {
     ) -> Result<(), CommandError> {
         let parameters = cbor::map([(0x02, Some(descriptor(id)))]);
         self.credential_management(Sub::Delete, Some(parameters), Some(token)).await.map(drop)
+    }
+
+    /// Replaces the account names of a discoverable credential; its user handle must stay the same.
+    pub async fn update_user(
+        &mut self,
+        token: &Token,
+        id: &[u8],
+        user: &UserEntity,
+    ) -> Result<(), CommandError> {
+        let parameters = cbor::map([(0x02, Some(descriptor(id))), (0x03, Some(user.to_cbor()))]);
+        self.credential_management(Sub::UpdateUser, Some(parameters), Some(token)).await.map(drop)
     }
 
     async fn credential_management(

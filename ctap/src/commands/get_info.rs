@@ -1,15 +1,18 @@
-//! authenticatorGetInfo (CTAP 2.1 §6.4).
+//! authenticatorGetInfo (CTAP 2.2 §6.4).
 
 use std::collections::BTreeMap;
 
 use ciborium::Value;
 
+use super::client_pin::Permissions;
 use crate::cbor::{DecodeError, Fields};
 use crate::pin_protocol::PinProtocol;
 
 /// What a key says of itself. Unsigned: good for choosing a dialogue, never for trusting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Info {
+    /// The key speaks U2F (CTAP1) only: a touch, no PIN, no finger, no options.
+    pub u2f_only: bool,
     /// Versions such as `FIDO_2_0`, `FIDO_2_1`, `U2F_V2`.
     pub versions: Vec<String>,
     /// Extensions such as `credProtect`.
@@ -40,13 +43,32 @@ pub struct Info {
     pub preferred_uv_attempts: Option<u32>,
     /// Bits of the FIDO registry's user verification methods of the built-in UV.
     pub uv_modality: Option<u32>,
+    /// How many relying parties may be told the minimum PIN length (`setMinPINLength`).
+    pub max_rp_ids_for_min_pin_length: u32,
+    /// Certifications by name, such as `FIDO`, with their level. Claimed, not proved.
+    pub certifications: BTreeMap<String, u32>,
     /// Room for discoverable credentials.
     pub remaining_discoverable: Option<u32>,
+    /// Attestation statement formats, in the key's order of preference; empty if it does not say.
+    pub attestation_formats: Vec<String>,
+    /// Built-in verifications since the PIN was typed last.
+    pub uv_count_since_last_pin: Option<u32>,
+    /// A reset takes a touch of at least five seconds.
+    pub long_touch_for_reset: bool,
+    /// Transports over which the key may be reset; empty: over any.
+    pub transports_for_reset: Vec<String>,
+    /// The key refuses PINs that are too simple.
+    pub pin_complexity_policy: bool,
+    /// Where those rules are written down.
+    pub pin_complexity_policy_url: Option<String>,
+    /// Longest PIN, code points.
+    pub max_pin_length: u32,
 }
 
 impl Default for Info {
     fn default() -> Self {
         Self {
+            u2f_only: false,
             versions: Vec::new(),
             extensions: Vec::new(),
             aaguid: [0; 16],
@@ -62,7 +84,16 @@ impl Default for Info {
             firmware_version: None,
             preferred_uv_attempts: None,
             uv_modality: None,
+            max_rp_ids_for_min_pin_length: 0,
+            certifications: BTreeMap::new(),
             remaining_discoverable: None,
+            attestation_formats: Vec::new(),
+            uv_count_since_last_pin: None,
+            long_touch_for_reset: false,
+            transports_for_reset: Vec::new(),
+            pin_complexity_policy: false,
+            pin_complexity_policy_url: None,
+            max_pin_length: 63,
         }
     }
 }
@@ -118,6 +149,7 @@ impl Info {
         let aaguid = fields.bytes(0x03)?.ok_or(DecodeError::Missing(0x03))?;
         let protocols = fields.array(0x06)?.unwrap_or_default();
         Ok(Self {
+            u2f_only: false,
             versions: texts(fields.array(0x01)?.ok_or(DecodeError::Missing(0x01))?),
             extensions: texts(fields.array(0x02)?.unwrap_or_default()),
             aaguid: aaguid.try_into().map_err(|_| DecodeError::WrongType(0x03))?,
@@ -145,7 +177,17 @@ impl Info {
                 .and_then(|version| version.as_integer()?.try_into().ok()),
             preferred_uv_attempts: fields.unsigned(0x11)?,
             uv_modality: fields.unsigned(0x12)?,
+            max_rp_ids_for_min_pin_length: fields.unsigned(0x10)?.unwrap_or(0),
+            certifications: certifications(fields.named(0x13)?.unwrap_or_default()),
             remaining_discoverable: fields.unsigned(0x14)?,
+            attestation_formats: texts(fields.array(0x16)?.unwrap_or_default()),
+            uv_count_since_last_pin: fields.unsigned(0x17)?,
+            long_touch_for_reset: fields.flag(0x18)?.unwrap_or(false),
+            transports_for_reset: texts(fields.array(0x1A)?.unwrap_or_default()),
+            pin_complexity_policy: fields.flag(0x1B)?.unwrap_or(false),
+            // Text in the specification's table, bytes in its first examples; only shown to people.
+            pin_complexity_policy_url: fields.take(0x1C).and_then(readable),
+            max_pin_length: fields.unsigned(0x1D)?.unwrap_or(defaults.max_pin_length),
         })
     }
 
@@ -168,6 +210,41 @@ impl Info {
     /// Whether the key can verify its user by itself now: a finger is enrolled.
     pub fn has_built_in_uv(&self) -> bool {
         self.options.user_verification == Some(true)
+    }
+
+    /// Whether the key verifies its user in some way now: a PIN is set or a finger enrolled.
+    pub fn is_protected(&self) -> bool {
+        self.has_pin() || self.has_built_in_uv()
+    }
+
+    /// Whether makeCredential needs user verification on the key's own account (CTAP 2.1 §6.1.2
+    /// steps 6 to 8), whatever the relying party wants.
+    pub fn make_credential_needs_uv(&self, resident_key: bool) -> bool {
+        let may_do_without =
+            self.options.make_credential_uv_not_required == Some(true) && !resident_key;
+        self.always_uv() || (self.is_protected() && !may_do_without)
+    }
+
+    /// Whether the key always wants its user (`alwaysUv`).
+    pub fn always_uv(&self) -> bool {
+        self.options.always_uv == Some(true)
+    }
+
+    /// Whether the PIN is good for makeCredential and getAssertion; some keys with a sensor take it
+    /// for management only (`noMcGaPermissionsWithClientPin`).
+    pub fn pin_signs(&self) -> bool {
+        self.options.no_mc_ga_permissions_with_client_pin != Some(true)
+    }
+
+    /// Whether built-in verification gives tokens with these permissions for management (§6.5.5.7.2).
+    pub(crate) fn finger_manages(&self, permissions: Permissions) -> bool {
+        self.has_built_in_uv()
+            && self.has_permissions()
+            && match permissions {
+                Permissions::CONFIGURATION => self.options.uv_authenticator_config == Some(true),
+                Permissions::BIO_ENROLLMENT => self.options.uv_bio_enroll == Some(true),
+                _ => true,
+            }
     }
 
     /// Whether a PIN is set.
@@ -210,6 +287,19 @@ impl Options {
 
 fn texts(values: Vec<Value>) -> Vec<String> {
     values.into_iter().filter_map(|value| value.into_text().ok()).collect()
+}
+
+fn readable(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text),
+        Value::Bytes(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+fn certifications(map: BTreeMap<String, Value>) -> BTreeMap<String, u32> {
+    let level = |value: Value| value.as_integer()?.try_into().ok();
+    map.into_iter().filter_map(|(name, value)| Some((name, level(value)?))).collect()
 }
 
 fn algorithm(parameters: &Value) -> Option<i64> {

@@ -42,6 +42,15 @@ pub enum CredentialProtection {
     UserVerificationRequired = 3,
 }
 
+/// Who decides which relying parties get an attestation that names the single key (CTAP 2.1 §7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnterpriseAttestation {
+    /// The key's maker: a list of relying parties inside the key.
+    VendorFacilitated = 1,
+    /// The host.
+    PlatformManaged = 2,
+}
+
 /// Parameters of makeCredential.
 #[derive(Debug, Clone)]
 pub struct MakeCredential<'a> {
@@ -59,6 +68,10 @@ pub struct MakeCredential<'a> {
     pub resident_key: bool,
     /// Ask for this protection.
     pub protection: Option<CredentialProtection>,
+    /// Ask for the minimum PIN length; keys tell it to the relying parties they were configured for.
+    pub min_pin_length: bool,
+    /// Ask for an attestation that names this single key.
+    pub enterprise_attestation: Option<EnterpriseAttestation>,
     /// Let the key verify its user by itself without a token (CTAP 2.0).
     pub built_in_uv: bool,
 }
@@ -74,6 +87,8 @@ pub struct MakeCredentialAnswer {
     pub parsed: AuthenticatorData,
     /// Attestation statement.
     pub statement: Value,
+    /// The attestation names this single key.
+    pub enterprise: bool,
 }
 
 impl Key {
@@ -106,6 +121,8 @@ impl Key {
             exclude_list: &[],
             resident_key: false,
             protection: None,
+            min_pin_length: false,
+            enterprise_attestation: None,
             built_in_uv: false,
         };
         let Value::Map(mut request) = parameters.to_cbor(None) else { return Ok(()) };
@@ -115,23 +132,31 @@ impl Key {
     }
 }
 
+impl UserEntity {
+    pub(super) fn to_cbor(&self) -> Value {
+        cbor::named_map([
+            ("id", Some(cbor::bytes(&self.id))),
+            ("name", Some(self.name.as_str().into())),
+            ("displayName", Some(self.display_name.as_str().into())),
+        ])
+    }
+}
+
 impl MakeCredential<'_> {
     fn to_cbor(&self, token: Option<&Token>) -> Value {
         let rp = cbor::named_map([
             ("id", Some(self.rp.id.as_str().into())),
             ("name", Some(self.rp.name.as_str().into())),
         ]);
-        let user = cbor::named_map([
-            ("id", Some(cbor::bytes(&self.user.id))),
-            ("name", Some(self.user.name.as_str().into())),
-            ("displayName", Some(self.user.display_name.as_str().into())),
-        ]);
         let algorithms = self.algorithms.iter().map(|&algorithm| {
             cbor::named_map([("alg", Some(algorithm.into())), ("type", Some("public-key".into()))])
         });
-        let extensions = self
-            .protection
-            .map(|level| cbor::named_map([("credProtect", Some((level as u8).into()))]));
+        let extensions = (self.protection.is_some() || self.min_pin_length).then(|| {
+            cbor::named_map([
+                ("credProtect", self.protection.map(|level| (level as u8).into())),
+                ("minPinLength", self.min_pin_length.then_some(true.into())),
+            ])
+        });
         let options = (self.resident_key || self.built_in_uv).then(|| {
             cbor::named_map([
                 ("rk", self.resident_key.then_some(true.into())),
@@ -141,13 +166,14 @@ impl MakeCredential<'_> {
         cbor::map([
             (0x01, Some(cbor::bytes(self.client_data_hash))),
             (0x02, Some(rp)),
-            (0x03, Some(user)),
+            (0x03, Some(self.user.to_cbor())),
             (0x04, Some(Value::Array(algorithms.collect()))),
             (0x05, descriptors(self.exclude_list)),
             (0x06, extensions),
             (0x07, options),
             (0x08, token.map(|token| token.authenticate(self.client_data_hash))),
             (0x09, token.map(|token| token.protocol().value())),
+            (0x0A, self.enterprise_attestation.map(|kind| (kind as u8).into())),
         ])
     }
 }
@@ -160,6 +186,7 @@ impl MakeCredentialAnswer {
             parsed: AuthenticatorData::parse(&auth_data)?,
             auth_data,
             statement: fields.required(0x03)?,
+            enterprise: fields.flag(0x04)?.unwrap_or(false),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod bio_enrollment;
 mod client_pin;
+mod config;
 mod credential_management;
 mod get_assertion;
 mod get_info;
@@ -10,11 +11,13 @@ mod presence;
 
 pub use bio_enrollment::{Sample, SampleStatus, SensorInfo, Template};
 pub use client_pin::{Permissions, PinRetries};
+pub use config::MinPinLength;
 pub use credential_management::{Metadata, StoredCredential, StoredRelyingParty};
 pub use get_assertion::{GetAssertion, GetAssertionAnswer};
 pub use get_info::{Info, Options};
 pub use make_credential::{
-    CredentialProtection, MakeCredential, MakeCredentialAnswer, RelyingParty, UserEntity,
+    CredentialProtection, EnterpriseAttestation, MakeCredential, MakeCredentialAnswer,
+    RelyingParty, UserEntity,
 };
 
 use ciborium::Value;

@@ -56,9 +56,11 @@ impl Key {
         prompt: &Prompt,
     ) -> Result<Assertion, OperationError> {
         let allow_list = self.shortened(request).await?;
+        let insists = self.info().always_uv();
         let verified = self
             .verify_user(
                 request.user_verification,
+                insists,
                 Permissions::GET_ASSERTION,
                 &request.rp_id,
                 prompt,

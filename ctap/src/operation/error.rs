@@ -1,6 +1,6 @@
 //! Why an operation failed, sorted by what the person can do about it.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::cbor::DecodeError;
 use crate::channel::ChannelError;
@@ -10,7 +10,9 @@ use crate::status::Status;
 /// Something a key lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
-    /// Built-in user verification, or no finger is enrolled.
+    /// Verifying its user in any way.
+    UserVerification,
+    /// Built-in user verification.
     BuiltInUserVerification,
     /// A PIN.
     Pin,
@@ -20,8 +22,40 @@ pub enum Feature {
     FingerEnrolment,
     /// Managing credentials.
     CredentialManagement,
+    /// Renaming the account of a stored credential.
+    CredentialUpdate,
     /// One of the algorithms asked for.
     Algorithm,
+    /// Settings of its own.
+    Configuration,
+    /// Verifying its user for everything.
+    AlwaysUv,
+    /// A minimum length of the PIN that can be raised.
+    MinPinLength,
+    /// Attestation that names the single key, or it is not enabled.
+    EnterpriseAttestation,
+    /// A reset over this connection.
+    Reset,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UserVerification => "verifying its user; a touch is all it takes",
+            Self::BuiltInUserVerification => "verifying its user without the host's keyboard",
+            Self::Pin => "a pin",
+            Self::CredentialProtection => "credential protection",
+            Self::FingerEnrolment => "fingerprints",
+            Self::CredentialManagement => "managing its credentials",
+            Self::CredentialUpdate => "renaming a credential's account",
+            Self::Algorithm => "the signature algorithms asked for",
+            Self::Configuration => "settings of its own",
+            Self::AlwaysUv => "always verifying its user",
+            Self::MinPinLength => "a longer minimum for its pin",
+            Self::EnterpriseAttestation => "enterprise attestation, or it is not enabled",
+            Self::Reset => "being reset this way; use its maker's tool",
+        })
+    }
 }
 
 /// Why an operation failed. Display says what to do next.
@@ -91,6 +125,9 @@ pub enum OperationError {
     /// The new PIN is too long.
     #[error("the pin is too long, at most 63 bytes fit")]
     PinTooLong,
+    /// The new PIN is the old one.
+    #[error("the new pin is the old one; choose another")]
+    PinUnchanged,
     /// The key does not like the new PIN.
     #[error("the pin breaks the security key's rules; choose another one")]
     PinPolicy,
@@ -100,15 +137,56 @@ pub enum OperationError {
     /// A key that verifies its user during the command did not recognise the finger.
     #[error("the finger was not recognised; try again or use the pin")]
     WrongFinger,
+    /// The key has a sensor and knows no finger.
+    #[error("no finger is enrolled on the security key; enrol one first")]
+    NoFingerEnrolled,
     /// The key lacks something the operation needs.
-    #[error("the security key does not support this ({0:?})")]
+    #[error("the security key does not support {0}")]
     Unsupported(Feature),
     /// The key has no room.
     #[error("the security key is full; delete something first")]
     Full,
-    /// The key allows this only shortly after it was plugged in.
+    /// The key has no room for another finger.
+    #[error("the security key has no room for another finger; remove one first")]
+    FingersFull,
+    /// The key knows no finger with this template.
+    #[error("the security key knows no such finger; list the fingers to see which there are")]
+    FingerNotFound,
+    /// The finger's name is too long.
+    #[error("the finger's name is too long, at most {limit} bytes fit")]
+    NameTooLong {
+        /// Longest name, bytes of UTF-8.
+        limit: u32,
+    },
+    /// The key stores no credential with this id.
+    #[error("the security key stores no such credential; list them to see which there are")]
+    CredentialNotFound,
+    /// The minimum length of the PIN can only rise, up to what fits.
+    #[error("the minimum length of the pin must be from {from} (as now; it can only rise) to {to}")]
+    MinPinLengthOutOfRange {
+        /// The minimum now, code points.
+        from: u32,
+        /// The longest PIN, code points.
+        to: u32,
+    },
+    /// The key can tell its minimum PIN length to so many relying parties only.
+    #[error("the security key can tell its minimum pin length to {limit} relying parties only")]
+    TooManyRelyingParties {
+        /// How many.
+        limit: u32,
+    },
+    /// The key made an ordinary attestation although one that names it was asked for.
+    #[error("the security key does not attest itself singly to this relying party")]
+    NotEnterprise,
+    /// The key took the setting and does not show it.
+    #[error("the security key did not apply the setting")]
+    NotApplied,
+    /// The key does not allow this now.
     #[error("the security key does not allow this now; plug it in again and try at once")]
     NotAllowed,
+    /// A reset is allowed only as the first thing shortly after the key was plugged in.
+    #[error("too late; unplug the security key, plug it in again and reset it within ten seconds")]
+    NotJustPlugged,
     /// The key signed without the UV flag although user verification was required.
     #[error("the security key did not verify its user")]
     UvFlagMissing,
@@ -166,7 +244,8 @@ impl From<Status> for OperationError {
             Status::UV_INVALID => Self::WrongFinger,
             Status::UV_BLOCKED => Self::UvBlocked,
             Status::UNSUPPORTED_ALGORITHM => Self::Unsupported(Feature::Algorithm),
-            Status::KEY_STORE_FULL | Status::FP_DATABASE_FULL => Self::Full,
+            Status::KEY_STORE_FULL => Self::Full,
+            Status::FP_DATABASE_FULL => Self::FingersFull,
             Status::NOT_ALLOWED => Self::NotAllowed,
             other => Self::Status(other),
         }

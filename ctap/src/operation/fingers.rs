@@ -1,13 +1,13 @@
-//! Enrolling, listing and removing fingers.
+//! Enrolling, listing, naming and removing fingers.
 
 use std::time::Duration;
 
 use super::error::{Feature, OperationError};
 use super::prompt::{Event, Prompt};
-use super::verify::Verified;
-use crate::commands::{Permissions, Sample, SampleStatus, Template};
-use crate::key::Key;
+use crate::commands::{Permissions, Sample, SampleStatus, SensorInfo, Template};
+use crate::key::{CommandError, Key};
 use crate::pin_protocol::Token;
+use crate::status::Status;
 
 /// How long the sensor waits for one sample. Short, because keys do not hear CANCEL meanwhile.
 const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,16 @@ pub struct EnrolledFinger {
     pub template: Vec<u8>,
 }
 
+/// Longest name where the sensor does not say (CTAP 2.1 §6.7.2 maxTemplateFriendlyName), bytes.
+const MAX_NAME: u32 = 64;
+
 impl Key {
+    /// What the sensor is like; asks for nothing.
+    pub async fn fingerprint_sensor(&mut self) -> Result<SensorInfo, OperationError> {
+        self.needs_sensor()?;
+        Ok(self.sensor_info().await?)
+    }
+
     /// Enrols a finger under `name`; asks for the PIN first. Cancel by dropping the future: the key
     /// forgets the samples when the next enrolment begins.
     pub async fn enroll_finger(
@@ -31,6 +40,10 @@ impl Key {
         name: Option<&str>,
         prompt: &Prompt,
     ) -> Result<EnrolledFinger, OperationError> {
+        self.needs_sensor()?;
+        if let Some(name) = name {
+            self.check_name(name).await?;
+        }
         let token = self.fingers_token(prompt).await?;
         prompt.send(Event::FingerNeeded);
         let mut sample = self.enroll_begin(&token, SAMPLE_PATIENCE).await?;
@@ -68,35 +81,50 @@ impl Key {
         prompt: &Prompt,
     ) -> Result<(), OperationError> {
         let token = self.fingers_token(prompt).await?;
-        self.remove_template(&token, template).await?;
+        self.remove_template(&token, template).await.map_err(unknown_finger)?;
         self.refresh().await?;
         Ok(())
     }
 
-    async fn fingers_token(&mut self, prompt: &Prompt) -> Result<Token, OperationError> {
-        let options = &self.info().options;
-        if options.bio_enroll.is_none() && options.user_verification_mgmt_preview.is_none() {
-            return Err(OperationError::Unsupported(Feature::FingerEnrolment));
-        }
-        self.management_token(Permissions::BIO_ENROLLMENT, prompt).await
+    /// Gives a finger another name; asks for the PIN first.
+    pub async fn rename_finger(
+        &mut self,
+        template: &[u8],
+        name: &str,
+        prompt: &Prompt,
+    ) -> Result<(), OperationError> {
+        self.needs_sensor()?;
+        self.check_name(name).await?;
+        let token = self.fingers_token(prompt).await?;
+        self.name_template(&token, template, name).await.map_err(unknown_finger)
     }
 
-    /// A token for management, by PIN.
-    pub(super) async fn management_token(
-        &mut self,
-        permissions: Permissions,
-        prompt: &Prompt,
-    ) -> Result<Token, OperationError> {
-        match self.info().options.client_pin {
-            None => return Err(OperationError::Unsupported(Feature::Pin)),
-            Some(false) => return Err(OperationError::PinNotSet),
-            Some(true) => {}
+    async fn check_name(&mut self, name: &str) -> Result<(), OperationError> {
+        let limit = self.sensor_info().await?.max_name_length.unwrap_or(MAX_NAME);
+        match name.len() > limit as usize {
+            true => Err(OperationError::NameTooLong { limit }),
+            false => Ok(()),
         }
-        match self.verify_by_pin(permissions, None, prompt).await? {
-            Verified::Token(token, _) => Ok(token),
-            Verified::Not | Verified::DuringCommand => {
-                Err(OperationError::Unsupported(Feature::Pin))
-            }
+    }
+
+    fn needs_sensor(&self) -> Result<(), OperationError> {
+        let options = &self.info().options;
+        match options.bio_enroll.or(options.user_verification_mgmt_preview) {
+            None => Err(OperationError::Unsupported(Feature::FingerEnrolment)),
+            Some(_) => Ok(()),
         }
+    }
+
+    async fn fingers_token(&mut self, prompt: &Prompt) -> Result<Token, OperationError> {
+        self.needs_sensor()?;
+        self.management_token(Permissions::BIO_ENROLLMENT, prompt).await
+    }
+}
+
+/// "If there is no matching enrollment … return CTAP2_ERR_INVALID_OPTION" (§6.7.7, §6.7.8).
+fn unknown_finger(error: CommandError) -> OperationError {
+    match error {
+        CommandError::Status(Status::INVALID_OPTION) => OperationError::FingerNotFound,
+        error => error.into(),
     }
 }

@@ -5,16 +5,19 @@
 
 mod assert;
 mod choose;
+mod configure;
 mod credentials;
 mod error;
 mod fingers;
 mod pin;
 mod prompt;
 mod register;
+mod reset;
 mod verify;
 
 pub use assert::{AssertRequest, Assertion};
 pub use choose::{assert_any, choose};
+pub use configure::Config;
 pub use error::{Feature, OperationError};
 pub use fingers::EnrolledFinger;
 pub use prompt::{Event, Events, PinRequest, Prompt};
@@ -35,12 +38,15 @@ mod tests {
         key: &mut Key,
         assert: &AssertRequest,
         register: &RegisterRequest,
+        config: &Config,
         prompt: &Prompt,
     ) {
         is_send(key.assert(assert, prompt));
         is_send(key.register(register, prompt));
         is_send(key.enroll_finger(None, prompt));
         is_send(key.list_credentials(prompt));
+        is_send(key.configure(config, prompt));
+        is_send(key.reset_to_factory(prompt));
         is_send(assert_any(keys, assert, prompt));
     }
 }

@@ -6,10 +6,12 @@ use super::error::{Feature, OperationError};
 use crate::key::{CommandError, Key};
 use crate::status::Status;
 
+/// Longest PIN in UTF-8 (CTAP 2.1 §6.5.1).
 const MAX_BYTES: usize = 63;
 
 impl Key {
-    /// Sets the first PIN, in Unicode NFC.
+    /// Sets the first PIN, in Unicode NFC. A key with rules of its own (`pinComplexityPolicy`) may
+    /// answer [`OperationError::PinPolicy`].
     pub async fn set_pin(&mut self, new: &Zeroizing<String>) -> Result<(), OperationError> {
         match self.info().options.client_pin {
             None => return Err(OperationError::Unsupported(Feature::Pin)),
@@ -34,6 +36,9 @@ impl Key {
             Some(true) => {}
         }
         self.check_new_pin(new)?;
+        if old == new {
+            return Err(OperationError::PinUnchanged);
+        }
         match self.client_pin_change(old, new).await {
             Err(CommandError::Status(Status::PIN_INVALID)) => {
                 Err(OperationError::WrongPin { tries_left: self.pin_retries().await?.left })
@@ -48,10 +53,11 @@ impl Key {
 
     fn check_new_pin(&self, new: &str) -> Result<(), OperationError> {
         let min_length = self.info().min_pin_length;
-        if new.len() > MAX_BYTES {
+        let length = new.chars().count();
+        if new.len() > MAX_BYTES || length > self.info().max_pin_length as usize {
             return Err(OperationError::PinTooLong);
         }
-        if new.chars().count() < min_length as usize {
+        if length < min_length as usize {
             return Err(OperationError::PinTooShort { min_length });
         }
         Ok(())

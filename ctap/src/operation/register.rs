@@ -8,8 +8,8 @@ use super::prompt::Prompt;
 use super::verify::{UserVerification, UvMethod};
 use crate::cbor;
 use crate::commands::{
-    CredentialProtection, MakeCredential, MakeCredentialAnswer, Permissions, RelyingParty,
-    UserEntity,
+    CredentialProtection, EnterpriseAttestation, MakeCredential, MakeCredentialAnswer, Permissions,
+    RelyingParty, UserEntity,
 };
 use crate::key::Key;
 
@@ -30,6 +30,12 @@ pub struct RegisterRequest {
     pub resident_key: bool,
     /// Enforced: a key that does not apply it is refused.
     pub protection: Option<CredentialProtection>,
+    /// Ask for the minimum PIN length, which keys tell to the relying parties they were configured
+    /// for ([`super::Config::MinPinLength`]).
+    pub min_pin_length: bool,
+    /// Enforced: an attestation that names this single key. It must have been enabled
+    /// ([`super::Config::EnterpriseAttestation`]).
+    pub enterprise_attestation: Option<EnterpriseAttestation>,
     /// Whether the key must verify its user.
     pub user_verification: UserVerification,
 }
@@ -48,6 +54,10 @@ pub struct Registration {
     pub attestation_object: Vec<u8>,
     /// Attestation statement format, such as `packed`.
     pub format: String,
+    /// The attestation names this single key.
+    pub enterprise_attestation: bool,
+    /// Shortest PIN the key takes, code points, where it was asked for and the key told.
+    pub min_pin_length: Option<u32>,
     /// How the host saw the user verified.
     pub uv_method: Option<UvMethod>,
 }
@@ -64,9 +74,16 @@ impl Key {
         if request.protection.is_some() && !self.info().has_extension("credProtect") {
             return Err(OperationError::Unsupported(Feature::CredentialProtection));
         }
+        if request.enterprise_attestation.is_some()
+            && self.info().options.enterprise_attestation != Some(true)
+        {
+            return Err(OperationError::Unsupported(Feature::EnterpriseAttestation));
+        }
+        let insists = self.info().make_credential_needs_uv(request.resident_key);
         let verified = self
             .verify_user(
                 request.user_verification,
+                insists,
                 Permissions::MAKE_CREDENTIAL,
                 &request.rp.id,
                 prompt,
@@ -80,6 +97,8 @@ impl Key {
             exclude_list: &request.exclude_list,
             resident_key: request.resident_key,
             protection: request.protection,
+            min_pin_length: request.min_pin_length && self.info().has_extension("minPinLength"),
+            enterprise_attestation: request.enterprise_attestation,
             built_in_uv: verified.during_command(),
         };
         let answer = self.make_credential(&parameters, verified.token(), &mut prompt.watch()).await;
@@ -100,6 +119,11 @@ fn checked(
             return Err(OperationError::ProtectionMissing);
         }
     }
+    // Keys answer a request they do not allow with an ordinary attestation (§6.1.2 step 9).
+    if request.enterprise_attestation.is_some() && !answer.enterprise {
+        return Err(OperationError::NotEnterprise);
+    }
+    let min_pin_length = answer.parsed.extension("minPinLength").and_then(Value::as_integer);
     let credential = answer.parsed.credential.ok_or(OperationError::AnswerMismatch)?;
     let attestation_object = cbor::encode(&cbor::named_map([
         ("fmt", Some(answer.format.as_str().into())),
@@ -112,6 +136,8 @@ fn checked(
         auth_data: answer.auth_data,
         attestation_object,
         format: answer.format,
+        enterprise_attestation: answer.enterprise,
+        min_pin_length: min_pin_length.and_then(|length| length.try_into().ok()),
         uv_method,
     })
 }

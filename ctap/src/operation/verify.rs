@@ -2,7 +2,7 @@
 
 use super::error::{Feature, OperationError};
 use super::prompt::{Event, Prompt};
-use crate::commands::{Info, Permissions};
+use crate::commands::Permissions;
 use crate::key::{CommandError, Key};
 use crate::pin_protocol::Token;
 use crate::status::Status;
@@ -63,35 +63,32 @@ impl Verified {
 }
 
 impl Key {
-    /// Verifies the user as the policy wants, for one command with `permissions`.
+    /// Verifies the user as the policy wants, for one command with `permissions`; `insists`: the key
+    /// wants it whatever the policy says.
     pub(super) async fn verify_user(
         &mut self,
         policy: UserVerification,
+        insists: bool,
         permissions: Permissions,
         rp_id: &str,
         prompt: &Prompt,
     ) -> Result<Verified, OperationError> {
         let pin_fallback = match policy {
             UserVerification::Required { pin_fallback } => pin_fallback,
-            UserVerification::Discouraged if self.info().options.always_uv == Some(true) => true,
+            UserVerification::Discouraged if insists => true,
             UserVerification::Discouraged => return Ok(Verified::Not),
         };
-        let may_use_pin = pin_fallback && pin_allows(self.info(), permissions);
+        let pin_allowed = pin_fallback && self.info().pin_signs();
         if !self.info().has_built_in_uv() {
-            return match (pin_fallback, self.info().options.client_pin) {
-                (true, Some(true)) if may_use_pin => {
-                    self.verify_by_pin(permissions, Some(rp_id), prompt).await
-                }
-                (true, Some(false)) => Err(OperationError::PinNotSet),
-                _ => Err(OperationError::Unsupported(Feature::BuiltInUserVerification)),
-            };
+            self.pin_instead(pin_allowed)?;
+            return self.verify_by_pin(permissions, Some(rp_id), prompt).await;
         }
         if !self.info().has_permissions() {
             prompt.send(Event::FingerNeeded);
             return Ok(Verified::DuringCommand);
         }
-        match self.verify_by_finger(permissions, rp_id, prompt).await {
-            Err(OperationError::UvBlocked) if may_use_pin && self.info().has_pin() => {
+        match self.verify_by_finger(permissions, Some(rp_id), prompt).await {
+            Err(OperationError::UvBlocked) if pin_allowed && self.info().has_pin() => {
                 prompt.send(Event::FingerBlocked);
                 self.verify_by_pin(permissions, Some(rp_id), prompt).await
             }
@@ -99,16 +96,56 @@ impl Key {
         }
     }
 
+    /// Whether a key that verifies nobody by itself now can do it by PIN; else what it lacks.
+    fn pin_instead(&self, pin_allowed: bool) -> Result<(), OperationError> {
+        let options = &self.info().options;
+        Err(match (options.client_pin, options.user_verification) {
+            (Some(true), _) if pin_allowed => return Ok(()),
+            (Some(false), _) if pin_allowed => OperationError::PinNotSet,
+            (_, Some(_)) => OperationError::NoFingerEnrolled,
+            (Some(_), None) => OperationError::Unsupported(Feature::BuiltInUserVerification),
+            (None, None) => OperationError::Unsupported(Feature::UserVerification),
+        })
+    }
+
+    /// A token for management: by PIN where one is set, because enrolled fingers may be several
+    /// people's and the PIN is the owner's; else by built-in verification.
+    pub(super) async fn management_token(
+        &mut self,
+        permissions: Permissions,
+        prompt: &Prompt,
+    ) -> Result<Token, OperationError> {
+        let verified = if self.info().has_pin() {
+            self.verify_by_pin(permissions, None, prompt).await?
+        } else if self.info().finger_manages(permissions) {
+            self.verify_by_finger(permissions, None, prompt).await?
+        } else if self.info().options.client_pin.is_some() {
+            return Err(OperationError::PinNotSet);
+        } else {
+            return Err(OperationError::Unsupported(Feature::Pin));
+        };
+        match verified {
+            Verified::Token(token, _) => Ok(token),
+            Verified::Not | Verified::DuringCommand => {
+                Err(OperationError::Unsupported(Feature::Pin))
+            }
+        }
+    }
+
     /// Asks for fingers until one is right, or no tries are left.
     async fn verify_by_finger(
         &mut self,
         permissions: Permissions,
-        rp_id: &str,
+        rp_id: Option<&str>,
         prompt: &Prompt,
     ) -> Result<Verified, OperationError> {
+        // A finger that is blocked already is not asked for.
+        if self.uv_retries().await? == 0 {
+            return Err(OperationError::UvBlocked);
+        }
         for _ in 0..MAX_FINGER_TRIES {
             prompt.send(Event::FingerNeeded);
-            match self.token_by_uv(permissions, Some(rp_id), &mut |_| {}).await {
+            match self.token_by_uv(permissions, rp_id, &mut |_| {}).await {
                 Ok(token) => return Ok(Verified::Token(token, UvMethod::BuiltIn)),
                 Err(CommandError::Status(Status::UV_INVALID)) => {
                     let tries_left = self.uv_retries().await?;
@@ -159,11 +196,4 @@ impl Key {
             }
         }
     }
-}
-
-/// Some keys with a sensor take the PIN for management only.
-fn pin_allows(info: &Info, permissions: Permissions) -> bool {
-    let signs =
-        permissions == Permissions::MAKE_CREDENTIAL || permissions == Permissions::GET_ASSERTION;
-    !(signs && info.options.no_mc_ga_permissions_with_client_pin == Some(true))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod cancel;
+mod configure;
 mod credential;
 mod fingerprint;
 mod management;
@@ -10,6 +11,7 @@ mod older;
 mod person;
 mod pin;
 mod removal;
+mod reset;
 mod secrets;
 mod several;
 
@@ -62,6 +64,8 @@ fn registration(user_verification: UserVerification) -> RegisterRequest {
         exclude_list: Vec::new(),
         resident_key: false,
         protection: Some(CredentialProtection::UserVerificationRequired),
+        min_pin_length: false,
+        enterprise_attestation: None,
         user_verification,
     }
 }

@@ -204,6 +204,8 @@ proptest! {
                     exclude_list: &[],
                     resident_key: false,
                     protection: None,
+                    min_pin_length: false,
+                    enterprise_attestation: None,
                     built_in_uv: false,
                 },
                 None,

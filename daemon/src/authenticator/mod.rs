@@ -100,6 +100,8 @@ impl Keys {
             exclude_list: exclude_list.to_vec(),
             resident_key: false,
             protection: Some(CredentialProtection::UserVerificationRequired),
+            min_pin_length: false,
+            enterprise_attestation: None,
             user_verification: UserVerification::Required { pin_fallback: true },
         };
         let (prompt, events) = Prompt::new();

@@ -124,6 +124,8 @@ impl Intruder {
             exclude_list: Vec::new(),
             resident_key: false,
             protection: None,
+            min_pin_length: false,
+            enterprise_attestation: None,
             user_verification: UserVerification::Required { pin_fallback: false },
         };
         let made = self.key.register(&request, &Prompt::nobody()).await?;

@@ -90,6 +90,8 @@ async fn register(key: &mut Key, hash: [u8; 32]) -> Result<Registration, Operati
         exclude_list: Vec::new(),
         resident_key: false,
         protection: Some(CredentialProtection::UserVerificationRequired),
+        min_pin_length: false,
+        enterprise_attestation: None,
         user_verification: UserVerification::Required { pin_fallback: true },
     };
     let typist = tokio::spawn(type_pin(events));
