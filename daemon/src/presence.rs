@@ -10,8 +10,8 @@ use signet_evidence::header::{CertifiedKey, SignedAttest};
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::webauthn::{Ceremony as WebAuthnCeremony, ClientData};
 use signet_evidence::{
-    Action, CertificateChain, FidoAssertion, FidoRegistration, KeyThumbprint, Purpose, SessionId,
-    Statement, TpmEvidence, UnixTime, UnsignedEvidence,
+    Action, CertificateChain, FidoAssertion, FidoRegistration, KeyPart, KeyThumbprint, Purpose,
+    SessionId, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
 
 use crate::authenticator::{Asserted, Keys, Line, observed};
@@ -249,8 +249,8 @@ impl Prepared {
         let unsigned = UnsignedEvidence::new(
             &self.statement,
             &self.device_chain,
-            assertion.as_deref(),
-            registration.as_deref(),
+            assertion.as_deref().map(KeyPart::SecurityKey),
+            registration.as_deref().map(KeyPart::SecurityKey),
             &tpm_evidence,
         );
         let signature = tpm.sign_tls(sha256(&unsigned.to_be_signed())).await?;

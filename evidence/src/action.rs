@@ -192,8 +192,12 @@ pub fn content_digest(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn action() -> Action {
+        Action::new(details()).unwrap()
+    }
 
     fn details() -> ActionDetails {
         ActionDetails {

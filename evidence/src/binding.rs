@@ -27,12 +27,25 @@ pub fn registration_challenge(statement: &[u8]) -> Sha256 {
     sha256_of(&[b"signet-fidoreg-v1\0", statement])
 }
 
+/// What a platform key signs: `SHA-256("signet-platform-v1\0" ‖ S)`.
+#[must_use]
+pub fn platform_digest(statement: &[u8]) -> Sha256 {
+    sha256_of(&[b"signet-platform-v1\0", statement])
+}
+
+/// `extraData` of the certification of a new platform key: `SHA-256("signet-platformreg-v1\0" ‖ S)`.
+#[must_use]
+pub fn platform_registration_challenge(statement: &[u8]) -> Sha256 {
+    sha256_of(&[b"signet-platformreg-v1\0", statement])
+}
+
 /// `extraData` of the quote and of the certification:
 /// `SHA-256("signet-tpm-v1\0" ‖ SHA-256(S) ‖ SHA-256(F) [‖ SHA-256(R)])`.
 ///
-/// `F` is the content of header −70101 (empty when absent) and `R` that of −70104, hashed only
-/// when a registration is carried. Only purpose 5 may carry one, and the purpose is inside `S`,
-/// so the two lengths cannot be confused.
+/// `F` is the content of header −70101 or −70103 (empty when absent) and `R` that of −70104 or −70105,
+/// hashed only when a registration is carried. Only purpose 5 may carry one, and the purpose is
+/// inside `S`, so the two lengths cannot be confused. No bytes are the content of two of these
+/// headers: their members are of other types.
 #[must_use]
 pub fn qualifying_data(statement: &[u8], assertion: &[u8], registration: Option<&[u8]>) -> Sha256 {
     let (statement, assertion) = (sha256(statement), sha256(assertion));
@@ -51,7 +64,7 @@ pub fn enrolment_qualifying_data(transcript: &[u8], nonce: &[u8]) -> Sha256 {
     sha256_of(&[b"signet-enrol-v1\0", &sha256(transcript), nonce])
 }
 
-fn sha256_of(parts: &[&[u8]]) -> Sha256 {
+pub(crate) fn sha256_of(parts: &[&[u8]]) -> Sha256 {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(part);
@@ -74,6 +87,8 @@ mod tests {
         let digests = [
             assertion_challenge(b"s"),
             registration_challenge(b"s"),
+            platform_digest(b"s"),
+            platform_registration_challenge(b"s"),
             qualifying_data(b"s", b"", None),
             qualifying_data(b"s", b"", Some(b"")),
             enrolment_qualifying_data(b"s", b""),

@@ -104,6 +104,11 @@ impl Fields {
         Some(self.0.swap_remove(index).1)
     }
 
+    /// What was never taken.
+    pub(crate) fn into_rest(self) -> impl Iterator<Item = (i64, Value)> {
+        self.0.into_iter()
+    }
+
     /// A key that was never taken, if any.
     pub(crate) fn left_over(&self) -> Option<i64> {
         self.0.first().map(|(key, _)| *key)

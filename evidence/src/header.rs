@@ -278,21 +278,30 @@ fn pcr_values(value: Value) -> Result<BTreeMap<u8, Vec<u8>>, HeaderError> {
     entries.into_iter().map(entry).collect::<Option<_>>().ok_or(HeaderError::Shape)
 }
 
-struct Members(Fields);
+pub(crate) struct Members(pub(crate) Fields);
 
 impl Members {
-    fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         Ok(Self(Fields::new(cbor::decode(bytes)?).ok_or(HeaderError::Shape)?))
     }
 
-    fn bytes(&mut self, key: i64, max: usize) -> Result<Vec<u8>, HeaderError> {
-        match self.0.take(key).ok_or(HeaderError::Missing)? {
-            Value::Bytes(bytes) if (1..=max).contains(&bytes.len()) => Ok(bytes),
-            _ => Err(HeaderError::Shape),
+    pub(crate) fn bytes(&mut self, key: i64, max: usize) -> Result<Vec<u8>, HeaderError> {
+        self.optional_bytes(key, max)?.ok_or(HeaderError::Missing)
+    }
+
+    pub(crate) fn optional_bytes(
+        &mut self,
+        key: i64,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, HeaderError> {
+        match self.0.take(key) {
+            None => Ok(None),
+            Some(Value::Bytes(bytes)) if (1..=max).contains(&bytes.len()) => Ok(Some(bytes)),
+            Some(_) => Err(HeaderError::Shape),
         }
     }
 
-    fn byte_strings<const N: usize>(
+    pub(crate) fn byte_strings<const N: usize>(
         &mut self,
         key: i64,
     ) -> Result<Option<[Vec<u8>; N]>, HeaderError> {
@@ -303,7 +312,7 @@ impl Members {
         strings.try_into().map(Some).map_err(|_| HeaderError::Shape)
     }
 
-    fn finish(self) -> Result<(), HeaderError> {
+    pub(crate) fn finish(self) -> Result<(), HeaderError> {
         match self.0.left_over() {
             None => Ok(()),
             Some(_) => Err(HeaderError::Shape),

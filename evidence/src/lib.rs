@@ -7,7 +7,10 @@
 pub mod action;
 pub mod binding;
 pub mod cbor;
+pub mod facts;
 pub mod header;
+pub mod key;
+pub mod platform;
 pub mod presence;
 pub mod rejection;
 pub mod statement;
@@ -17,9 +20,12 @@ pub mod tpm;
 pub mod webauthn;
 
 pub use action::{Action, ActionDetails, ActionKind};
+pub use facts::{FingerFacts, HostFacts, finger_set_digest};
 pub use header::{
     CertificateChain, FidoAssertion, FidoRegistration, ObservedVerification, TpmEvidence,
 };
+pub use key::{Assertion, KeyPart, Registration};
+pub use platform::{PlatformAssertion, PlatformKeyId, PlatformRegistration};
 pub use presence::{Evidence, UnsignedEvidence};
 pub use rejection::RejectionCode;
 pub use statement::{DeviceId, PROFILE, Purpose, SessionId, Statement};

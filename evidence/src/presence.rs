@@ -10,6 +10,11 @@ use thiserror::Error;
 use crate::binding::{self, Sha256};
 use crate::cbor::{self, CborError, Value};
 use crate::header::{CertificateChain, FidoAssertion, FidoRegistration, HeaderError, TpmEvidence};
+use crate::key::{
+    ASSERTION, Assertion, KeyPart, PLATFORM_ASSERTION, PLATFORM_REGISTRATION, REGISTRATION,
+    Registration,
+};
+use crate::platform::{PlatformAssertion, PlatformRegistration};
 use crate::statement::{Purpose, Statement, StatementError};
 
 /// Largest evidence with an event log, in bytes (protocol §2.1).
@@ -21,9 +26,7 @@ pub const MEDIA_TYPE: &str = "application/eat+cwt";
 
 const TYP: i64 = 16;
 const X5CHAIN: i64 = 33;
-const ASSERTION: i64 = -70101;
 const TPM: i64 = -70102;
-const REGISTRATION: i64 = -70104;
 
 /// A part of the protected header with the bytes it came as: digests are over the bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,9 +47,9 @@ pub struct Evidence {
     /// mTLS client certificate, leaf first (RFC 9360).
     pub certificate_chain: CertificateChain,
     /// Absent: no person is claimed.
-    pub assertion: Option<Encoded<FidoAssertion>>,
+    pub assertion: Option<Encoded<Assertion>>,
     /// Present at key enrolment only.
-    pub registration: Option<Encoded<FidoRegistration>>,
+    pub registration: Option<Encoded<Registration>>,
     /// Quote, and certification where one is due.
     pub tpm: TpmEvidence,
 }
@@ -91,6 +94,9 @@ pub enum EvidenceError {
     /// The statement is not valid.
     #[error("the statement is not valid")]
     Statement(#[from] StatementError),
+    /// Two headers that stand for each other: which of them counted would be anybody's guess.
+    #[error("protected headers {0} and {1} exclude each other")]
+    Both(i64, i64),
     /// The purpose forbids this part of the header.
     #[error("purpose {purpose} forbids protected header {label}")]
     Forbidden {
@@ -129,8 +135,20 @@ impl Evidence {
         let statement = Statement::decode(&payload)?;
         let evidence = Self {
             certificate_chain: header.required(X5CHAIN, CertificateChain::from_value)?,
-            assertion: header.optional(ASSERTION, FidoAssertion::decode)?,
-            registration: header.optional(REGISTRATION, FidoRegistration::decode)?,
+            assertion: header.either(
+                (ASSERTION, |bytes| FidoAssertion::decode(bytes).map(Assertion::SecurityKey)),
+                (PLATFORM_ASSERTION, |bytes| {
+                    PlatformAssertion::decode(bytes).map(Assertion::Platform)
+                }),
+            )?,
+            registration: header.either(
+                (REGISTRATION, |bytes| {
+                    FidoRegistration::decode(bytes).map(Registration::SecurityKey)
+                }),
+                (PLATFORM_REGISTRATION, |bytes| {
+                    PlatformRegistration::decode(bytes).map(Registration::Platform)
+                }),
+            )?,
             tpm: header.required(TPM, |value| encoded(value, TpmEvidence::decode))?.value,
             cose,
             payload,
@@ -172,29 +190,30 @@ impl Evidence {
         )
     }
 
+    /// A missing assertion is judged in step 11, where it has its own code: a stripped touch is an
+    /// attack and not a malformed message.
     fn check_purpose(&self) -> Result<(), EvidenceError> {
         let purpose = self.statement.purpose;
-        let human = matches!(purpose, Purpose::Session | Purpose::Action);
-        // (present, demanded, allowed, label). A missing assertion is judged in step 11, where it
-        // has its own code: a stripped touch is an attack and not a malformed message.
-        let rules = [
-            (self.assertion.is_some(), false, human || purpose == Purpose::EnrolKey, ASSERTION),
-            (
-                self.registration.is_some(),
-                purpose == Purpose::EnrolKey,
-                purpose == Purpose::EnrolKey,
-                REGISTRATION,
-            ),
-        ];
-        for (present, demanded, allowed, label) in rules {
-            if present && !allowed {
-                return Err(EvidenceError::Forbidden { purpose, label });
-            }
-            if demanded && !present {
-                return Err(EvidenceError::Demanded { purpose, label });
+        if let Some(assertion) = &self.assertion {
+            let allowed = match purpose {
+                Purpose::Session | Purpose::Action => true,
+                // A platform key is only as good as the host, and brings no further key.
+                Purpose::EnrolKey => assertion.value.security_key().is_some(),
+                Purpose::Renew | Purpose::EnrolDevice | Purpose::Workload => false,
+            };
+            if !allowed {
+                return Err(EvidenceError::Forbidden { purpose, label: assertion.value.label() });
             }
         }
-        Ok(())
+        match &self.registration {
+            Some(registration) if purpose != Purpose::EnrolKey => {
+                Err(EvidenceError::Forbidden { purpose, label: registration.value.label() })
+            }
+            None if purpose == Purpose::EnrolKey => {
+                Err(EvidenceError::Demanded { purpose, label: REGISTRATION })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -211,21 +230,22 @@ impl UnsignedEvidence {
     pub fn new(
         statement: &[u8],
         certificate_chain: &CertificateChain,
-        assertion: Option<&[u8]>,
-        registration: Option<&[u8]>,
+        assertion: Option<KeyPart<'_>>,
+        registration: Option<KeyPart<'_>>,
         tpm: &TpmEvidence,
     ) -> Self {
+        let tpm = tpm.encode();
+        let mut parts = vec![(TPM, tpm.as_slice())];
+        parts.extend(assertion.map(|part| part.entry(ASSERTION, PLATFORM_ASSERTION)));
+        parts.extend(registration.map(|part| part.entry(REGISTRATION, PLATFORM_REGISTRATION)));
         // Labels in the order of their encodings, so that the header is deterministic.
+        parts.sort_unstable_by_key(|(label, _)| std::cmp::Reverse(*label));
         let mut header = HeaderBuilder::new()
             .algorithm(Algorithm::ESP256)
             .value(TYP, MEDIA_TYPE.into())
             .value(X5CHAIN, certificate_chain.to_value());
-        if let Some(assertion) = assertion {
-            header = header.value(ASSERTION, Value::Bytes(assertion.to_vec()));
-        }
-        header = header.value(TPM, Value::Bytes(tpm.encode()));
-        if let Some(registration) = registration {
-            header = header.value(REGISTRATION, Value::Bytes(registration.to_vec()));
+        for (label, content) in parts {
+            header = header.value(label, Value::Bytes(content.to_vec()));
         }
         let builder =
             CoseSign1Builder::new().protected(header.build()).payload(statement.to_vec()).build();
@@ -297,15 +317,19 @@ impl ProtectedHeader {
             .map_err(|source| EvidenceError::Header { label, source })
     }
 
-    fn optional<T>(
+    /// At most one of two headers that stand for each other.
+    fn either<T>(
         &mut self,
-        label: i64,
-        decode: impl FnOnce(&[u8]) -> Result<T, HeaderError>,
+        (left, decode_left): (i64, impl FnOnce(&[u8]) -> Result<T, HeaderError>),
+        (right, decode_right): (i64, impl FnOnce(&[u8]) -> Result<T, HeaderError>),
     ) -> Result<Option<Encoded<T>>, EvidenceError> {
-        self.take(label)
-            .map(|value| encoded(value, decode))
-            .transpose()
-            .map_err(|source| EvidenceError::Header { label, source })
+        let (label, part) = match (self.take(left), self.take(right)) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => return Err(EvidenceError::Both(left, right)),
+            (Some(value), None) => (left, encoded(value, decode_left)),
+            (None, Some(value)) => (right, encoded(value, decode_right)),
+        };
+        part.map(Some).map_err(|source| EvidenceError::Header { label, source })
     }
 
     fn finish(self) -> Result<(), EvidenceError> {
@@ -330,132 +354,4 @@ fn at_most(found: usize, limit: usize) -> Result<(), EvidenceError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::header::{SignedAttest, TpmEvidence};
-    use crate::statement::tests::session_statement;
-    use proptest::prelude::*;
-
-    fn tpm() -> TpmEvidence {
-        TpmEvidence {
-            ak_chain: CertificateChain::new(vec![vec![1]]).unwrap(),
-            quote: SignedAttest { attest: vec![2], signature: vec![3] },
-            certification: None,
-            pcrs: Some([(7, vec![0; 32])].into()),
-            event_log: None,
-        }
-    }
-
-    fn assertion() -> FidoAssertion {
-        FidoAssertion {
-            credential_id: vec![4],
-            authenticator_data: vec![5],
-            client_data: vec![6],
-            signature: vec![7],
-            observed: None,
-        }
-    }
-
-    fn evidence(
-        statement: &Statement,
-        assertion: Option<&FidoAssertion>,
-    ) -> Result<Vec<u8>, EvidenceError> {
-        let statement = statement.encode()?;
-        let assertion = assertion.map(FidoAssertion::encode);
-        let chain = CertificateChain::new(vec![vec![8], vec![9]]).unwrap();
-        UnsignedEvidence::new(&statement, &chain, assertion.as_deref(), None, &tpm())
-            .finish([0; 64])
-    }
-
-    #[test]
-    fn what_is_built_is_what_is_parsed() {
-        let bytes = evidence(&session_statement(), Some(&assertion())).unwrap();
-        let parsed = Evidence::parse(&bytes).unwrap();
-        assert_eq!(parsed.statement, session_statement());
-        assert_eq!(parsed.assertion.as_ref().map(|part| &part.value), Some(&assertion()));
-        assert_eq!(parsed.tpm, tpm());
-        let expected = binding::qualifying_data(
-            &session_statement().encode().unwrap(),
-            &assertion().encode(),
-            None,
-        );
-        assert_eq!(parsed.qualifying_data(), expected);
-    }
-
-    #[test]
-    fn a_touch_has_no_place_in_a_renewal() {
-        let session = Some(crate::SessionId([1; 16]));
-        let renewal = Statement { purpose: Purpose::Renew, session, ..session_statement() };
-        let forbidden = EvidenceError::Forbidden { purpose: Purpose::Renew, label: ASSERTION };
-        assert_eq!(evidence(&renewal, Some(&assertion())), Err(forbidden));
-    }
-
-    #[test]
-    fn unsigned_and_unknown_parts_are_refused() {
-        let bytes = evidence(&session_statement(), None).unwrap();
-        let edit = |change: &dyn Fn(&mut Vec<Value>)| {
-            let Value::Tag(18, inner) = cbor::decode(&bytes).unwrap() else { panic!() };
-            let Value::Array(mut items) = *inner else { panic!() };
-            change(&mut items);
-            let bytes = cbor::encode(&Value::Tag(18, Box::new(Value::Array(items))));
-            Evidence::parse(&bytes).map(|_| ())
-        };
-        let protected = |label: i64, value: Value| {
-            edit(&|items| {
-                let Value::Map(mut map) = cbor::decode(items[0].as_bytes().unwrap()).unwrap()
-                else {
-                    panic!()
-                };
-                map.retain(|(found, _)| *found != Value::from(label));
-                map.push((label.into(), value.clone()));
-                items[0] = Value::Bytes(cbor::encode(&Value::Map(map)));
-            })
-        };
-        assert_eq!(
-            edit(&|items| items[1] = cbor::map(vec![(4, Value::Bytes(vec![1]))])),
-            Err(EvidenceError::UnprotectedHeader)
-        );
-        assert_eq!(edit(&|items| items[2] = Value::Null), Err(EvidenceError::NotCoseSign1));
-        assert_eq!(protected(1, (-8).into()), Err(EvidenceError::Algorithm));
-        assert_eq!(protected(TYP, "application/cwt".into()), Err(EvidenceError::Type));
-        assert_eq!(protected(4, Value::Bytes(vec![1])), Err(EvidenceError::UnknownLabel(4)));
-        assert_eq!(protected(-70199, 1.into()), Err(EvidenceError::UnknownLabel(-70199)));
-        let label = TPM;
-        let source = HeaderError::Shape;
-        assert_eq!(protected(TPM, 1.into()), Err(EvidenceError::Header { label, source }));
-    }
-
-    #[test]
-    fn size_limits() {
-        let limit = MAX_EVIDENCE;
-        let found = limit + 1;
-        let parsed = Evidence::parse(&vec![0; found]).map(|_| ());
-        assert_eq!(parsed, Err(EvidenceError::TooLarge { limit, found }));
-        let long = FidoAssertion { authenticator_data: vec![0; 2048], ..assertion() };
-        assert!(evidence(&session_statement(), Some(&long)).is_ok());
-        let statement = session_statement().encode().unwrap();
-        let quote = SignedAttest { attest: vec![0; MAX_EVIDENCE_WITHOUT_LOG], signature: vec![3] };
-        let chain = CertificateChain::new(vec![vec![8]]).unwrap();
-        let tpm = TpmEvidence { quote, ..tpm() };
-        let limit = MAX_EVIDENCE_WITHOUT_LOG;
-        assert!(matches!(
-            UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]),
-            Err(EvidenceError::TooLarge { limit: found_limit, .. }) if found_limit == limit
-        ));
-        let tpm = TpmEvidence { event_log: Some(vec![1]), ..tpm };
-        assert!(
-            UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]).is_ok()
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_parser_panic(flip in any::<(usize, u8)>(), cut in any::<usize>()) {
-            let mut bytes = evidence(&session_statement(), Some(&assertion())).unwrap();
-            let at = flip.0 % bytes.len();
-            bytes[at] ^= flip.1;
-            bytes.truncate(bytes.len() - cut % 4);
-            let _ = Evidence::parse(&bytes);
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::action::{Action, ActionError};
 use crate::cbor::{self, CborError, Fields, Value};
+use crate::facts::HostFacts;
 use crate::thumbprint::KeyThumbprint;
 use crate::time::UnixTime;
 
@@ -191,8 +192,8 @@ pub struct Statement {
     /// The session that is renewed (purpose `renew`) or in which presence is proved anew
     /// (purpose `session`).
     pub session: Option<SessionId>,
-    /// Untrusted facts of the host, by number.
-    pub host_facts: Option<Value>,
+    /// What the host says of itself.
+    pub host_facts: Option<HostFacts>,
 }
 
 /// A statement that does not say what its purpose needs.
@@ -263,7 +264,7 @@ impl Statement {
             claims.push((SID, Value::Bytes(session.0.to_vec())));
         }
         if let Some(facts) = &self.host_facts {
-            claims.push((HOST_FACTS, facts.clone()));
+            claims.push((HOST_FACTS, facts.to_value()));
         }
         let bytes = cbor::encode(&cbor::map(claims));
         Self::decode(&bytes)?;
@@ -390,14 +391,9 @@ fn session(claims: &mut Fields) -> Result<Option<SessionId>, StatementError> {
         .transpose()
 }
 
-fn host_facts(claims: &mut Fields) -> Result<Option<Value>, StatementError> {
-    match claims.take(HOST_FACTS) {
-        None => Ok(None),
-        Some(Value::Map(entries)) if entries.iter().all(|(key, _)| key.is_integer()) => {
-            Ok(Some(Value::Map(entries)))
-        }
-        Some(_) => Err(StatementError::Invalid(HOST_FACTS)),
-    }
+fn host_facts(claims: &mut Fields) -> Result<Option<HostFacts>, StatementError> {
+    let facts = claims.take(HOST_FACTS).map(HostFacts::from_value);
+    facts.map(|facts| facts.ok_or(StatementError::Invalid(HOST_FACTS))).transpose()
 }
 
 #[cfg(test)]
@@ -417,7 +413,10 @@ pub(crate) mod tests {
             acr: None,
             action: None,
             session: None,
-            host_facts: Some(cbor::map(vec![(1, "locked".into())])),
+            host_facts: Some(HostFacts {
+                driver: Some("goodixmoc".into()),
+                ..HostFacts::default()
+            }),
         }
     }
 
@@ -464,6 +463,8 @@ pub(crate) mod tests {
         assert_eq!(set(NONCE, Value::Bytes(vec![0; 7])), Err(StatementError::Invalid(NONCE)));
         assert_eq!(set(SUB, "".into()), Err(StatementError::Invalid(SUB)));
         let two_names = cbor::map(vec![(5, Value::Bytes(vec![0; 32])), (1, 0.into())]);
+        let fact = cbor::map(vec![(2, "no digest".into())]);
+        assert_eq!(set(HOST_FACTS, fact), Err(StatementError::Invalid(HOST_FACTS)));
         assert_eq!(set(CNF, two_names), Err(StatementError::Invalid(CNF)));
     }
 }

@@ -202,10 +202,10 @@ impl AuthenticatedEvidence {
         self.evidence.statement.session
     }
 
-    /// The credential to load, if an assertion is carried.
+    /// The credential to load, if an assertion is carried: of a platform key, its Name.
     #[must_use]
     pub fn credential_id(&self) -> Option<&[u8]> {
-        self.evidence.assertion.as_ref().map(|assertion| assertion.value.credential_id.as_slice())
+        self.evidence.assertion.as_ref().map(|assertion| assertion.value.credential_id())
     }
 
     /// The challenge that it answers; the store knows whether it was answered before.
@@ -368,6 +368,7 @@ impl AuthenticatedEvidence {
             return if due { Err(RejectionCode::AssertionMissing.into()) } else { Ok(None) };
         };
         let unknown = RejectionCode::CredentialUnknown;
+        let assertion = assertion.value.security_key().ok_or(unknown)?;
         let credential = credential.ok_or(unknown)?;
         if Some(credential.subject.as_str()) != self.subject() {
             return Err(unknown.into());
@@ -376,7 +377,7 @@ impl AuthenticatedEvidence {
             return Err(RejectionCode::CredentialRevoked.into());
         }
         let verified = VerifiedAssertion::verify(
-            &assertion.value,
+            assertion,
             &ExpectedAssertion {
                 credential_id: &credential.id,
                 public_key: &credential.public_key,
@@ -391,7 +392,7 @@ impl AuthenticatedEvidence {
             credential_id: credential.id.clone(),
             sign_count: verified.sign_count(),
             user_verified: verified.user_verified(),
-            observed: assertion.value.observed,
+            observed: assertion.observed,
             attestation: credential.attestation,
             model: credential.model,
         }))

@@ -65,6 +65,8 @@ impl AuthenticatedEvidence {
         now: UnixTime,
     ) -> Result<VerifiedRegistration, Rejection> {
         let part = self.evidence.registration.as_ref().ok_or(RejectionCode::PurposeWrong)?;
+        let format = RejectionCode::AttestationFormatRefused;
+        let part = part.value.security_key().ok_or(format)?;
         let expected = ExpectedRegistration {
             challenge: &registration_challenge(self.evidence.statement_bytes()),
             rp_id: &policy.rp_id,
@@ -72,8 +74,7 @@ impl AuthenticatedEvidence {
             user_verification: UserVerification::Required,
         };
         let accepted = &policy.registration;
-        let verified =
-            VerifiedRegistration::verify(&part.value, &expected, accepted.anchors(), now)?;
+        let verified = VerifiedRegistration::verify(part, &expected, accepted.anchors(), now)?;
         match (verified.kind(), verified.anchor()) {
             (AttestationKind::Packed, Some(root)) if !accepted.vouches(root, verified.aaguid()) => {
                 Err(Refusal::Model(verified.aaguid()).into())

@@ -1,10 +1,11 @@
 //! Presence Evidence in words.
 
 use signet_evidence::thumbprint::hex;
-use signet_evidence::tpm::{Attested, TpmsAttest};
+use signet_evidence::tpm::{Attested, Name, TpmsAttest, TpmtPublic};
 use signet_evidence::webauthn::{AttestationObject, AttestationStatement, AuthenticatorData};
 use signet_evidence::{
-    Evidence, FidoAssertion, FidoRegistration, ObservedVerification, Statement, TpmEvidence,
+    Assertion, Evidence, FidoAssertion, FidoRegistration, HostFacts, ObservedVerification,
+    PlatformAssertion, PlatformRegistration, Registration, Statement, TpmEvidence,
 };
 
 use super::calendar::rfc3339;
@@ -48,10 +49,31 @@ fn statement(statement: &Statement) -> Section {
         .with("device", statement.device.to_string())
         .with("issued_at_host_clock", rfc3339(statement.issued_at.0))
         .with("challenge", hex(&statement.challenge))
+        .maybe("host_facts", statement.host_facts.as_ref().map(host_facts))
         .with("key_thumbprint", hex(&statement.confirmation.0))
 }
 
-fn assertion(assertion: &FidoAssertion) -> Section {
+fn host_facts(facts: &HostFacts) -> Section {
+    Section::default()
+        .maybe("fingerprint_reader", facts.driver.as_deref())
+        .maybe("finger_set", facts.fingers.map(|digest| hex(&digest)))
+        .with("unknown", facts.others.len())
+}
+
+fn assertion(assertion: &Assertion) -> Section {
+    match assertion {
+        Assertion::SecurityKey(assertion) => fido_assertion(assertion),
+        Assertion::Platform(assertion) => platform_assertion(assertion),
+    }
+}
+
+fn platform_assertion(assertion: &PlatformAssertion) -> Section {
+    Section::default()
+        .with("platform_key", hex(assertion.key.as_bytes()))
+        .with("signature", hex(&assertion.signature))
+}
+
+fn fido_assertion(assertion: &FidoAssertion) -> Section {
     let observed = assertion.observed.map(|observed| match observed {
         ObservedVerification::BuiltIn => "built-in (the host says)",
         ObservedVerification::Pin => "PIN (the host says)",
@@ -64,7 +86,33 @@ fn assertion(assertion: &FidoAssertion) -> Section {
         .maybe("verified_by", observed)
 }
 
-fn registration(registration: &FidoRegistration) -> Section {
+fn registration(registration: &Registration) -> Section {
+    match registration {
+        Registration::SecurityKey(registration) => fido_registration(registration),
+        Registration::Platform(registration) => platform_registration(registration),
+    }
+}
+
+fn platform_registration(registration: &PlatformRegistration) -> Section {
+    let (policy, name) = match TpmtPublic::parse(&registration.public) {
+        Err(error) => (format!("cannot be read: {error}"), None),
+        Ok(public) => (hex(&public.auth_policy), Some(hex(Name::of(&public).as_bytes()))),
+    };
+    let released_by = registration.authorisation_key.as_deref().map(TpmtPublic::parse);
+    Section::default()
+        .maybe("platform_key", name)
+        .with("auth_policy", policy)
+        .maybe(
+            "released_by",
+            released_by.map(|public| match public {
+                Err(error) => format!("cannot be read: {error}"),
+                Ok(public) => hex(Name::of(&public).as_bytes()),
+            }),
+        )
+        .with("certification_bytes", registration.certification.attest.len())
+}
+
+fn fido_registration(registration: &FidoRegistration) -> Section {
     let section = Section::default();
     let section = match AttestationObject::parse(&registration.attestation_object) {
         Err(error) => section.with("attestation", format!("cannot be read: {error}")),

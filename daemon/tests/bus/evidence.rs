@@ -57,13 +57,13 @@ fn checked(evidence: &[u8]) -> Evidence {
 fn credential_key(made: &Answer) -> Vec<u8> {
     let evidence = checked(&bytes(made, "evidence"));
     assert_eq!(evidence.statement.purpose, Purpose::EnrolKey);
-    let registration = evidence.registration.as_ref().unwrap();
+    let registration = evidence.registration.as_ref().unwrap().value.security_key().unwrap();
     let origin = format!("https://{RP_ID}");
     let challenge = registration_challenge(evidence.statement_bytes());
     let expected =
         ClientData { ceremony: Ceremony::Registration, challenge: &challenge, origin: &origin };
-    expected.check(&registration.value.client_data).unwrap();
-    let object = AttestationObject::parse(&registration.value.attestation_object).unwrap();
+    expected.check(&registration.client_data).unwrap();
+    let object = AttestationObject::parse(&registration.attestation_object).unwrap();
     let data = AuthenticatorData::parse(&object.authenticator_data).unwrap();
     assert_eq!(data.rp_id_hash, sha256(RP_ID.as_bytes()));
     assert!(data.flags.user_present() && data.flags.user_verified());
@@ -75,7 +75,7 @@ fn credential_key(made: &Answer) -> Vec<u8> {
 
 /// The assertion is by this key over this very statement.
 fn check_assertion(evidence: &Evidence, key: &[u8]) -> AuthenticatorData {
-    let assertion = &evidence.assertion.as_ref().unwrap().value;
+    let assertion = evidence.assertion.as_ref().unwrap().value.security_key().unwrap();
     let origin = format!("https://{RP_ID}");
     let challenge = assertion_challenge(evidence.statement_bytes());
     let expected =
@@ -112,7 +112,7 @@ async fn a_session_by_pin_is_signed_by_key_and_tpm() {
     assert!(evidence.tpm.certification.is_some());
     let data = check_assertion(&evidence, &key);
     assert!(data.flags.user_present() && data.flags.user_verified());
-    let observed = evidence.assertion.unwrap().value.observed;
+    let observed = evidence.assertion.unwrap().value.security_key().unwrap().observed;
     assert_eq!(observed, Some(ObservedVerification::Pin));
 }
 

@@ -9,6 +9,7 @@ mod attest;
 mod attributes;
 mod name;
 mod pcr;
+mod policy;
 mod public;
 mod signature;
 mod wire;
@@ -21,6 +22,7 @@ pub use attest::{
 pub use attributes::ObjectAttributes;
 pub use name::Name;
 pub use pcr::{PcrError, PcrSelection, PcrValues, pcr_digest};
+pub use policy::{FINGERPRINT_POLICY_REF, policy_auth_value, policy_signed};
 pub use public::{EccParameters, PublicParameters, RsaParameters, TpmtPublic};
 pub use signature::TpmtSignature;
 pub use wire::{Structure, WireError};

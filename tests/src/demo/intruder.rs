@@ -16,8 +16,8 @@ use signet_evidence::header::{CertifiedKey, SignedAttest};
 use signet_evidence::tpm::TpmtPublic;
 use signet_evidence::webauthn::{Ceremony, ClientData};
 use signet_evidence::{
-    Action, CertificateChain, FidoAssertion, FidoRegistration, KeyThumbprint, Purpose, Statement,
-    TpmEvidence, UnixTime, UnsignedEvidence,
+    Action, CertificateChain, FidoAssertion, FidoRegistration, KeyPart, KeyThumbprint, Purpose,
+    Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
 
 use super::notes::Fault;
@@ -157,6 +157,8 @@ impl Intruder {
             event_log: None,
         };
         let device_chain = chain(&enrolment.device_chain).ok_or("no device certificate")?;
+        let (assertion, registration) =
+            (assertion.map(KeyPart::SecurityKey), registration.map(KeyPart::SecurityKey));
         let unsigned =
             UnsignedEvidence::new(statement, &device_chain, assertion, registration, &tpm);
         let signature = self.tpm.sign_tls(sha256(&unsigned.to_be_signed())).await?;

@@ -17,7 +17,7 @@ use signet_evidence::header::SignedAttest;
 use signet_evidence::tpm::{HashAlgorithm, TpmtSignature};
 use signet_evidence::{
     Action, ActionDetails, ActionKind, CertificateChain, CertificateThumbprint, DeviceId,
-    FidoAssertion, Purpose, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
+    FidoAssertion, KeyPart, Purpose, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
 use signet_verifier::certificate::TrustAnchors;
 use signet_verifier::challenge::{ChallengeContext, ChallengeKey};
@@ -324,7 +324,8 @@ impl Recorder {
 
 fn unsigned(parts: &Parts) -> Result<UnsignedEvidence, Fault> {
     let chain = CertificateChain::new(parts.chain.clone()).ok_or("empty chain")?;
-    let (assertion, registration) = (parts.assertion.as_deref(), parts.registration.as_deref());
+    let assertion = parts.assertion.as_deref().map(KeyPart::SecurityKey);
+    let registration = parts.registration.as_deref().map(KeyPart::SecurityKey);
     Ok(UnsignedEvidence::new(&parts.statement, &chain, assertion, registration, &parts.tpm))
 }
 

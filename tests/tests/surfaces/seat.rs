@@ -339,8 +339,9 @@ fn credential_row(world: &World, fixture: &Fixture) -> CredentialRow {
 fn new_credential(fixture: &Fixture) -> (Vec<u8>, CoseKey) {
     assert_eq!(fixture.kind, Kind::Registration);
     let evidence = Evidence::parse(&fixture.bytes).unwrap();
-    let object = evidence.registration.unwrap().value.attestation_object;
-    let data = AttestationObject::parse(&object).unwrap().authenticator_data;
+    let part = evidence.registration.unwrap().value;
+    let object = &part.security_key().unwrap().attestation_object;
+    let data = AttestationObject::parse(object).unwrap().authenticator_data;
     let credential = AuthenticatorData::parse(&data).unwrap().attested_credential.unwrap();
     (credential.credential_id, credential.public_key)
 }
