@@ -8,6 +8,7 @@ pub mod action;
 pub mod binding;
 pub mod cbor;
 pub mod facts;
+pub mod eventlog;
 pub mod header;
 pub mod key;
 pub mod platform;
