@@ -11,6 +11,7 @@ mod der;
 pub mod desk;
 pub mod enrol;
 pub mod failure;
+pub mod platform;
 pub mod presence;
 pub mod prompt;
 pub mod state;

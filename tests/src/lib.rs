@@ -5,6 +5,7 @@ pub mod bus;
 pub mod demo;
 pub mod envoy;
 pub mod fixture;
+pub mod fprintd;
 pub mod house;
 pub mod raw_https;
 pub mod recorder;

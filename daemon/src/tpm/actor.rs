@@ -11,8 +11,9 @@ use super::attestation::{self, AttestationKey, Certification, Quote};
 use super::endorsement::{self, Endorsement, EndorsementKind};
 use super::error::TpmError;
 use super::link::Connection;
-use super::properties::{self, Properties};
+use super::properties::{self, Lockout, Properties};
 use super::tls_key::{self, TlsKey};
+use super::user_key::{self, CertifiedUserKey, PinValue, Releaser, UserKey};
 use super::{activation, link};
 
 /// Requests that may wait for the TPM at once.
@@ -192,6 +193,86 @@ impl Tpm {
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let credential = activation::Credential::parse(credential_blob, encrypted_secret)?;
         self.ask(move |link| activation::activate(link, kind, &credential)).await
+    }
+
+    /// Makes a user key that this PIN releases, certified by the AK over `qualifying_data`.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn create_pin_key(
+        &self,
+        pin: PinValue,
+        qualifying_data: [u8; 32],
+    ) -> Result<CertifiedUserKey, TpmError> {
+        self.ask(move |link| user_key::create_pin_key(link, &pin, &qualifying_data)).await
+    }
+
+    /// Makes a user key that signatures of `authorisation_key` (`TPMT_PUBLIC`) release, certified by
+    /// the AK over `qualifying_data`.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn create_released_key(
+        &self,
+        authorisation_key: Vec<u8>,
+        qualifying_data: [u8; 32],
+    ) -> Result<CertifiedUserKey, TpmError> {
+        let make = move |link: &mut _| {
+            user_key::create_released_key(link, &authorisation_key, &qualifying_data)
+        };
+        self.ask(make).await
+    }
+
+    /// Signs `digest` with a PIN key: `TPMT_SIGNATURE`. One try.
+    ///
+    /// # Errors
+    /// [`TpmError::WrongPin`], [`TpmError::PinLocked`], [`TpmError::UserKeyLost`].
+    pub async fn sign_with_pin(
+        &self,
+        key: UserKey,
+        pin: PinValue,
+        digest: [u8; 32],
+    ) -> Result<Vec<u8>, TpmError> {
+        self.ask(move |link| user_key::sign_with_pin(link, &key, &pin, &digest)).await
+    }
+
+    /// Gives a PIN key another PIN. Its Name stays; the returned blob replaces the old one.
+    ///
+    /// # Errors
+    /// As [`sign_with_pin`](Self::sign_with_pin).
+    pub async fn change_user_pin(
+        &self,
+        key: UserKey,
+        old: PinValue,
+        new: PinValue,
+    ) -> Result<UserKey, TpmError> {
+        self.ask(move |link| user_key::change_pin(link, &key, &old, &new)).await
+    }
+
+    /// Signs `digest` with a fingerprint key: `TPMT_SIGNATURE`. `releaser` signs what the TPM asks
+    /// for, with the key whose public area is `authorisation_key`.
+    ///
+    /// # Errors
+    /// [`TpmError::AuthorisationRefused`], [`TpmError::UserKeyLost`].
+    pub async fn sign_released(
+        &self,
+        key: UserKey,
+        digest: [u8; 32],
+        authorisation_key: Vec<u8>,
+        releaser: Releaser,
+    ) -> Result<Vec<u8>, TpmError> {
+        let sign = move |link: &mut _| {
+            user_key::sign_released(link, &key, &digest, &authorisation_key, &releaser)
+        };
+        self.ask(sign).await
+    }
+
+    /// State of the protection against guessing.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn lockout(&self) -> Result<Lockout, TpmError> {
+        self.ask(properties::lockout).await
     }
 
     /// Maker, firmware, clock and lockout state, for `status`.

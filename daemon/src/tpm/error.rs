@@ -1,5 +1,7 @@
 //! What can go wrong with a TPM, sorted by what a person should do about it.
 
+use std::time::Duration;
+
 use bitfield::BitRange;
 use tss_esapi::constants::response_code::Tss2ResponseCode;
 use tss_esapi::{Error as TssError, WrapperErrorKind};
@@ -55,6 +57,13 @@ impl ResponseCode {
     pub(super) fn is_credential_fault(self) -> bool {
         self.is_integrity()
             || matches!(self.tpm_base(), Some(0x084 | 0x095 | 0x09a | 0x0a7 | 0x101))
+    }
+
+    /// What TPM2_PolicySigned says of an authorisation that is not for this session, this command
+    /// or by this key, or TPM2_Sign of a policy that another key fulfilled: TPM_RC_SIGNATURE,
+    /// _NONCE, _EXPIRED, _CPHASH, _POLICY_FAIL.
+    pub(super) fn is_authorisation_fault(self) -> bool {
+        matches!(self.tpm_base(), Some(0x08f | 0x09b | 0x09d | 0x0a3 | 0x151))
     }
 
     /// TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: ask again.
@@ -151,6 +160,29 @@ pub enum TpmError {
         "the TPM is locked after too many wrong attempts: wait for its recovery time (see status); nothing else clears it safely"
     )]
     Lockout,
+    /// The PIN of a user key is wrong; the TPM has counted it (TPM_RC_AUTH_FAIL).
+    #[error("wrong PIN: {tries_left} tries are left before the TPM locks all its PINs")]
+    WrongPin {
+        /// Tries left.
+        tries_left: u32,
+    },
+    /// The TPM takes no PIN for a while.
+    #[error(
+        "too many wrong PINs: the TPM takes one more try {} from now at the latest; only the TPM's owner can end this earlier, by tpm2_dictionarylockout",
+        duration(*wait)
+    )]
+    PinLocked {
+        /// The time after which the TPM forgets one wrong attempt.
+        wait: Duration,
+    },
+    /// A user key cannot be loaded: the TPM was cleared or replaced, or the stored key was changed.
+    #[error(
+        "the platform key is lost, because the TPM was cleared or the stored key is damaged: enrol another with `signet key add --platform`"
+    )]
+    UserKeyLost,
+    /// No authorisation was given for a fingerprint key, or one for another session, digest or key.
+    #[error("the TPM was shown no valid authorisation for this signature: repeat the request")]
+    AuthorisationRefused,
     /// No room for another object (TPM_RC_OBJECT_MEMORY).
     #[error(
         "the TPM has no free object slot: use the resource manager (device:/dev/tpmrm0), or stop the program that holds keys in it"
@@ -219,6 +251,14 @@ pub enum TpmError {
     /// Any other answer.
     #[error("the TPM refused the command: look the code up with tpm2_rc_decode")]
     Protocol(#[source] ResponseCode),
+}
+
+/// In words, rounded up to minutes above two of them.
+fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        0..=120 => format!("{} seconds", time.as_secs()),
+        seconds => format!("{} minutes", seconds.div_ceil(60)),
+    }
 }
 
 impl TpmError {

@@ -19,7 +19,7 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 use super::actor::{Pulse, TpmConfig};
 use super::error::TpmError;
 use super::tls_key::TlsKey;
-use super::{recovery, template};
+use super::{recovery, session, template};
 
 /// How often a command is sent again when the TPM says that it is busy, after the five times of
 /// libtss2 itself, and the first pause (it doubles).
@@ -198,6 +198,38 @@ impl Link {
             .plain(|context| context.tr_sess_set_attributes(session, attributes, mask))
             .and_then(|()| work(self, session));
         self.flush(SessionHandle::from(session).into(), result)
+    }
+
+    /// Opens a salted policy session whose `nonceTPM` is told to `work`, and flushes it whatever
+    /// happens. It encrypts nothing, so that cpHash is the hash of the parameters as they are known
+    /// here. The library has no `Esys_TRSess_GetNonceTPM`; the nonce is in the session's saved
+    /// context. A wrong one would be refused by the TPM.
+    pub(super) fn with_readable_session<T>(
+        &mut self,
+        salt_key: KeyHandle,
+        work: impl FnOnce(&mut Self, AuthSession, &[u8]) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let kind = SessionType::Policy;
+        let hash = HashingAlgorithm::Sha256;
+        let opened = self
+            .plain(|context| {
+                let cipher = SymmetricDefinition::AES_128_CFB;
+                context.start_auth_session(Some(salt_key), None, None, kind, cipher, hash)
+            })?
+            .ok_or(TpmError::MalformedResponse)?;
+        let opened = SessionHandle::from(opened);
+        let saved = match self.plain(|context| context.context_save(opened.into())) {
+            Ok(saved) => saved,
+            Err(error) => return self.flush(opened.into(), Err(error)),
+        };
+        let nonce = session::nonce(saved.context_blob()).ok_or(TpmError::MalformedResponse);
+        let handle = self.plain(|context| context.context_load(saved.clone()))?;
+        let session = AuthSession::create(kind, SessionHandle::from(handle), hash);
+        let result = nonce.and_then(|nonce| {
+            let session = session.ok_or(TpmError::MalformedResponse)?;
+            work(self, session, &nonce)
+        });
+        self.flush(handle, result)
     }
 
     /// Flushes `handle`; the first failure wins.

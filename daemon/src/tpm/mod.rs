@@ -10,6 +10,7 @@
 //! | EK | endorsement hierarchy, TCG template, made on demand | identity, credential activation only |
 //! | AK | endorsement hierarchy, made again at each start from the TPM's seed and a stored salt | its quotes carry the true reset count; survives `TPM2_Clear` |
 //! | TLS key | child of the storage root key, kept as a blob on disk | dies with `TPM2_Clear`, which forces re-enrolment |
+//! | user keys | children of the storage root key, blobs on disk, loaded for one signature | stand for a person (PIN or fingerprint); die with `TPM2_Clear` |
 //!
 //! A TPM holds three objects and three sessions at a time, also behind the kernel's resource
 //! manager. At rest two objects are in use (AK, TLS key); each operation needs one more.
@@ -27,8 +28,10 @@ mod error;
 mod link;
 mod properties;
 mod recovery;
+mod session;
 mod template;
 mod tls_key;
+mod user_key;
 
 pub use actor::{Tpm, TpmConfig};
 pub use attestation::{AttestationKey, Certification, PcrBank, Quote};
@@ -36,3 +39,4 @@ pub use endorsement::{Endorsement, EndorsementKey, EndorsementKind};
 pub use error::{BlobError, ResponseCode, TpmError};
 pub use properties::{Clock, Lockout, Properties};
 pub use tls_key::TlsKey;
+pub use user_key::{CertifiedUserKey, PinValue, ReleaseRequest, Releaser, UserKey, name};

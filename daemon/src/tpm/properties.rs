@@ -36,7 +36,7 @@ pub struct Clock {
     pub safe: bool,
 }
 
-/// Dictionary attack state. None of our own keys is subject to it.
+/// Dictionary attack state. Of our own keys only user keys with a PIN are subject to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lockout {
     /// Whether protected keys are refused now.
@@ -45,8 +45,16 @@ pub struct Lockout {
     pub failures: u32,
     /// Attempts after which the TPM locks.
     pub limit: u32,
-    /// The time after which one attempt is forgotten.
+    /// The time after which one attempt is forgotten (TPM_PT_LOCKOUT_INTERVAL). Zero: the TPM never
+    /// locks.
     pub recovery: Duration,
+}
+
+impl Lockout {
+    /// Wrong attempts that are left.
+    pub fn tries_left(self) -> u32 {
+        if self.locked { 0 } else { self.limit.saturating_sub(self.failures) }
+    }
 }
 
 /// TPMA_PERMANENT bit 9, inLockout (TPM 2.0 part 2 §8.6).
@@ -64,18 +72,22 @@ pub(super) fn read(link: &mut Link) -> Result<Properties, TpmError> {
     }
     let high = property(link, PropertyTag::FirmwareVersion1)?;
     let low = property(link, PropertyTag::FirmwareVersion2)?;
-    let recovery = property(link, PropertyTag::LockoutInterval)?;
     Ok(Properties {
         manufacturer: text(&property(link, PropertyTag::Manufacturer)?.to_be_bytes()),
         vendor: text(&vendor),
         firmware: u64::from(high) << 32 | u64::from(low),
         clock: clock(link)?,
-        lockout: Lockout {
-            locked: property(link, PropertyTag::Permanent)? & IN_LOCKOUT != 0,
-            failures: property(link, PropertyTag::LockoutCounter)?,
-            limit: property(link, PropertyTag::MaxAuthFail)?,
-            recovery: Duration::from_secs(recovery.into()),
-        },
+        lockout: lockout(link)?,
+    })
+}
+
+pub(super) fn lockout(link: &mut Link) -> Result<Lockout, TpmError> {
+    let recovery = property(link, PropertyTag::LockoutInterval)?;
+    Ok(Lockout {
+        locked: property(link, PropertyTag::Permanent)? & IN_LOCKOUT != 0,
+        failures: property(link, PropertyTag::LockoutCounter)?,
+        limit: property(link, PropertyTag::MaxAuthFail)?,
+        recovery: Duration::from_secs(recovery.into()),
     })
 }
 

@@ -8,7 +8,7 @@ use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::structures::{
-    EccParameter, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public,
+    Digest, EccParameter, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public,
     PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinitionObject,
 };
 
@@ -42,7 +42,20 @@ pub(super) fn tls_key() -> Result<Public> {
     p256(attributes, ecdsa_sha256(), SymmetricDefinitionObject::Null, EccPoint::default())
 }
 
-/// The storage root key, parent of the TLS key: the P-256 template of the TCG TPM v2.0
+/// A user key: released by `policy` alone, and wrong PINs count (no `noDA`).
+pub(super) fn user_key(policy: &[u8; 32]) -> Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_sign_encrypt(true)
+        .build()?;
+    builder(attributes, ecdsa_sha256(), SymmetricDefinitionObject::Null, EccPoint::default())?
+        .with_auth_policy(Digest::try_from(policy.as_slice())?)
+        .build()
+}
+
+/// The storage root key, parent of the TLS key and the user keys: the P-256 template of the TCG TPM v2.0
 /// Provisioning Guidance.
 pub(super) fn storage_root_key() -> Result<Public> {
     let attributes = bound_attributes().with_restricted(true).with_decrypt(true).build()?;
@@ -82,6 +95,15 @@ fn p256(
     symmetric: SymmetricDefinitionObject,
     unique: EccPoint,
 ) -> Result<Public> {
+    builder(attributes, scheme, symmetric, unique)?.build()
+}
+
+fn builder(
+    attributes: ObjectAttributes,
+    scheme: EccScheme,
+    symmetric: SymmetricDefinitionObject,
+    unique: EccPoint,
+) -> Result<PublicBuilder> {
     let parameters = PublicEccParametersBuilder::new()
         .with_symmetric(symmetric)
         .with_ecc_scheme(scheme)
@@ -91,11 +113,10 @@ fn p256(
         .with_is_decryption_key(attributes.decrypt())
         .with_restricted(attributes.restricted())
         .build()?;
-    PublicBuilder::new()
+    Ok(PublicBuilder::new()
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes)
         .with_ecc_parameters(parameters)
-        .with_ecc_unique_identifier(unique)
-        .build()
+        .with_ecc_unique_identifier(unique))
 }

@@ -139,7 +139,7 @@ fn load(link: &mut Link, key: &TlsKey) -> Result<KeyHandle, TpmError> {
 
 /// Makes the storage root key for the time of `work`. The TLS key in use gives up its place for
 /// it (AK, storage root key and the new key are three); it is loaded again at its next use.
-fn with_parent<T>(
+pub(super) fn with_parent<T>(
     link: &mut Link,
     work: impl FnOnce(&mut Link, KeyHandle, Vec<u8>) -> Result<T, TpmError>,
 ) -> Result<T, TpmError> {
@@ -155,7 +155,7 @@ fn with_parent<T>(
 }
 
 /// The ticket that says "this digest was not made in the TPM"; good for an unrestricted key.
-fn no_ticket() -> tss_esapi::Result<HashcheckTicket> {
+pub(super) fn no_ticket() -> tss_esapi::Result<HashcheckTicket> {
     HashcheckTicket::try_from(TPMT_TK_HASHCHECK {
         tag: tss_esapi::constants::tss::TPM2_ST_HASHCHECK,
         hierarchy: tss_esapi::constants::tss::TPM2_RH_NULL,
