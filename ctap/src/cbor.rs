@@ -31,6 +31,9 @@ pub enum DecodeError {
     /// Authenticator data is cut or has a wrong layout.
     #[error("authenticator data has a wrong layout")]
     AuthenticatorData,
+    /// A U2F answer is cut or has a wrong layout.
+    #[error("u2f answer has a wrong layout")]
+    U2f,
     /// The answer has no status byte.
     #[error("answer is empty")]
     Empty,

@@ -35,6 +35,8 @@ pub struct Timing {
     pub recovery: Duration,
     /// Pause before an unanswered INIT is sent again.
     pub resend: Duration,
+    /// Pause before a U2F key is asked again whether it was touched.
+    pub touch_poll: Duration,
 }
 
 impl Default for Timing {
@@ -47,6 +49,7 @@ impl Default for Timing {
             opening: Duration::from_secs(3),
             recovery: Duration::from_secs(35),
             resend: Duration::from_millis(500),
+            touch_poll: Duration::from_millis(200),
         }
     }
 }
@@ -171,6 +174,16 @@ impl Channel {
     ) -> Result<Vec<u8>, ChannelError> {
         let silence = self.timing.silence;
         self.transact(Command::Cbor, request, silence, watch).await
+    }
+
+    /// Sends a U2F request (APDU) and returns the answer (data and status word).
+    pub async fn message(
+        &mut self,
+        request: &[u8],
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<u8>, ChannelError> {
+        let silence = self.timing.silence;
+        self.transact(Command::Message, request, silence, watch).await
     }
 
     /// As [`Self::cbor`], for commands during which keys send no keepalives for up to `silence`.

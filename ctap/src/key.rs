@@ -12,7 +12,7 @@ use crate::channel::{Channel, ChannelError, Timing, Watch};
 use crate::commands::Info;
 use crate::pin_protocol::PinProtocolError;
 use crate::reports::{DescriptorReports, Reports};
-use crate::status::Status;
+use crate::status::{Status, StatusWord};
 
 /// Why one CTAP command failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum CommandError {
     /// The key answered with a status other than success.
     #[error("the security key answered {0}")]
     Status(Status),
+    /// The key answered a U2F request with a status word other than success.
+    #[error("the security key answered {0}")]
+    StatusWord(StatusWord),
     /// The key's answer breaks the specification.
     #[error("the security key's answer is malformed")]
     Answer(#[from] DecodeError),
@@ -48,9 +51,9 @@ pub enum OpenError {
     /// The path could not be opened: missing, no permission, or not a key.
     #[error("cannot open the security key's device")]
     Device(#[source] io::Error),
-    /// The device is a key of the U2F generation.
-    #[error("the security key does not speak ctap2")]
-    NotCtap2,
+    /// The device speaks neither CTAP2 nor U2F.
+    #[error("the device speaks neither ctap2 nor u2f")]
+    NotFido,
     /// The key did not answer as it should.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -62,7 +65,7 @@ impl From<ChannelError> for OpenError {
     }
 }
 
-/// An opened security key.
+/// An opened security key: CTAP2, or U2F only ([`Info::u2f_only`]).
 ///
 /// Every command borrows the key for its duration; dropping a command's future cancels it on the key
 /// and leaves the key usable.
@@ -78,10 +81,12 @@ impl Key {
     /// Opens a channel on the key behind `reports` and asks what it can do.
     pub async fn open(reports: impl Reports + 'static, timing: Timing) -> Result<Self, OpenError> {
         let channel = Channel::open(Box::new(reports), timing).await?;
-        if !channel.capabilities().cbor {
-            return Err(OpenError::NotCtap2);
+        let capabilities = channel.capabilities();
+        if !capabilities.cbor && !capabilities.message {
+            return Err(OpenError::NotFido);
         }
-        let mut key = Self { channel, info: Info::default(), pin_auth_blocked: false };
+        let info = Info { u2f_only: !capabilities.cbor, ..Info::default() };
+        let mut key = Self { channel, info, pin_auth_blocked: false };
         key.refresh().await?;
         Ok(key)
     }
@@ -99,6 +104,10 @@ impl Key {
 
     /// Asks again what the key can do; needed after PIN or fingers changed.
     pub async fn refresh(&mut self) -> Result<&Info, CommandError> {
+        if self.info.u2f_only {
+            self.info = Info::of_u2f_key(self.u2f_version().await?);
+            return Ok(&self.info);
+        }
         let answer = self.call(GET_INFO, None, &mut |_| {}).await?;
         self.info = Info::from_fields(answer)?;
         Ok(&self.info)

@@ -43,5 +43,5 @@ pub use discover::{Found, discover};
 pub use key::{CommandError, Key, OpenError};
 pub use pin_protocol::{PinProtocol, PinProtocolError, Token};
 pub use reports::{DescriptorReports, Reports};
-pub use status::Status;
+pub use status::{Status, StatusWord};
 pub use zeroize::Zeroizing;

@@ -18,6 +18,7 @@ pub(crate) const MAX_MESSAGE: usize = FIRST_DATA + (MAX_SEQUENCE + 1) * NEXT_DAT
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Ping = 0x01,
+    Message = 0x03,
     Init = 0x06,
     Wink = 0x08,
     Cbor = 0x10,

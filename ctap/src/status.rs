@@ -1,4 +1,4 @@
-//! CTAP2 status codes (CTAP 2.1 §8.2).
+//! CTAP2 status codes (CTAP 2.2 §8.2) and U2F status words (U2F Raw Message Formats 1.2 §3.3).
 
 use std::fmt;
 
@@ -79,5 +79,49 @@ impl fmt::Display for Status {
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Status({self})")
+    }
+}
+
+/// The last two bytes of a U2F answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct StatusWord(pub u16);
+
+#[allow(missing_docs, reason = "the names are those of the specification")]
+impl StatusWord {
+    pub const NO_ERROR: Self = Self(0x9000);
+    pub const CONDITIONS_NOT_SATISFIED: Self = Self(0x6985);
+    pub const COMMAND_NOT_ALLOWED: Self = Self(0x6986);
+    pub const WRONG_DATA: Self = Self(0x6A80);
+    pub const WRONG_LENGTH: Self = Self(0x6700);
+    pub const CLA_NOT_SUPPORTED: Self = Self(0x6E00);
+    pub const INS_NOT_SUPPORTED: Self = Self(0x6D00);
+
+    /// Name in the specification.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NO_ERROR => "SW_NO_ERROR",
+            Self::CONDITIONS_NOT_SATISFIED => "SW_CONDITIONS_NOT_SATISFIED",
+            Self::COMMAND_NOT_ALLOWED => "SW_COMMAND_NOT_ALLOWED",
+            Self::WRONG_DATA => "SW_WRONG_DATA",
+            Self::WRONG_LENGTH => "SW_WRONG_LENGTH",
+            Self::CLA_NOT_SUPPORTED => "SW_CLA_NOT_SUPPORTED",
+            Self::INS_NOT_SUPPORTED => "SW_INS_NOT_SUPPORTED",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for StatusWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#06x}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for StatusWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StatusWord({self})")
     }
 }

@@ -191,6 +191,11 @@ impl Info {
         })
     }
 
+    /// What there is to know of a key that speaks U2F only.
+    pub(crate) fn of_u2f_key(version: String) -> Self {
+        Self { u2f_only: true, versions: vec![version], ..Self::default() }
+    }
+
     /// Whether the key knows an extension.
     pub fn has_extension(&self, name: &str) -> bool {
         self.extensions.iter().any(|extension| extension == name)

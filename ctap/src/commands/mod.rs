@@ -1,4 +1,4 @@
-//! CTAP 2.1 commands, one file each: parameters and answers as types, no policy.
+//! CTAP2 and U2F commands, one file each: parameters and answers as types, no policy.
 
 mod bio_enrollment;
 mod client_pin;
@@ -8,6 +8,7 @@ mod get_assertion;
 mod get_info;
 mod make_credential;
 mod presence;
+pub(crate) mod u2f;
 
 pub use bio_enrollment::{Sample, SampleStatus, SensorInfo, Template};
 pub use client_pin::{Permissions, PinRetries};
@@ -19,6 +20,7 @@ pub use make_credential::{
     CredentialProtection, EnterpriseAttestation, MakeCredential, MakeCredentialAnswer,
     RelyingParty, UserEntity,
 };
+pub use u2f::{U2fAssertion, U2fRegistration};
 
 use ciborium::Value;
 

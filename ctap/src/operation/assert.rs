@@ -1,9 +1,8 @@
 //! Assertions: someone is here, and agrees.
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::error::OperationError;
 use super::prompt::Prompt;
+use super::u2f::hash;
 use super::verify::{UserVerification, UvMethod, Verified};
 use crate::authenticator_data::AuthenticatorData;
 use crate::commands::{GetAssertion, GetAssertionAnswer, Permissions};
@@ -55,6 +54,9 @@ impl Key {
         request: &AssertRequest,
         prompt: &Prompt,
     ) -> Result<Assertion, OperationError> {
+        if self.info().u2f_only {
+            return self.assert_by_u2f(request, prompt).await;
+        }
         let allow_list = self.shortened(request).await?;
         let insists = self.info().always_uv();
         let verified = self
@@ -80,6 +82,10 @@ impl Key {
 
     /// Whether the key holds a credential of the allow list; nothing blinks.
     pub(super) async fn holds(&mut self, request: &AssertRequest) -> Result<Holds, OperationError> {
+        if self.info().u2f_only {
+            let known = self.known(&hash(&request.rp_id), &request.allow_list).await?;
+            return Ok(if known.is_some() { Holds::Yes } else { Holds::No });
+        }
         match self.find_silently(&request.rp_id, &request.allow_list, None).await? {
             Some(_) => Ok(Holds::Yes),
             None if self.info().has_extension("credProtect")
@@ -172,7 +178,7 @@ pub(super) fn check_flags(
     rp_id: &str,
     policy: UserVerification,
 ) -> Result<(), OperationError> {
-    if data.rp_id_hash != digest(&SHA256, rp_id.as_bytes()).as_ref() {
+    if data.rp_id_hash != hash(rp_id) {
         return Err(OperationError::AnswerMismatch);
     }
     if !data.user_present {

@@ -58,18 +58,27 @@ pub async fn choose<'k>(
     candidates.pop().ok_or(OperationError::NoKey)
 }
 
+impl Key {
+    async fn blink(&mut self) -> Result<(), OperationError> {
+        match self.info().u2f_only {
+            true => self.blink_by_u2f().await,
+            false => Ok(self.selection(&mut |_| {}).await?),
+        }
+    }
+}
+
 /// Position of the first touched key. The others' commands are dropped, which cancels them.
 async fn touched(candidates: &mut [(usize, &mut Key)]) -> Result<usize, OperationError> {
     let mut race: FuturesUnordered<_> = candidates
         .iter_mut()
         .enumerate()
-        .map(|(position, (_, key))| async move { (position, key.selection(&mut |_| {}).await) })
+        .map(|(position, (_, key))| async move { (position, key.blink().await) })
         .collect();
     let mut last = OperationError::NoKey;
     while let Some((position, outcome)) = race.next().await {
         match outcome {
             Ok(()) => return Ok(position),
-            Err(error) => last = error.into(),
+            Err(error) => last = error,
         }
     }
     Err(last)

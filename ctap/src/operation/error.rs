@@ -5,7 +5,7 @@ use std::{fmt, io};
 use crate::cbor::DecodeError;
 use crate::channel::ChannelError;
 use crate::key::CommandError;
-use crate::status::Status;
+use crate::status::{Status, StatusWord};
 
 /// Something a key lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +217,9 @@ impl From<CommandError> for OperationError {
             CommandError::Channel(ChannelError::Silent) => Self::NoAnswer,
             CommandError::Channel(ChannelError::Busy) => Self::Busy,
             CommandError::Status(status) => Self::from(status),
+            // A key that was told to verify its user always does no U2F (CTAP 2.1 §7.2.4).
+            CommandError::StatusWord(StatusWord::COMMAND_NOT_ALLOWED) => Self::UvRequiredByKey,
+            CommandError::StatusWord(StatusWord::WRONG_DATA) => Self::NoCredentials,
             CommandError::NoPinProtocol => Self::Unsupported(Feature::Pin),
             other => Self::Protocol(other),
         }

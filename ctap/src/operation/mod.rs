@@ -13,6 +13,7 @@ mod pin;
 mod prompt;
 mod register;
 mod reset;
+mod u2f;
 mod verify;
 
 pub use assert::{AssertRequest, Assertion};

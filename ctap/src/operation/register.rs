@@ -71,6 +71,9 @@ impl Key {
         request: &RegisterRequest,
         prompt: &Prompt,
     ) -> Result<Registration, OperationError> {
+        if self.info().u2f_only {
+            return self.register_by_u2f(request, prompt).await;
+        }
         if request.protection.is_some() && !self.info().has_extension("credProtect") {
             return Err(OperationError::Unsupported(Feature::CredentialProtection));
         }

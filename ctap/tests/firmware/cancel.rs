@@ -6,7 +6,7 @@ use signet_test_authenticators::{KeyOptions, command};
 use crate::*;
 
 /// Starts an assertion and drops it at the first event that `stop` wants.
-async fn drop_at(opened: &mut Key, request: &AssertRequest, stop: fn(&Event) -> bool) {
+pub(crate) async fn drop_at(opened: &mut Key, request: &AssertRequest, stop: fn(&Event) -> bool) {
     let (prompt, mut events) = Prompt::new();
     let mut operation = std::pin::pin!(opened.assert(request, &prompt));
     loop {

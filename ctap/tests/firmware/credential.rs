@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::person::{Person, Seen};
 use crate::*;
 
-fn verify(point: &[u8], message: &[&[u8]], signature: &[u8]) {
+pub(crate) fn verify(point: &[u8], message: &[&[u8]], signature: &[u8]) {
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         .verify(&message.concat(), signature)
         .expect("signature");
@@ -42,7 +42,7 @@ fn check_attestation(registration: &Registration, client_data_hash: &[u8], root:
     [vec![4], key.bytes(-2).unwrap().unwrap(), key.bytes(-3).unwrap().unwrap()].concat()
 }
 
-fn check_assertion(assertion: &Assertion, point: &[u8]) -> AuthenticatorData {
+pub(crate) fn check_assertion(assertion: &Assertion, point: &[u8]) -> AuthenticatorData {
     verify(point, &[&assertion.auth_data, &[0xA5; 32]], &assertion.signature);
     AuthenticatorData::parse(&assertion.auth_data).unwrap()
 }

@@ -14,6 +14,7 @@ mod removal;
 mod reset;
 mod secrets;
 mod several;
+mod u2f;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use signet_ctap::operation::{Event, Prompt};
 
 use crate::*;
 
-async fn remove_at_touch(
+pub(crate) async fn remove_at_touch(
     opened: &mut Key,
     request: &AssertRequest,
     remove: impl FnOnce(),

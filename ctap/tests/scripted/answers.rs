@@ -3,7 +3,7 @@
 use ciborium::Value;
 use signet_ctap::commands::{GetAssertion, MakeCredential, RelyingParty, UserEntity};
 use signet_ctap::operation::{AssertRequest, OperationError, Prompt, UserVerification};
-use signet_ctap::{CommandError, Key, OpenError, Status, cbor};
+use signet_ctap::{CommandError, Key, Status, cbor};
 
 use crate::pipe::Scripted;
 use crate::*;
@@ -135,17 +135,6 @@ async fn statuses_become_what_a_person_can_do() {
     }
     let result = assert(vec![]).await;
     assert!(matches!(result, Err(OperationError::Protocol(CommandError::Answer(_)))), "{result:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_u2f_key_is_not_opened() {
-    let pipe = Scripted::new(|report| {
-        let mut answer = init_answer(report);
-        answer[7 + 16] = 0x01;
-        vec![answer]
-    });
-    let result = Key::open(pipe, timing()).await;
-    assert!(matches!(result, Err(OpenError::NotCtap2)), "{result:?}");
 }
 
 /// CBOR that looks like an answer.

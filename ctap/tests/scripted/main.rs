@@ -3,6 +3,7 @@
 
 mod answers;
 mod pipe;
+mod u2f;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,7 @@ const OURS: u32 = 0x0102_0304;
 const OTHER: u32 = 0x0A0B_0C0D;
 const BROADCAST: u32 = 0xFFFF_FFFF;
 const INIT: u8 = 0x86;
+const MESSAGE: u8 = 0x83;
 const CBOR: u8 = 0x90;
 const CANCEL: u8 = 0x91;
 const KEEPALIVE: u8 = 0xBB;
@@ -32,6 +34,7 @@ fn timing() -> Timing {
         opening: Duration::from_secs(5),
         recovery: Duration::from_secs(5),
         resend: Duration::from_millis(500),
+        touch_poll: Duration::from_millis(200),
     }
 }
 

@@ -166,7 +166,7 @@ fn open_failure(error: &OpenError) -> Failure {
         }
         OpenError::Command(CommandError::Channel(ChannelError::Busy)) => Failure::AuthenticatorBusy,
         OpenError::Command(CommandError::Channel(_)) => Failure::AuthenticatorSilent,
-        OpenError::NotCtap2 | OpenError::Command(_) => Failure::AuthenticatorUnsuitable,
+        OpenError::NotFido | OpenError::Command(_) => Failure::AuthenticatorUnsuitable,
     }
 }
 

@@ -14,11 +14,15 @@
 //! echo finger right-index | socat - UNIX-CONNECT:control.sock
 //! ```
 //!
+//! `--u2f-only` makes a key of the U2F generation of either: CTAP2 is hidden from the host, and the
+//! firmware's own U2F code answers.
+//!
 //! A key ends when its stdin closes, so that nothing is left behind; `--detached` keeps it alive.
 
 pub mod attestation;
 pub mod panel;
 pub mod rig;
+mod u2f_only;
 mod virtual_key;
 pub mod wire;
 

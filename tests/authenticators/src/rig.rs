@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Wait for `touch` on the control socket instead of being touched whenever asked
     #[arg(long)]
     pub manual_touch: bool,
+    /// Be a key of the U2F generation: hide CTAP2 from the host
+    #[arg(long)]
+    pub u2f_only: bool,
     /// Go on living when stdin closes (normally the sign that the parent is gone)
     #[arg(long)]
     pub detached: bool,
@@ -61,7 +64,7 @@ impl Rig {
                 std::process::exit(0);
             });
         }
-        let wire = Wire::listen(&arguments.socket)?;
+        let wire = Wire::listen(&arguments.socket, arguments.u2f_only)?;
         let panel = Panel::new(!arguments.manual_touch);
         panel::serve(&arguments.control, Arc::clone(&panel), Arc::clone(&wire))?;
         Ok(Self { wire, panel })

@@ -60,6 +60,7 @@ pub enum KeyError {
 pub struct KeyOptions {
     firmware: Firmware,
     manual_touch: bool,
+    u2f_only: bool,
     fingers: Vec<String>,
     attestation: Option<AttestationBatch>,
 }
@@ -67,12 +68,24 @@ pub struct KeyOptions {
 impl KeyOptions {
     /// A fresh key that counts as touched whenever it asks.
     pub fn new(firmware: Firmware) -> Self {
-        Self { firmware, manual_touch: false, fingers: Vec::new(), attestation: None }
+        Self {
+            firmware,
+            manual_touch: false,
+            u2f_only: false,
+            fingers: Vec::new(),
+            attestation: None,
+        }
     }
 
     /// The key waits for [`VirtualKey::touch`].
     pub fn manual_touch(mut self) -> Self {
         self.manual_touch = true;
+        self
+    }
+
+    /// The key is of the U2F generation: its CTAP2 is hidden from the host.
+    pub fn u2f_only(mut self) -> Self {
+        self.u2f_only = true;
         self
     }
 
@@ -101,6 +114,9 @@ impl KeyOptions {
         let mut arguments: Vec<String> = vec![format!("--aaguid={}", hex(&batch.aaguid))];
         if self.manual_touch {
             arguments.push("--manual-touch".into());
+        }
+        if self.u2f_only {
+            arguments.push("--u2f-only".into());
         }
         if !self.fingers.is_empty() {
             arguments.push(format!("--fingers={}", self.fingers.join(",")));
@@ -181,6 +197,12 @@ impl VirtualKey {
         self.kill();
         self.running = Some(Running::start(&self.program, self.folder.path(), &self.arguments)?);
         Ok(())
+    }
+
+    /// Starts a key of the U2F generation again as what its firmware is, with the same memory.
+    pub fn show_ctap2(&mut self) -> Result<(), KeyError> {
+        self.arguments.retain(|argument| argument != "--u2f-only");
+        self.restart()
     }
 
     /// Sends one line to the control socket and waits for its `ok`.

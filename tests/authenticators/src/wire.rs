@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::u2f_only::{Filter, Passage};
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
@@ -30,11 +31,14 @@ pub struct Wire {
     to_key: Mutex<VecDeque<Report>>,
     arrived: Condvar,
     openers: Mutex<Vec<Arc<OwnedFd>>>,
+    u2f_only: Option<Mutex<Filter>>,
 }
 
 impl Wire {
     /// Binds `path` (replacing what was there) and serves openers from background threads.
-    pub fn listen(path: &Path) -> io::Result<Arc<Self>> {
+    ///
+    /// With `u2f_only` the host sees a key of the U2F generation.
+    pub fn listen(path: &Path, u2f_only: bool) -> io::Result<Arc<Self>> {
         remove_if_present(path)?;
         let listener = net::socket_with(
             AddressFamily::UNIX,
@@ -51,6 +55,7 @@ impl Wire {
             to_key: Mutex::default(),
             arrived: Condvar::new(),
             openers: Mutex::default(),
+            u2f_only: u2f_only.then(Mutex::default),
         });
         let accepting = Arc::clone(&wire);
         thread::spawn(move || accepting.accept_loop());
@@ -59,6 +64,13 @@ impl Wire {
 
     /// Sends one report to every opener.
     pub fn send_to_host(&self, report: &Report) {
+        match self.u2f_only {
+            Some(_) => self.send_as_is(&Filter::to_host(report)),
+            None => self.send_as_is(report),
+        }
+    }
+
+    fn send_as_is(&self, report: &Report) {
         for opener in self.openers().iter() {
             // A full or closed opener loses the report, as with hidraw.
             let _ = net::send(opener, report, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -108,6 +120,13 @@ impl Wire {
         }
     }
 
+    fn passage(&self, report: &Report) -> Passage {
+        match &self.u2f_only {
+            Some(filter) => filter.lock().unwrap_or_else(PoisonError::into_inner).from_host(report),
+            None => Passage::On,
+        }
+    }
+
     fn read_loop(&self, opener: &OwnedFd) {
         let mut buffer = [0u8; 128];
         loop {
@@ -116,6 +135,14 @@ impl Wire {
                 Ok((65, _)) if buffer[0] == 0 => {
                     let mut report = [0u8; 64];
                     report.copy_from_slice(&buffer[1..65]);
+                    match self.passage(&report) {
+                        Passage::On => {}
+                        Passage::Dropped => continue,
+                        Passage::Answered(answer) => {
+                            self.send_as_is(&answer);
+                            continue;
+                        }
+                    }
                     self.to_key.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
                     self.arrived.notify_all();
                 }

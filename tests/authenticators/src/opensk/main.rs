@@ -34,9 +34,11 @@ fn main() -> anyhow::Result<()> {
                 rig.wire.send_to_host(&answer);
             }
         }
-        if ctap.u2f_needs_user_presence() && rig.panel.take_touch() {
+        let blinking = ctap.u2f_needs_user_presence();
+        if blinking && rig.panel.take_touch() {
             ctap.u2f_grant_user_presence();
         }
+        rig.panel.set_waiting(blinking);
     }
 }
 
