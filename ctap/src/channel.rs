@@ -210,7 +210,7 @@ impl Channel {
     }
 
     /// Waits until the key is removed, passing over what others say. Cancel-safe.
-    pub(crate) async fn removed(&mut self) -> ChannelError {
+    pub async fn removed(&mut self) -> ChannelError {
         loop {
             if let Err(error) = self.receive().await {
                 return error;

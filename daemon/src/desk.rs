@@ -12,9 +12,10 @@ use crate::authenticator::{KeyRing, Line, Pin};
 use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
 use crate::config::Prompts;
 use crate::failure::{ArgumentError, Bug, Failure};
-use crate::presence::{Answers, Prepared, Produced};
+use crate::presence::Answers;
 use crate::prompt::PromptText;
 use crate::tpm::Tpm;
+use crate::work::{Given, Product, Work};
 
 /// What serves requests.
 #[derive(Clone, Debug)]
@@ -36,18 +37,18 @@ pub enum Told {
     /// How far it is; with the prompt's words while a person is asked.
     Progress(Stage, Option<PromptText>),
     /// The end.
-    Completed(Result<Box<Produced>, Failure>),
+    Completed(Result<Product, Failure>),
 }
 
 /// One request as the shell keeps it.
 struct Entry {
-    prepared: Arc<Prepared>,
+    work: Arc<Work>,
     told: mpsc::UnboundedSender<Told>,
     /// Which of the prompts is shown.
     step: usize,
     pins: Option<mpsc::Sender<Pin>>,
     answers: Answers,
-    produced: Option<Box<Produced>>,
+    product: Option<Product>,
     task: Option<AbortHandle>,
 }
 
@@ -97,20 +98,20 @@ impl Desk {
     pub fn submit(
         &self,
         caller: &CallerId,
-        prepared: Prepared,
+        work: Work,
         told: mpsc::UnboundedSender<Told>,
     ) -> Result<RequestId, Failure> {
-        let need = prepared.need();
-        if need == Need::Person && self.shared.services.prompts == Prompts::None {
+        let need = work.need();
+        if need != Need::Machine && self.shared.services.prompts == Prompts::None {
             return Err(Failure::CannotPrompt);
         }
         let entry = Entry {
-            prepared: Arc::new(prepared),
+            work: Arc::new(work),
             told,
             step: 0,
             pins: None,
             answers: Answers::default(),
-            produced: None,
+            product: None,
             task: None,
         };
         self.shared.with(|inner| {
@@ -187,13 +188,13 @@ impl Shared {
                 let entry = inner.entries.get_mut(&id)?;
                 let (pins, inbox) = mpsc::channel(1);
                 entry.pins = Some(pins);
-                let work = prompt(Arc::clone(self), id, Arc::clone(&entry.prepared), inbox);
+                let work = prompt(Arc::clone(self), id, Arc::clone(&entry.work), inbox);
                 entry.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::Prove(id) => {
                 let entry = inner.entries.get_mut(&id)?;
                 let answers = std::mem::take(&mut entry.answers);
-                let work = prove(Arc::clone(self), id, Arc::clone(&entry.prepared), answers);
+                let work = prove(Arc::clone(self), id, Arc::clone(&entry.work), answers);
                 entry.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::StopPrompt(id) | Action::StopProof(id) => {
@@ -203,14 +204,14 @@ impl Shared {
                 let entry = inner.entries.get(&id)?;
                 let text = match stage {
                     Stage::Queued { .. } | Stage::Quoting => None,
-                    _ => entry.prepared.prompts.get(entry.step).cloned(),
+                    _ => entry.work.prompt(entry.step),
                 };
                 let _ = entry.told.send(Told::Progress(stage, text));
             }
             Action::Complete(id, outcome) => {
                 let entry = inner.entries.remove(&id)?;
                 let result = match outcome {
-                    Outcome::Done => entry.produced.ok_or(Failure::Internal(Bug::TaskLost)),
+                    Outcome::Done => entry.product.ok_or(Failure::Internal(Bug::TaskLost)),
                     Outcome::Failed(failure) => Err(failure),
                     Outcome::Cancelled => Err(Failure::Cancelled),
                     Outcome::TimedOut(waited) => Err(Failure::TimedOut(waited)),
@@ -281,26 +282,50 @@ impl Drop for Report {
 async fn prompt(
     shared: Arc<Shared>,
     id: RequestId,
-    prepared: Arc<Prepared>,
+    work: Arc<Work>,
     mut pins: mpsc::Receiver<Pin>,
 ) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Prompt);
-    let result = async {
-        let (_taken, mut keys) = shared.services.keys.take().await?;
-        let mut notice = |stage| shared.notice(id, stage);
-        let step = |step| shared.step(id, step);
-        let mut line = Line { notice: &mut notice, pins: &mut pins };
-        prepared.ask(&mut keys, &step, &mut line).await
-    };
-    let result = result.await;
-    report.finish(result, |entry, answers| entry.answers = answers);
+    let mut notice = |stage| shared.notice(id, stage);
+    let mut line = Line::new(&mut notice, &mut pins);
+    let step = |step| shared.step(id, step);
+    let result = ask(&shared.services, &work, &step, &mut line).await;
+    report.finish(result, |entry, given| match given {
+        Given::Answers(answers) => entry.answers = answers,
+        Given::Finding(finding) => entry.product = Some(Product::Finding(finding)),
+    });
 }
 
-async fn prove(shared: Arc<Shared>, id: RequestId, prepared: Arc<Prepared>, answers: Answers) {
+/// The person's part of a request.
+async fn ask(
+    services: &Services,
+    work: &Work,
+    step: &(dyn Fn(usize) + Send + Sync),
+    line: &mut Line<'_>,
+) -> Result<Given, Failure> {
+    match work {
+        Work::Presence { prepared, .. } => {
+            let (_taken, mut keys) = services.keys.take(None).await?;
+            prepared.ask(&mut keys, step, line).await.map(Given::Answers)
+        }
+        Work::Upkeep(upkeep) => {
+            let (_taken, mut keys) = services.keys.take(upkeep.path.as_deref()).await?;
+            upkeep.run(&mut keys, line).await.map(Given::Finding)
+        }
+    }
+}
+
+async fn prove(shared: Arc<Shared>, id: RequestId, work: Arc<Work>, answers: Answers) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Proof);
     let Services { tpm, pcrs, .. } = &shared.services;
-    let result = prepared.prove(tpm, pcrs, answers).await;
-    report.finish(result, |entry, produced| entry.produced = Some(Box::new(produced)));
+    let result = match &*work {
+        Work::Presence { prepared, .. } => prepared.prove(tpm, pcrs, answers).await,
+        // The ceremony orders no proof for it.
+        Work::Upkeep(_) => Err(Failure::Internal(Bug::TaskLost)),
+    };
+    report.finish(result, |entry, produced| {
+        entry.product = Some(Product::Evidence(Box::new(produced)));
+    });
 }
 
 /// Sleeps until the next deadline, or without end while there is none.

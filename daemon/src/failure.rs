@@ -29,6 +29,11 @@ pub enum ArgumentError {
     /// A member that the interface does not know.
     #[error("member {0:?} is unknown")]
     Unknown(String),
+    /// Not exactly one setting of a key.
+    #[error(
+        "name one setting: always_uv, min_pin_length or force_pin_change or both, or enterprise_attestation"
+    )]
+    Settings,
     /// Not `[A-Za-z0-9_]{1,64}`.
     #[error("handle_token must be 1 to 64 letters, digits or underscores")]
     HandleToken,
@@ -91,6 +96,11 @@ pub enum Failure {
         "no plugged-in security key holds a credential for this: plug in the key you enrolled, or enrol one with `signet key add`"
     )]
     NoCredential,
+    /// The key that was touched does not hold the credential; another plugged one may.
+    #[error(
+        "the security key you touched holds no credential for this, but another one is plugged in: repeat and touch that one"
+    )]
+    WrongAuthenticator,
     /// The key holds a credential of the operator already.
     #[error("this security key is enrolled already: use it, or plug in another one")]
     CredentialExcluded,
@@ -122,16 +132,46 @@ pub enum Failure {
     #[error("the key's PIN is locked: reset the key (this erases it) and enrol it again")]
     PinBlocked,
     /// The key has no PIN and no finger.
-    #[error(
-        "the key has neither PIN nor fingerprint: set a PIN first, for example with `fido2-token -S`"
-    )]
+    #[error("the key has no PIN: set a PIN first, with `signet key pin set`")]
     PinNotSet,
     /// The key wants another PIN before it works again.
-    #[error("the key wants a new PIN first: change it, for example with `fido2-token -C`")]
+    #[error("the key wants a new PIN first: change it with `signet key pin change`")]
     PinChangeRequired,
+    /// The key has a PIN already.
+    #[error("the key has a PIN already: change it with `signet key pin change`")]
+    PinAlreadySet,
+    /// The new PIN is too short.
+    #[error("the PIN is too short: this key wants at least {min_length} characters")]
+    PinTooShort {
+        /// Fewest characters.
+        min_length: u32,
+    },
+    /// The new PIN is too long.
+    #[error("the PIN is too long: at most 63 bytes fit, choose a shorter one")]
+    PinTooLong,
+    /// The key has rules of its own.
+    #[error("the PIN breaks the key's own rules: choose another one")]
+    PinPolicy,
     /// The key has no room for another credential.
     #[error("the security key is full: delete something from it, or use another one")]
     AuthenticatorFull,
+    /// There is no room for another finger.
+    #[error("the key can hold no more fingers: remove one first")]
+    FingerprintsFull,
+    /// No such template.
+    #[error("the key knows no such finger: list its fingers and choose one of them")]
+    FingerNotFound,
+    /// The key lacks what this needs.
+    #[error("the security key cannot do this: use one that has this feature")]
+    NotSupported,
+    /// The key allows this only shortly after it was plugged in.
+    #[error(
+        "the key allows this only in its first ten seconds: unplug it, plug it in again and repeat at once"
+    )]
+    NotJustPlugged,
+    /// That was no enrolled finger.
+    #[error("the finger was not recognised: repeat with an enrolled finger, or use the PIN")]
+    UvInvalid,
     /// Too many wrong fingers and no PIN to fall back on.
     #[error("the fingerprint is locked after wrong tries: repeat and use the key's PIN")]
     UvBlocked,
@@ -201,13 +241,24 @@ impl Failure {
             Self::NoAuthenticator
             | Self::AuthenticatorSilent
             | Self::AuthenticatorBusy
-            | Self::AuthenticatorFull
             | Self::AuthenticatorUnsuitable => "NoAuthenticator",
             Self::NoCredential | Self::CredentialExcluded => "NoCredential",
+            Self::WrongAuthenticator => "WrongAuthenticator",
+            Self::AuthenticatorFull => "AuthenticatorFull",
             Self::AuthenticatorRemoved => "AuthenticatorRemoved",
             Self::PinInvalid { .. } => "PinInvalid",
             Self::PinAuthBlocked | Self::PinBlocked => "PinBlocked",
-            Self::PinNotSet | Self::PinChangeRequired => "PinNotSet",
+            Self::PinNotSet => "PinNotSet",
+            Self::PinChangeRequired => "PinChangeRequired",
+            Self::PinAlreadySet => "PinAlreadySet",
+            Self::PinTooShort { .. } => "PinTooShort",
+            Self::PinTooLong => "PinTooLong",
+            Self::PinPolicy => "PinPolicy",
+            Self::FingerprintsFull => "FingerprintsFull",
+            Self::FingerNotFound => "FingerNotFound",
+            Self::NotSupported => "NotSupported",
+            Self::NotJustPlugged => "NotJustPlugged",
+            Self::UvInvalid => "UvInvalid",
             Self::UvBlocked => "UvBlocked",
             Self::Cancelled | Self::Declined => "Cancelled",
             Self::TimedOut(Waited::Machine) | Self::TpmSlow => "TpmUnavailable",
@@ -266,6 +317,16 @@ mod tests {
             Failure::PinBlocked,
             Failure::PinNotSet,
             Failure::PinChangeRequired,
+            Failure::PinAlreadySet,
+            Failure::PinTooShort { min_length: 6 },
+            Failure::PinTooLong,
+            Failure::PinPolicy,
+            Failure::FingerprintsFull,
+            Failure::FingerNotFound,
+            Failure::NotSupported,
+            Failure::NotJustPlugged,
+            Failure::UvInvalid,
+            Failure::WrongAuthenticator,
             Failure::UvBlocked,
             Failure::Cancelled,
             Failure::TimedOut(Waited::Person),

@@ -17,3 +17,4 @@ pub mod prompt;
 pub mod state;
 pub mod tls_message;
 pub mod tpm;
+pub mod work;

@@ -3,6 +3,8 @@
 
 use signet_evidence::{ActionDetails, Purpose};
 
+use crate::authenticator::{Setting, Task};
+
 /// The two lines of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptText {
@@ -33,6 +35,58 @@ impl PromptText {
             },
             _ => Self { title: "Sign in".to_owned(), action: format!("new session at {host}") },
         }
+    }
+
+    /// The text for upkeep of a key. Names that the requester gives are not shown.
+    pub fn upkeep(task: &Task) -> Self {
+        let (title, action) = match task {
+            Task::AddFinger { .. } => (
+                "Add a finger to the security key",
+                "lay the new finger on the key and lift it again, as often as the key wants",
+            ),
+            Task::ListFingers => {
+                ("Show the fingers on the security key", "the key wants its PIN for this")
+            }
+            Task::RenameFinger { .. } => {
+                ("Rename a finger on the security key", "the key wants its PIN for this")
+            }
+            Task::RemoveFinger { .. } => (
+                "Remove a finger from the security key",
+                "it can unlock the key no more after this",
+            ),
+            Task::SetPin => ("Set the security key's PIN", "choose a PIN that only you know"),
+            Task::ChangePin => {
+                ("Change the security key's PIN", "first the present PIN, then the new one")
+            }
+            Task::ListCredentials => {
+                ("Show what the security key stores", "the key wants its PIN for this")
+            }
+            Task::Reset => (
+                "Erase the security key",
+                "its PIN, its fingers and every sign-in on it are lost, also those of other services",
+            ),
+            Task::Configure(Setting::AlwaysUv(true)) => (
+                "Let the security key always ask for finger or PIN",
+                "a touch alone is not enough for it after this",
+            ),
+            Task::Configure(Setting::AlwaysUv(false)) => (
+                "Let the security key ask for finger or PIN only when it must",
+                "a touch alone can be enough for it after this",
+            ),
+            Task::Configure(Setting::PinPolicy { .. }) => (
+                "Change what the security key demands of its PIN",
+                "the PIN may have to be changed; only erasing the key takes this back",
+            ),
+            Task::Configure(Setting::EnterpriseAttestation) => (
+                "Let the security key tell its serial number",
+                "to the organisations it was made for; only erasing the key takes this back",
+            ),
+            Task::RemoveCredential { .. } => (
+                "Delete a sign-in from the security key",
+                "where it was used, this key cannot sign in after this",
+            ),
+        };
+        Self { title: title.to_owned(), action: action.to_owned() }
     }
 
     /// As [`Self::new`] for [`Purpose::EnrolKey`], when an enrolled key must agree first.

@@ -78,6 +78,30 @@ daemon_refusals! {
     StateUnwritable;
     /// A fault of `signetd` itself.
     Internal;
+    /// The touched key does not hold the credential, another plugged one may.
+    WrongAuthenticator;
+    /// The key has no room.
+    AuthenticatorFull;
+    /// The key cannot do it.
+    NotSupported;
+    /// The key allows it only just after it was plugged in.
+    NotJustPlugged;
+    /// The PIN must be changed first.
+    PinChangeRequired;
+    /// The key has a PIN already.
+    PinAlreadySet;
+    /// The new PIN is too short.
+    PinTooShort;
+    /// The new PIN is too long.
+    PinTooLong;
+    /// The key has other rules for its PIN.
+    PinPolicy;
+    /// The finger was not recognised.
+    UvInvalid;
+    /// The key can hold no more fingers.
+    FingerprintsFull;
+    /// The key does not know the finger.
+    FingerNotFound;
 }
 
 impl DaemonRefusal {

@@ -1,6 +1,7 @@
 //! Security keys: finding them, and asking the person who holds one.
 
 mod ring;
+mod upkeep;
 
 use signet_ctap::Key;
 use signet_ctap::commands::{CredentialProtection, RelyingParty, UserEntity};
@@ -16,6 +17,7 @@ use crate::ceremony::{Stage, Waited};
 use crate::failure::Failure;
 
 pub use ring::{KeyFacts, KeyRing, Taken};
+pub use upkeep::{Finding, MAX_PIN, Setting, Task, Upkeep};
 
 /// COSE algorithm ES256, the only one in this version.
 const ES256: i64 = -7;
@@ -29,6 +31,18 @@ pub struct Line<'a> {
     pub notice: &'a mut (dyn FnMut(Stage) + Send),
     /// PINs that the caller provides.
     pub pins: &'a mut mpsc::Receiver<Pin>,
+    /// How many keys blinked for the person to choose one; 0 while there was no choice.
+    blinked: usize,
+}
+
+impl<'a> Line<'a> {
+    /// A line over these ends.
+    pub fn new(
+        notice: &'a mut (dyn FnMut(Stage) + Send),
+        pins: &'a mut mpsc::Receiver<Pin>,
+    ) -> Self {
+        Self { notice, pins, blinked: 0 }
+    }
 }
 
 /// An assertion by a key, and where in the list of keys it was.
@@ -69,7 +83,12 @@ impl Keys {
         };
         let (prompt, events) = Prompt::new();
         let operation = assert_any(&mut self.0, &request, &prompt);
-        let (place, assertion) = converse(operation, events, line).await?;
+        let asserted = converse(operation, events, line).await;
+        let (place, assertion) = asserted.map_err(|error| match error {
+            // Hidden credentials show only after the PIN (credProtect): another key may have it.
+            OperationError::NoCredentials if line.blinked > 1 => Failure::WrongAuthenticator,
+            error => operation_failure(&error),
+        })?;
         Ok(Asserted { assertion, place })
     }
 
@@ -113,7 +132,7 @@ impl Keys {
             let (_, key) = choose(candidates, &prompt).await?;
             key.register(&request, &prompt).await
         };
-        converse(operation, events, line).await
+        converse(operation, events, line).await.map_err(|error| operation_failure(&error))
     }
 }
 
@@ -122,7 +141,8 @@ async fn converse<T>(
     operation: impl Future<Output = Result<T, OperationError>>,
     mut events: signet_ctap::operation::Events,
     line: &mut Line<'_>,
-) -> Result<T, Failure> {
+) -> Result<T, OperationError> {
+    line.blinked = 0;
     let mut operation = std::pin::pin!(operation);
     let mut asked: Option<PinRequest> = None;
     loop {
@@ -132,8 +152,10 @@ async fn converse<T>(
                 if let Some(stage) = stage(&event) {
                     (line.notice)(stage);
                 }
-                if let Event::PinNeeded(request) = event {
-                    asked = Some(request);
+                match event {
+                    Event::PinNeeded(request) => asked = Some(request),
+                    Event::ChoiceNeeded { keys } => line.blinked = keys,
+                    _ => {}
                 }
             }
             Some(pin) = line.pins.recv() => {
@@ -142,7 +164,7 @@ async fn converse<T>(
                     request.answer(pin);
                 }
             }
-            result = &mut operation => return result.map_err(|error| operation_failure(&error)),
+            result = &mut operation => return result,
         }
     }
 }
@@ -157,6 +179,9 @@ fn stage(event: &Event) -> Option<Stage> {
             tries_left: request.tries_left,
             min_length: request.min_length,
         }),
+        Event::SampleTaken { status, remaining } => {
+            Some(Stage::Sample { status: *status, remaining: *remaining })
+        }
         // The question for the PIN follows.
         _ => None,
     }
@@ -188,8 +213,15 @@ fn operation_failure(error: &OperationError) -> Failure {
         E::PinBlocked => Failure::PinBlocked,
         E::PinNotSet => Failure::PinNotSet,
         E::PinChangeRequired => Failure::PinChangeRequired,
+        E::PinAlreadySet => Failure::PinAlreadySet,
+        E::PinTooShort { min_length } => Failure::PinTooShort { min_length: *min_length },
+        E::PinTooLong => Failure::PinTooLong,
+        E::PinPolicy => Failure::PinPolicy,
         E::UvBlocked => Failure::UvBlocked,
+        E::WrongFinger => Failure::UvInvalid,
         E::Full => Failure::AuthenticatorFull,
+        E::Unsupported(_) => Failure::NotSupported,
+        E::NotAllowed => Failure::NotJustPlugged,
         _ => Failure::AuthenticatorUnsuitable,
     }
 }

@@ -3,11 +3,12 @@
 //! Some keys drop what they are doing when another channel is opened on them, so the keys belong to
 //! one prompt, or to one listing, at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use signet_ctap::commands::Info;
 use signet_ctap::{ChannelError, CommandError, Key, OpenError, Timing};
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -25,22 +26,14 @@ struct Plugged {
 }
 
 /// Facts about a plugged key, for listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyFacts {
     /// Device node.
     pub path: PathBuf,
     /// Maker's name of it; empty when unknown.
     pub product: String,
-    /// Model.
-    pub aaguid: [u8; 16],
-    /// CTAP versions.
-    pub versions: Vec<String>,
-    /// Whether a PIN is set.
-    pub pin_set: bool,
-    /// `none`, `not-enrolled` or `enrolled`.
-    pub built_in_uv: &'static str,
-    /// Shortest PIN, characters.
-    pub min_pin_length: u32,
+    /// What it says of itself.
+    pub info: Info,
 }
 
 /// All security keys of the machine. Clones share them.
@@ -80,16 +73,19 @@ impl KeyRing {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes and opens every plugged key for a prompt. Drop the keys before [`Taken`].
+    /// Takes and opens every plugged key, or `only` the one at this path, for a prompt. Drop the keys
+    /// before [`Taken`].
     ///
     /// # Errors
     /// [`Failure::NoAuthenticator`] when there is none; why the last one could not be opened when
     /// none could.
-    pub async fn take(&self) -> Result<(Taken, Keys), Failure> {
+    pub async fn take(&self, only: Option<&Path>) -> Result<(Taken, Keys), Failure> {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         self.shared.prompting.send_replace(true);
         let taken = Taken { ring: self.clone(), _turn: turn };
-        let opened = join_all(self.plugged().into_iter().map(open)).await;
+        let mut plugged = self.plugged();
+        plugged.retain(|key| only.is_none_or(|only| key.path == only));
+        let opened = join_all(plugged.into_iter().map(open)).await;
         let (mut keys, mut known) = (Vec::new(), Vec::new());
         let mut failure = Failure::NoAuthenticator;
         for key in opened {
@@ -101,7 +97,9 @@ impl KeyRing {
                 Err(error) => failure = error,
             }
         }
-        self.remember(known);
+        if only.is_none() {
+            self.remember(known);
+        }
         if keys.is_empty() { Err(failure) } else { Ok((taken, Keys(keys))) }
     }
 
@@ -171,18 +169,9 @@ fn open_failure(error: &OpenError) -> Failure {
 }
 
 fn facts(plugged: Plugged, key: &Key) -> KeyFacts {
-    let info = key.info();
     KeyFacts {
         path: plugged.path,
         product: plugged.name.unwrap_or_default(),
-        aaguid: info.aaguid,
-        versions: info.versions.clone(),
-        pin_set: info.options.client_pin == Some(true),
-        built_in_uv: match info.options.user_verification {
-            Some(true) => "enrolled",
-            Some(false) => "not-enrolled",
-            None => "none",
-        },
-        min_pin_length: info.min_pin_length,
+        info: key.info().clone(),
     }
 }

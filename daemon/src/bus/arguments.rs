@@ -1,10 +1,12 @@
 //! Reading `a{sv}` arguments: every member by its name and type, and nothing left over.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use signet_evidence::{Purpose, SessionId};
 use zbus::OwnedVariant;
 
+use crate::authenticator::{Setting, Task, Upkeep};
 use crate::enrol::{Activation, Admission};
 use crate::failure::ArgumentError;
 use crate::presence::Request;
@@ -15,6 +17,10 @@ pub(super) type Dictionary = HashMap<String, OwnedVariant>;
 
 /// Most credentials in one list.
 const MAX_CREDENTIALS: usize = 64;
+/// Longest id of a credential or a finger, bytes.
+const MAX_ID: usize = 1023;
+/// Longest name of a finger, bytes; each key has a limit of its own below this.
+const MAX_NAME: usize = 64;
 /// Longest structure of the TPM that an authority sends.
 const MAX_BLOB: usize = 4096;
 
@@ -43,12 +49,23 @@ impl Arguments {
 
     fn credentials(&mut self, name: &'static str) -> Result<Vec<Vec<u8>>, ArgumentError> {
         let list: Vec<Vec<u8>> = self.optional(name)?.unwrap_or_default();
-        let sound = |id: &Vec<u8>| (1..=1023).contains(&id.len());
+        let sound = |id: &Vec<u8>| (1..=MAX_ID).contains(&id.len());
         if list.len() <= MAX_CREDENTIALS && list.iter().all(sound) {
             Ok(list)
         } else {
             Err(ArgumentError::Value(name))
         }
+    }
+
+    fn id(&mut self, name: &'static str) -> Result<Vec<u8>, ArgumentError> {
+        let id: Vec<u8> = self.required(name)?;
+        if (1..=MAX_ID).contains(&id.len()) { Ok(id) } else { Err(ArgumentError::Value(name)) }
+    }
+
+    fn finger_name(&mut self) -> Result<String, ArgumentError> {
+        let name: String = self.required("name")?;
+        let sound = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
+        if sound { Ok(name) } else { Err(ArgumentError::Value("name")) }
     }
 
     fn finish(self) -> Result<(), ArgumentError> {
@@ -59,9 +76,10 @@ impl Arguments {
     }
 }
 
-/// Options of `RequestPresence`.
-pub(super) fn presence(options: Dictionary) -> Result<Request, ArgumentError> {
+/// Options of `RequestPresence`, and whether to wait for a key.
+pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentError> {
     let mut options = Arguments(options);
+    let wait: bool = options.optional("wait")?.unwrap_or(false);
     let purpose: String = options.required("purpose")?;
     let purpose = Purpose::from_name(&purpose).ok_or(ArgumentError::Value("purpose"))?;
     let human = matches!(purpose, Purpose::Session | Purpose::Action);
@@ -91,12 +109,13 @@ pub(super) fn presence(options: Dictionary) -> Result<Request, ArgumentError> {
         certify: options.optional("certify")?.unwrap_or(certify),
     };
     options.finish()?;
-    Ok(request)
+    Ok((request, wait))
 }
 
-/// Options of `RegisterAuthenticator`.
-pub(super) fn registration(options: Dictionary) -> Result<Request, ArgumentError> {
+/// Options of `RegisterAuthenticator`, and whether to wait for a key.
+pub(super) fn registration(options: Dictionary) -> Result<(Request, bool), ArgumentError> {
     let mut options = Arguments(options);
+    let wait: bool = options.optional("wait")?.unwrap_or(false);
     let request = Request {
         purpose: Purpose::EnrolKey,
         challenge: options.required("challenge")?,
@@ -111,7 +130,78 @@ pub(super) fn registration(options: Dictionary) -> Result<Request, ArgumentError
         certify: false,
     };
     options.finish()?;
-    Ok(request)
+    Ok((request, wait))
+}
+
+/// Members that all methods for the upkeep of a key have, and those of its task.
+fn upkeep(
+    options: Dictionary,
+    task: impl FnOnce(&mut Arguments) -> Result<Task, ArgumentError>,
+) -> Result<Upkeep, ArgumentError> {
+    let mut options = Arguments(options);
+    let path: Option<String> = options.optional("path")?;
+    let task = task(&mut options)?;
+    options.finish()?;
+    Ok(Upkeep { path: path.map(PathBuf::from), task })
+}
+
+/// Options of the methods that have no others than `path`.
+pub(super) fn plain(options: Dictionary, task: Task) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |_| Ok(task))
+}
+
+/// Options of `AddFinger`.
+pub(super) fn add_finger(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |options| Ok(Task::AddFinger { name: options.finger_name()? }))
+}
+
+/// Options of `RenameFinger`.
+pub(super) fn rename_finger(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |options| {
+        let template = options.id("template")?;
+        Ok(Task::RenameFinger { template, name: options.finger_name()? })
+    })
+}
+
+/// Options of `RemoveFinger`.
+pub(super) fn remove_finger(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |options| Ok(Task::RemoveFinger { template: options.id("template")? }))
+}
+
+/// Options of `RemoveCredential`.
+pub(super) fn remove_credential(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |options| Ok(Task::RemoveCredential { id: options.id("id")? }))
+}
+
+/// Options of `ResetAuthenticator`: the key must be named.
+pub(super) fn reset(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    match plain(options, Task::Reset)? {
+        Upkeep { path: None, .. } => Err(ArgumentError::Missing("path")),
+        named => Ok(named),
+    }
+}
+
+/// Options of `ConfigureAuthenticator`: one setting.
+pub(super) fn configuration(options: Dictionary) -> Result<Upkeep, ArgumentError> {
+    upkeep(options, |options| {
+        let always_uv: Option<bool> = options.optional("always_uv")?;
+        let min_length: Option<u32> = options.optional("min_pin_length")?;
+        let force_change: Option<bool> = options.optional("force_pin_change")?;
+        let enterprise: Option<bool> = options.optional("enterprise_attestation")?;
+        match (always_uv, min_length, force_change, enterprise) {
+            (Some(on), None, None, None) => Ok(Task::Configure(Setting::AlwaysUv(on))),
+            (None, Some(4..=63), _, None) | (None, None, Some(true), None) => {
+                let force_change = force_change == Some(true);
+                Ok(Task::Configure(Setting::PinPolicy { min_length, force_change }))
+            }
+            (None, None, None, Some(true)) => Ok(Task::Configure(Setting::EnterpriseAttestation)),
+            // No key takes these back.
+            (_, _, Some(false), None) => Err(ArgumentError::Value("force_pin_change")),
+            (_, _, _, Some(false)) => Err(ArgumentError::Value("enterprise_attestation")),
+            (None, Some(_), _, None) => Err(ArgumentError::Value("min_pin_length")),
+            _ => Err(ArgumentError::Settings),
+        }
+    })
 }
 
 /// Name of an endorsement key's kind on the bus.
@@ -176,7 +266,7 @@ mod tests {
                 ("allow_credentials", vec![vec![1u8, 2], vec![3]].into()),
             ]
         };
-        let request = presence(options(good())).unwrap();
+        let (request, _) = presence(options(good())).unwrap();
         assert_eq!(request.allow_credentials, [vec![1, 2], vec![3]]);
         assert!(request.certify && request.user_verification);
         let with = |name: &'static str, value: Variant<'static>| {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use signet_ctap::commands::SampleStatus;
 use tokio::sync::mpsc;
 use zbus::message::Header;
 use zbus::names::OwnedUniqueName;
@@ -15,6 +16,7 @@ use crate::desk::{Desk, Told};
 use crate::failure::{ArgumentError, Bug, Failure};
 use crate::presence::Produced;
 use crate::prompt::PromptText;
+use crate::work::Product;
 
 /// Members of an `a{sv}` that goes out.
 pub(super) type Results = HashMap<&'static str, Variant<'static>>;
@@ -138,10 +140,10 @@ impl Place {
         log(RequestObject::progress(&self.emitter(), name, details).await);
     }
 
-    async fn tell_completed(&self, result: Result<Box<Produced>, Failure>) {
+    async fn tell_completed(&self, result: Result<Product, Failure>) {
         let emitter = self.emitter();
         let sent = match result {
-            Ok(produced) => RequestObject::completed(&emitter, "ok", "", results(*produced)).await,
+            Ok(product) => RequestObject::completed(&emitter, "ok", "", results(product)).await,
             Err(failure) => {
                 let words = message(&failure);
                 RequestObject::completed(&emitter, failure.name(), &words, Results::new()).await
@@ -164,6 +166,7 @@ fn spell(stage: Stage) -> (&'static str, Results) {
             details.insert("position", position.into());
             "queued"
         }
+        Stage::KeyNeeded => "key-needed",
         Stage::TouchNeeded => "touch-needed",
         Stage::FingerNeeded => "finger-needed",
         Stage::WrongFinger { tries_left } => {
@@ -175,13 +178,52 @@ fn spell(stage: Stage) -> (&'static str, Results) {
             details.insert("min_length", min_length.into());
             "pin-needed"
         }
+        Stage::NewPinNeeded { min_length, max_length } => {
+            details.insert("min_length", min_length.into());
+            details.insert("max_length", max_length.into());
+            "new-pin-needed"
+        }
+        Stage::Sample { status, remaining } => {
+            details.insert("status", sample(status).into());
+            details.insert("remaining", remaining.into());
+            "sample"
+        }
         Stage::Processing => "processing",
         Stage::Quoting => "quoting",
     };
     (name, details)
 }
 
-fn results(produced: Produced) -> Results {
+/// How a sample of a finger came out, as CTAP names it.
+fn sample(status: SampleStatus) -> &'static str {
+    use SampleStatus as S;
+    match status {
+        S::Good => "good",
+        S::TooHigh => "too-high",
+        S::TooLow => "too-low",
+        S::TooLeft => "too-left",
+        S::TooRight => "too-right",
+        S::TooFast => "too-fast",
+        S::TooSlow => "too-slow",
+        S::PoorQuality => "poor-quality",
+        S::TooSkewed => "too-skewed",
+        S::TooShort => "too-short",
+        S::MergeFailure => "merge-failure",
+        S::AlreadyEnrolled => "already-enrolled",
+        S::NoActivity => "no-activity",
+        S::NoLift => "not-lifted",
+        _ => "unknown",
+    }
+}
+
+fn results(product: Product) -> Results {
+    match product {
+        Product::Evidence(produced) => evidence(*produced),
+        Product::Finding(finding) => super::keys::finding(finding),
+    }
+}
+
+fn evidence(produced: Produced) -> Results {
     use signet_evidence::ObservedVerification as Observed;
     let mut results = Results::from([("evidence", produced.evidence.into())]);
     if let Some(registered) = produced.registered {

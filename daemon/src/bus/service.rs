@@ -15,7 +15,7 @@ use zbus::{Connection, OwnedObjectPath, interface};
 use super::arguments::{self, Dictionary, kind_name};
 use super::refusal::Refusal;
 use super::request::{self, Place, Results};
-use crate::authenticator::KeyRing;
+use crate::authenticator::{KeyRing, Task};
 use crate::ceremony::CallerId;
 use crate::der;
 use crate::desk::Desk;
@@ -25,6 +25,7 @@ use crate::presence::{Prepared, Request};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
 use crate::tpm::{EndorsementKey, Properties, Tpm};
+use crate::work::Work;
 
 /// Serves `org.signet.Presence1`.
 #[derive(Debug)]
@@ -53,21 +54,26 @@ impl Service {
         Self { desk, enroller, state, tpm, keys, tpm_patience, places }
     }
 
+    /// Fixes the statement of a request for evidence.
+    fn presence(&self, (request, wait): (Request, bool)) -> Result<Work, Failure> {
+        let prepared = Box::new(Prepared::new(request, &self.state.stored(), now())?);
+        Ok(Work::Presence { prepared, wait })
+    }
+
     /// Puts a request before the desk and its object on the bus.
     async fn accept(
         &self,
         connection: &Connection,
         header: &Header<'_>,
         token: &str,
-        request: Request,
+        work: Work,
     ) -> Result<OwnedObjectPath, Failure> {
         let sender = header.sender().ok_or(Failure::NotAllowed)?;
         let path = request::path(sender.as_str(), token)?;
-        let prepared = Prepared::new(request, &self.state.stored(), now())?;
         let reserved = Reserved::new(Arc::clone(&self.places), path.clone())?;
         let caller = CallerId::new(sender.as_str());
         let (telling, told) = mpsc::unbounded_channel();
-        let id = self.desk.submit(&caller, prepared, telling)?;
+        let id = self.desk.submit(&caller, work, telling)?;
         let owner: OwnedUniqueName = sender.to_owned().into();
         let place = Place { connection: connection.clone(), path: path.clone(), owner };
         if let Err(failure) = place.open(self.desk.clone(), id).await {
@@ -161,8 +167,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let request = arguments::presence(options)?;
-        Ok((self.accept(connection, &header, handle_token, request).await?,))
+        let work = self.presence(arguments::presence(options)?)?;
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 
     #[zbus(out_args("request"))]
@@ -173,8 +179,128 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let request = arguments::registration(options)?;
-        Ok((self.accept(connection, &header, handle_token, request).await?,))
+        let work = self.presence(arguments::registration(options)?)?;
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn add_finger(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::add_finger(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn list_fingers(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::plain(options, Task::ListFingers)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn rename_finger(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::rename_finger(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn remove_finger(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::remove_finger(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn set_pin(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::plain(options, Task::SetPin)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn change_pin(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::plain(options, Task::ChangePin)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn list_credentials(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::plain(options, Task::ListCredentials)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn remove_credential(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::remove_credential(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn reset_authenticator(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::reset(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
+    async fn configure_authenticator(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::configuration(options)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 
     #[zbus(out_args("signature"))]
@@ -187,17 +313,7 @@ impl Service {
 
     #[zbus(out_args("authenticators"))]
     async fn list_authenticators(&self) -> Result<(Vec<Results>,), Refusal> {
-        let listed = self.keys.list().await.into_iter().map(|key| {
-            Results::from([
-                ("path", key.path.display().to_string().into()),
-                ("product", key.product.into()),
-                ("aaguid", key.aaguid.to_vec().into()),
-                ("versions", key.versions.into()),
-                ("pin_set", key.pin_set.into()),
-                ("built_in_uv", key.built_in_uv.into()),
-                ("min_pin_length", key.min_pin_length.into()),
-            ])
-        });
+        let listed = self.keys.list().await.into_iter().map(super::keys::facts);
         Ok((listed.collect(),))
     }
 

@@ -17,7 +17,8 @@ pub struct Limits {
     pub proofs: usize,
     /// Longest wait for a turn: after that the authority's challenge is stale anyway.
     pub turn: Duration,
-    /// How long a person is asked; begins again when a PIN is asked for or given.
+    /// How long a person is asked; begins again when a PIN is asked for or given, and with each
+    /// sample of a finger that is being enrolled.
     pub prompt: Duration,
     /// How long a proof may take.
     pub proof: Duration,
@@ -48,6 +49,7 @@ pub struct NotAskedForPin;
 #[derive(Debug)]
 struct Request {
     caller: CallerId,
+    need: Need,
     state: State,
     deadline: Instant,
     /// Position that the caller was told last.
@@ -106,12 +108,13 @@ impl<F> Ceremony<F> {
         let id = RequestId(self.next);
         self.next += 1;
         let (lane, state) = match need {
-            Need::Person => (&mut self.prompts, State::WaitsForPerson),
+            Need::Person | Need::PersonAlone => (&mut self.prompts, State::WaitsForPerson),
             Need::Machine => (&mut self.proofs, State::WaitsForMachine),
         };
         lane.join(caller, id);
         let deadline = now + self.limits.turn;
-        self.requests.insert(id, Request { caller: caller.clone(), state, deadline, told: None });
+        let request = Request { caller: caller.clone(), need, state, deadline, told: None };
+        self.requests.insert(id, request);
         self.serve(now);
         Ok(id)
     }
@@ -136,9 +139,9 @@ impl<F> Ceremony<F> {
     pub fn handle_notice(&mut self, id: RequestId, stage: Stage, now: Instant) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let State::Prompting { .. } = request.state else { return };
-        let pin_asked = matches!(stage, Stage::PinNeeded { .. });
+        let pin_asked = stage.asks_pin();
         request.state = State::Prompting { pin_asked };
-        if pin_asked {
+        if pin_asked || stage.shows_person() {
             request.deadline = now + self.limits.prompt;
         }
         self.actions.push_back(Action::Progress(id, stage));
@@ -165,6 +168,9 @@ impl<F> Ceremony<F> {
             match (self.requests.get_mut(&id), answer) {
                 (None, _) => {}
                 (Some(_), Err(failure)) => self.complete(id, Outcome::Failed(failure)),
+                (Some(Request { need: Need::PersonAlone, .. }), Ok(())) => {
+                    self.complete(id, Outcome::Done);
+                }
                 (Some(request), Ok(())) => {
                     request.state = State::WaitsForMachine;
                     request.deadline = now + self.limits.turn;

@@ -1,5 +1,6 @@
 //! The ceremony: request → queue → prompt and user verification → assertion → quote → outer
-//! signature, as a state machine without device, clock or task.
+//! signature, as a state machine without device, clock or task. Upkeep of a key (PIN, fingers) takes
+//! the same way and ends after the prompt.
 //!
 //! [`Ceremony`] decides who is served next and what became of each request. The shell around it
 //! (`crate::desk`) feeds events in by the `handle_` methods, with the time, and does what

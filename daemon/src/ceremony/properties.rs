@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use signet_ctap::commands::SampleStatus;
 
 use super::*;
 
@@ -61,11 +62,19 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let which = any::<usize>();
-    let need = prop_oneof![3 => Just(Need::Person), 1 => Just(Need::Machine)];
+    let need = prop_oneof![
+        3 => Just(Need::Person),
+        2 => Just(Need::PersonAlone),
+        1 => Just(Need::Machine),
+    ];
     let stage = prop_oneof![
         Just(Stage::TouchNeeded),
         Just(Stage::WrongFinger { tries_left: 3 }),
         Just(Stage::PinNeeded { tries_left: 8, min_length: 4 }),
+        Just(Stage::NewPinNeeded { min_length: 4, max_length: 63 }),
+        Just(Stage::Sample { status: SampleStatus::Good, remaining: 3 }),
+        Just(Stage::Sample { status: SampleStatus::NoActivity, remaining: 3 }),
+        Just(Stage::KeyNeeded),
     ];
     prop_oneof![
         6 => (0u8..5, need).prop_map(|(caller, need)| Event::Request { caller, need }),
@@ -172,7 +181,7 @@ impl Shell {
             Ok(id) => {
                 assert!(own < LIMITS.per_caller && live < LIMITS.total);
                 assert!(self.accepted.insert(id, (caller, need)).is_none(), "id used twice");
-                if need == Need::Person {
+                if need != Need::Machine {
                     self.waiting.insert(id);
                 }
             }
@@ -201,6 +210,7 @@ impl Shell {
             match action {
                 Action::Prompt(id) => {
                     assert!(!self.completed.contains_key(&id));
+                    assert_ne!(self.accepted[&id].1, Need::Machine, "a prompt nobody wants");
                     self.note_turn(id);
                     assert!(self.prompts.insert(id));
                     assert_eq!(self.prompts.len(), 1, "two prompts at a time");
@@ -208,6 +218,7 @@ impl Shell {
                 Action::StopPrompt(id) => assert!(self.prompts.contains(&id)),
                 Action::Prove(id) => {
                     assert!(!self.completed.contains_key(&id));
+                    assert_ne!(self.accepted[&id].1, Need::PersonAlone, "a proof nobody wants");
                     assert!(self.proofs.insert(id));
                     assert!(self.proofs.len() <= LIMITS.proofs);
                 }
@@ -320,4 +331,51 @@ fn an_abandoned_prompt_keeps_the_next_waiting_until_the_key_is_free() {
     // The touch that comes too late is nobody's.
     shell.apply(&Event::Prompted { ok: true });
     assert!(shell.prompts.contains(&ids[1]) && shell.proofs.is_empty());
+}
+
+#[test]
+fn upkeep_of_a_key_ends_with_the_prompt_and_makes_room() {
+    let mut shell = Shell::new();
+    shell.request(0, Need::PersonAlone);
+    shell.request(1, Need::Person);
+    shell.obey();
+    let ids: Vec<RequestId> = shell.accepted.keys().copied().collect();
+    shell.apply(&Event::Prompted { ok: true });
+    assert_eq!(shell.completed, [(ids[0], Outcome::Done)].into());
+    assert!(shell.proofs.is_empty() && shell.prompts.contains(&ids[1]));
+}
+
+#[test]
+fn samples_of_a_finger_keep_the_prompt_open_and_an_empty_sensor_does_not() {
+    let mut shell = Shell::new();
+    shell.request(0, Need::PersonAlone);
+    shell.obey();
+    let sample = |status| Event::Notice { which: 0, stage: Stage::Sample { status, remaining: 3 } };
+    for _ in 0..3 {
+        shell.apply(&Event::Seconds(50));
+        shell.apply(&sample(SampleStatus::TooShort));
+    }
+    assert!(shell.completed.is_empty());
+    shell.apply(&Event::Seconds(50));
+    shell.apply(&sample(SampleStatus::NoActivity));
+    shell.apply(&Event::Seconds(10));
+    assert_eq!(shell.completed.values().collect::<Vec<_>>(), [&Outcome::TimedOut(Waited::Person)]);
+}
+
+#[test]
+fn a_pin_is_taken_once_for_each_question_also_for_a_new_one() {
+    let mut shell = Shell::new();
+    shell.request(0, Need::PersonAlone);
+    shell.obey();
+    let id = *shell.accepted.keys().next().unwrap();
+    let now = shell.now;
+    assert_eq!(shell.ceremony.handle_pin(id, now), Err(NotAskedForPin));
+    for stage in [
+        Stage::PinNeeded { tries_left: 8, min_length: 4 },
+        Stage::NewPinNeeded { min_length: 4, max_length: 63 },
+    ] {
+        shell.apply(&Event::Notice { which: 0, stage });
+        assert_eq!(shell.ceremony.handle_pin(id, now), Ok(()));
+        assert_eq!(shell.ceremony.handle_pin(id, now), Err(NotAskedForPin));
+    }
 }

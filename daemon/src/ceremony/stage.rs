@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use signet_ctap::commands::SampleStatus;
+
 /// Who asks: the unique bus name of a connection. Turns are taken by caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallerId(Arc<str>);
@@ -35,11 +37,13 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// What a request needs before the TPM can answer it.
+/// Whom a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A person at an authenticator, then the TPM.
     Person,
+    /// A person at an authenticator; nothing is proved to anybody.
+    PersonAlone,
     /// The TPM alone.
     Machine,
 }
@@ -52,6 +56,8 @@ pub enum Stage {
         /// Requests before this one, with the one that is being served.
         position: u32,
     },
+    /// No authenticator is plugged in, and the request goes on when one is.
+    KeyNeeded,
     /// An authenticator blinks.
     TouchNeeded,
     /// An authenticator waits for a finger.
@@ -68,10 +74,36 @@ pub enum Stage {
         /// Fewest characters it takes.
         min_length: u32,
     },
+    /// The new PIN is wanted.
+    NewPinNeeded {
+        /// Fewest characters.
+        min_length: u32,
+        /// Most bytes of UTF-8.
+        max_length: u32,
+    },
+    /// A sample of a finger that is being enrolled was taken.
+    Sample {
+        /// How it came out.
+        status: SampleStatus,
+        /// Good samples still needed.
+        remaining: u32,
+    },
     /// The authenticator computes.
     Processing,
     /// The TPM quotes and signs.
     Quoting,
+}
+
+impl Stage {
+    /// Whether the caller owes a PIN now.
+    pub(super) fn asks_pin(self) -> bool {
+        matches!(self, Self::PinNeeded { .. } | Self::NewPinNeeded { .. })
+    }
+
+    /// Whether the person was there just now, so that the time to wait begins again.
+    pub(super) fn shows_person(self) -> bool {
+        matches!(self, Self::Sample { status, .. } if status != SampleStatus::NoActivity)
+    }
 }
 
 /// What a request was waiting for when its time ran out.
@@ -88,7 +120,7 @@ pub enum Waited {
 /// What became of a request. `F` is the shell's failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<F> {
-    /// The evidence is made.
+    /// What was asked for is done.
     Done,
     /// The authenticator or the TPM failed.
     Failed(F),
