@@ -6,21 +6,65 @@ use std::time::Duration;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::daemon::{Completion, DaemonError, DaemonRefusal, Event, Progress, Prompt, Request};
+use crate::daemon::{Answer, DaemonError, DaemonRefusal, Event, Method, Progress, Request, Step};
 
 /// Longest wait for the last word of a request that was cancelled.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// A secret that only the person knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The PIN.
+    Pin {
+        /// Tries left before it locks.
+        tries_left: u32,
+        /// Fewest characters.
+        min_length: u32,
+        /// Whose PIN: the key's, or this machine's.
+        method: Method,
+    },
+    /// A PIN to be.
+    NewPin {
+        /// Fewest characters.
+        min_length: u32,
+        /// Most bytes.
+        max_length: u32,
+        /// Whose PIN: the key's, or this machine's.
+        method: Method,
+    },
+}
+
+impl Question {
+    /// The question that this step asks.
+    fn of(step: &Step) -> Option<Self> {
+        let method = step.method;
+        match step.progress {
+            Progress::PinNeeded { tries_left, min_length } => {
+                Some(Self::Pin { tries_left, min_length, method })
+            }
+            Progress::NewPinNeeded { min_length, max_length } => {
+                Some(Self::NewPin { min_length, max_length, method })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Whoever stands between the ceremony and the person.
 pub trait Attendant: Sync {
-    /// Shows what happens, and what is asked in `signetd`'s own words.
-    fn show(&self, progress: Progress, prompt: Option<&Prompt>);
+    /// A request begins.
+    fn begin(&self) {}
 
-    /// Asks for the PIN.
-    fn pin(
+    /// The request was done.
+    fn done(&self) {}
+
+    /// Shows what happens, and what is asked in `signetd`'s own words.
+    fn show(&self, step: &Step);
+
+    /// Asks for a PIN.
+    fn secret(
         &self,
-        tries_left: u32,
-        min_length: u32,
+        question: Question,
     ) -> impl Future<Output = Result<Zeroizing<String>, CannotAsk>> + Send;
 
     /// Resolves when the person wants to stop.
@@ -35,9 +79,14 @@ pub enum CannotAsk {
         "a PIN is needed, but there is no terminal to ask at: run this at a terminal, or give the PIN with --pin-fd"
     )]
     NoTerminal,
-    /// There was one PIN, and it was given already.
+    /// The PIN that could be given was given already.
     #[error("the only PIN was given already")]
     PinUsed,
+    /// There is no line for a new PIN.
+    #[error(
+        "a new PIN is needed, but --pin-fd gave none: write it on a line of its own, after the present PIN if there is one"
+    )]
+    NewPinMissing,
     /// The descriptor or the terminal cannot be read.
     #[error("the PIN cannot be read")]
     Io(#[source] std::io::Error),
@@ -59,7 +108,7 @@ pub enum CeremonyError {
     #[error("the PIN that was given is not right: check it, the key locks after a few more")]
     PinWrong,
     /// The person stopped it.
-    #[error("cancelled; nothing was approved")]
+    #[error("cancelled; nothing was approved or changed")]
     Cancelled,
 }
 
@@ -70,45 +119,47 @@ pub enum CeremonyError {
 pub async fn attend(
     mut request: Request,
     attendant: &impl Attendant,
-) -> Result<Completion, CeremonyError> {
+) -> Result<Answer, CeremonyError> {
+    attendant.begin();
     let mut interrupted = std::pin::pin!(attendant.interrupted());
+    let mut question = None;
     loop {
+        let answered = async {
+            match question {
+                Some(question) => attendant.secret(question).await,
+                None => std::future::pending().await,
+            }
+        };
         let event = tokio::select! {
-            event = request.next() => event?,
-            () = &mut interrupted => return Err(stop(&mut request, CeremonyError::Cancelled).await),
-        };
-        let (mut progress, mut prompt) = match event {
-            Event::Completed(completion) => return Ok(completion),
-            Event::Progress(progress, prompt) => (progress, prompt),
-        };
-        while let Progress::PinNeeded { tries_left, min_length } = progress {
-            attendant.show(progress, prompt.as_ref());
-            let event = tokio::select! {
-                pin = attendant.pin(tries_left, min_length) => match pin {
-                    Ok(pin) => {
-                        request.provide_pin(&pin).await?;
-                        request.next().await?
+            secret = answered => {
+                question = None;
+                match secret {
+                    Ok(secret) => request.provide_pin(&secret).await?,
+                    Err(CannotAsk::PinUsed) => {
+                        return Err(stop(&mut request, CeremonyError::PinWrong).await);
                     }
                     Err(reason) => {
-                        let reason = match reason {
-                            CannotAsk::PinUsed => CeremonyError::PinWrong,
-                            reason => CeremonyError::CannotAsk(reason),
-                        };
-                        return Err(stop(&mut request, reason).await);
+                        return Err(stop(&mut request, CeremonyError::CannotAsk(reason)).await);
                     }
-                },
-                // It may run out of time, or the key be unplugged, while the person types.
-                event = request.next() => event?,
-                () = &mut interrupted => {
-                    return Err(stop(&mut request, CeremonyError::Cancelled).await);
                 }
-            };
-            (progress, prompt) = match event {
-                Event::Completed(completion) => return Ok(completion),
-                Event::Progress(progress, prompt) => (progress, prompt),
-            };
+                continue;
+            }
+            // It may run out of time, or the key be unplugged, while the person types.
+            event = request.next() => event?,
+            () = &mut interrupted => {
+                return Err(stop(&mut request, CeremonyError::Cancelled).await);
+            }
+        };
+        match event {
+            Event::Completed(answer) => {
+                attendant.done();
+                return Ok(answer);
+            }
+            Event::Progress(step) => {
+                attendant.show(&step);
+                question = Question::of(&step);
+            }
         }
-        attendant.show(progress, prompt.as_ref());
     }
 }
 

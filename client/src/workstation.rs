@@ -12,9 +12,9 @@ use crate::authority::{
     Authority, AuthorityError, Base64Url, Challenge, ChallengeRequest, EnrolledAuthenticator,
     TokenResponse, all,
 };
-use crate::ceremony::{Attendant, CannotAsk, CeremonyError, attend};
+use crate::ceremony::{Attendant, CannotAsk, CeremonyError, Question, attend};
 use crate::daemon::{
-    Bus, Daemon, DaemonError, Enrolment, PresenceRequest, Progress, Prompt, RegistrationRequest,
+    Bus, Daemon, DaemonError, Enrolment, Means, PresenceRequest, RegistrationRequest, Step,
 };
 use crate::tls::{ClientIdentity, DaemonSigner, HandshakeSignError, TlsConfigError, client_config};
 
@@ -60,6 +60,8 @@ pub struct Ask<'a> {
     pub action: Option<&'a [u8]>,
     /// The session that goes on.
     pub session: Option<SessionId>,
+    /// What to prove it with.
+    pub means: Means,
 }
 
 /// Evidence that was made for a challenge.
@@ -126,9 +128,9 @@ impl PresenceError {
 pub struct Unattended;
 
 impl Attendant for Unattended {
-    fn show(&self, _progress: Progress, _prompt: Option<&Prompt>) {}
+    fn show(&self, _step: &Step) {}
 
-    async fn pin(&self, _: u32, _: u32) -> Result<Zeroizing<String>, CannotAsk> {
+    async fn secret(&self, _question: Question) -> Result<Zeroizing<String>, CannotAsk> {
         Err(CannotAsk::NoTerminal)
     }
 
@@ -202,6 +204,7 @@ impl Workstation {
             .await?;
         let subject = challenge.subject.filter(|subject| !subject.is_empty());
         let allow_credentials = all(challenge.allow_credentials);
+        let touch_credentials = all(challenge.touch_credentials);
         let request = self
             .daemon
             .request_presence(&PresenceRequest {
@@ -213,10 +216,12 @@ impl Workstation {
                 action: ask.action,
                 session: ask.session.map(|session| session.0),
                 allow_credentials: &allow_credentials,
+                touch_credentials: &touch_credentials,
                 user_verification: &challenge.user_verification,
+                means: ask.means,
             })
             .await?;
-        let completion = attend(request, attendant).await?;
+        let completion = attend(request, attendant).await?.presence()?;
         Ok(Proof { evidence: completion.evidence, subject, observed: completion.observed })
     }
 
@@ -228,10 +233,11 @@ impl Workstation {
         &self,
         action: &[u8],
         acr: Option<&str>,
+        means: Means,
         attendant: &impl Attendant,
     ) -> Result<TokenResponse, PresenceError> {
         let purpose = Purpose::Action;
-        let ask = Ask { purpose, scope: None, acr, action: Some(action), session: None };
+        let ask = Ask { purpose, scope: None, acr, action: Some(action), session: None, means };
         let proof = self.prove(&ask, attendant).await?;
         Ok(self.authority.exchange(&proof.evidence).await?)
     }
@@ -245,6 +251,7 @@ impl Workstation {
         &self,
         ticket: Option<&str>,
         name: Option<&str>,
+        means: Means,
         attendant: &impl Attendant,
     ) -> Result<EnrolledAuthenticator, PresenceError> {
         let listed = self.authority.authenticators().await?;
@@ -266,9 +273,10 @@ impl Workstation {
                 subject: challenge.subject.as_deref().unwrap_or_default(),
                 exclude_credentials: &exclude,
                 authorise_with: &authorise_with,
+                means,
             })
             .await?;
-        let completion = attend(request, attendant).await?;
+        let completion = attend(request, attendant).await?.presence()?;
         Ok(self.authority.enrol_authenticator(&completion.evidence, ticket, name).await?)
     }
 

@@ -120,6 +120,9 @@ pub struct Challenge {
     /// Credentials that may answer.
     #[serde(default)]
     pub allow_credentials: Vec<Base64Url>,
+    /// Credentials that may answer by a touch alone.
+    #[serde(default)]
+    pub touch_credentials: Vec<Base64Url>,
     /// `required` or `discouraged`.
     pub user_verification: String,
     /// Seconds to answer in.
@@ -177,6 +180,12 @@ pub struct ListedAuthenticator {
     /// Whether it was revoked.
     #[serde(default)]
     pub revoked: bool,
+    /// Maker and model, as metadata names them.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// `ok`, or what metadata says against the model.
+    #[serde(default)]
+    pub status: Option<String>,
 }
 
 /// `POST /v1/token` (RFC 8693 §2.1).

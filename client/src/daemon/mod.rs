@@ -1,10 +1,14 @@
 //! `signetd` on the message bus.
 
+mod answer;
 mod dictionary;
 mod enrolment;
 mod error;
+mod method;
 mod proxy;
 mod request;
+mod stage;
+mod upkeep;
 
 use aws_lc_rs::rand;
 use signet_evidence::Purpose;
@@ -12,11 +16,15 @@ use signet_evidence::thumbprint::hex;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
+pub use answer::{Answer, Completion, Finger, Sensor, StoredCredential, StoredCredentials};
 use dictionary::Dictionary;
 pub use enrolment::{Activation, ActivationRequest, EndorsementKey, EnrolledState, EnrolmentKeys};
 pub use error::{DaemonError, DaemonRefusal};
+pub use method::{Means, Method};
 use proxy::{Arguments, Presence1Proxy, RequestProxy};
-pub use request::{Completion, Event, Progress, Prompt, Request};
+pub use request::{Event, Request};
+pub use stage::{Progress, Prompt, Sample, Step};
+pub use upkeep::{Configuration, Plugged, Upkeep};
 
 /// The service's name on the bus.
 pub const SERVICE: &str = "org.signet.Presence1";
@@ -93,8 +101,12 @@ pub struct PresenceRequest<'a> {
     pub session: Option<[u8; 16]>,
     /// Credentials that may answer.
     pub allow_credentials: &'a [Vec<u8>],
+    /// Credentials that may answer by a touch alone.
+    pub touch_credentials: &'a [Vec<u8>],
     /// `required` or `discouraged`, as the authority asks.
     pub user_verification: &'a str,
+    /// What to prove it with.
+    pub means: Means,
 }
 
 /// What a new authenticator is registered over.
@@ -108,6 +120,8 @@ pub struct RegistrationRequest<'a> {
     pub exclude_credentials: &'a [Vec<u8>],
     /// Credentials one of which must assert first; empty when a ticket or a grant allows it.
     pub authorise_with: &'a [Vec<u8>],
+    /// What kind of authenticator.
+    pub means: Means,
 }
 
 /// An authenticator that is plugged in.
@@ -127,6 +141,22 @@ pub struct Authenticator {
     pub built_in_uv: String,
     /// Fewest characters of a PIN.
     pub min_pin_length: u32,
+    /// Whether a touch is all it can prove (U2F).
+    pub u2f_only: bool,
+    /// The maker's number of the firmware.
+    pub firmware: Option<u32>,
+    /// Ways to reach it, such as `usb`.
+    pub transports: Vec<String>,
+    /// Whether it verifies its user for everything.
+    pub always_uv: bool,
+    /// Whether its PIN must be changed before it is used again.
+    pub force_pin_change: bool,
+    /// `unsupported`, `none` or `enrolled`.
+    pub fingers: String,
+    /// Room for discoverable credentials, where the key says.
+    pub credentials_left: Option<u32>,
+    /// Whether enterprise attestation is on.
+    pub enterprise_attestation: bool,
 }
 
 /// How `signetd` and its TPM are.
@@ -220,6 +250,10 @@ impl Daemon {
         if let Some(session) = &request.session {
             arguments.insert("session", session.as_slice().into());
         }
+        if !request.touch_credentials.is_empty() {
+            arguments.insert("touch_credentials", request.touch_credentials.to_vec().into());
+        }
+        request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;
         self.proxy.request_presence(&token, &arguments).await?;
         Ok(listening)
@@ -242,6 +276,7 @@ impl Daemon {
         if !request.authorise_with.is_empty() {
             arguments.insert("authorise_with", request.authorise_with.to_vec().into());
         }
+        request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;
         self.proxy.register_authenticator(&token, &arguments).await?;
         Ok(listening)
@@ -319,6 +354,14 @@ fn authenticator(mut entry: Dictionary) -> Result<Authenticator, DaemonError> {
         pin_set: entry.take("pin_set")?,
         built_in_uv: entry.take("built_in_uv")?,
         min_pin_length: entry.optional("min_pin_length")?.unwrap_or(4),
+        u2f_only: entry.optional("u2f_only")?.unwrap_or(false),
+        firmware: entry.optional("firmware")?,
+        transports: entry.optional("transports")?.unwrap_or_default(),
+        always_uv: entry.optional("always_uv")?.unwrap_or(false),
+        force_pin_change: entry.optional("force_pin_change")?.unwrap_or(false),
+        fingers: entry.optional("fingers")?.unwrap_or_else(|| "unsupported".to_owned()),
+        credentials_left: entry.optional("credentials_left")?,
+        enterprise_attestation: entry.optional("enterprise_attestation")?.unwrap_or(false),
     })
 }
 

@@ -35,6 +35,11 @@ pub(crate) trait Presence1 {
     fn list_authenticators(&self) -> zbus::Result<Vec<Reply>>;
     fn status(&self) -> zbus::Result<Reply>;
 
+    #[zbus(signal)]
+    fn authenticator_added(&self, path: &str) -> zbus::Result<()>;
+    #[zbus(signal)]
+    fn authenticator_removed(&self, path: &str) -> zbus::Result<()>;
+
     #[zbus(property)]
     fn version(&self) -> zbus::Result<String>;
     #[zbus(property)]

@@ -8,71 +8,19 @@ use futures_util::stream::BoxStream;
 use zbus::Message;
 use zeroize::Zeroizing;
 
+use super::answer::Answer;
 use super::dictionary::Dictionary;
 use super::error::{DaemonError, DaemonRefusal};
 use super::proxy::{Reply, RequestProxy};
-
-/// What the person should do, or is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Others are before us.
-    Queued {
-        /// Requests before this one.
-        position: u32,
-    },
-    /// The key waits for a touch.
-    TouchNeeded,
-    /// The key waits for a finger.
-    FingerNeeded,
-    /// The finger was not the right one.
-    WrongFinger {
-        /// Tries left.
-        tries_left: u32,
-    },
-    /// A PIN must be given with [`Request::provide_pin`].
-    PinNeeded {
-        /// Tries left before the key locks.
-        tries_left: u32,
-        /// Fewest characters the key takes.
-        min_length: u32,
-    },
-    /// The key works.
-    Processing,
-    /// The TPM works.
-    Quoting,
-    /// A stage that this version does not know.
-    Unrecognised,
-}
+use super::stage::Step;
 
 /// What comes next from a request.
 #[derive(Debug)]
 pub enum Event {
-    /// Something to show, with the words that belong to it.
-    Progress(Progress, Option<Prompt>),
+    /// Something to show, or to answer.
+    Progress(Step),
     /// It is done.
-    Completed(Completion),
-}
-
-/// What is asked, in the words of `signetd`: made from the structured action, not by the requester.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    /// What kind of thing.
-    pub title: String,
-    /// What exactly.
-    pub action: String,
-}
-
-/// What a request brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Presence Evidence.
-    pub evidence: Vec<u8>,
-    /// The credential that answered or was made.
-    pub credential_id: Option<Vec<u8>>,
-    /// How the host saw the person verified: `built-in` or `pin`.
-    pub observed: Option<String>,
-    /// Model of a newly registered authenticator.
-    pub aaguid: Option<Vec<u8>>,
+    Completed(Answer),
 }
 
 /// A request that `signetd` works on. Dropped without an answer, it is cancelled when the
@@ -111,7 +59,7 @@ impl Request {
             };
             let header = message.header();
             match header.member().map(|member| member.as_str()) {
-                Some("Progress") => return progress(&message),
+                Some("Progress") => return Step::read(&message).map(Event::Progress),
                 Some("Completed") => return completion(&message).map(Event::Completed),
                 _ => {}
             }
@@ -143,31 +91,7 @@ impl Request {
     }
 }
 
-fn progress(message: &Message) -> Result<Event, DaemonError> {
-    let body = message.body();
-    let (stage, details): (String, Reply) = body.deserialize().map_err(DaemonError::Call)?;
-    let mut details = Dictionary::new(details);
-    let prompt = match (details.optional("title")?, details.optional("action")?) {
-        (Some(title), Some(action)) => Some(Prompt { title, action }),
-        _ => None,
-    };
-    let progress = match stage.as_str() {
-        "queued" => Progress::Queued { position: details.take("position")? },
-        "touch-needed" => Progress::TouchNeeded,
-        "finger-needed" => Progress::FingerNeeded,
-        "wrong-finger" => Progress::WrongFinger { tries_left: details.take("tries_left")? },
-        "pin-needed" => Progress::PinNeeded {
-            tries_left: details.take("tries_left")?,
-            min_length: details.optional("min_length")?.unwrap_or(4),
-        },
-        "processing" => Progress::Processing,
-        "quoting" => Progress::Quoting,
-        _ => Progress::Unrecognised,
-    };
-    Ok(Event::Progress(progress, prompt))
-}
-
-fn completion(message: &Message) -> Result<Completion, DaemonError> {
+fn completion(message: &Message) -> Result<Answer, DaemonError> {
     let body = message.body();
     let (outcome, text, results): (String, String, Reply) =
         body.deserialize().map_err(DaemonError::Call)?;
@@ -175,19 +99,12 @@ fn completion(message: &Message) -> Result<Completion, DaemonError> {
         let refusal = DaemonRefusal::from_name(&outcome);
         return Err(DaemonError::Refused { refusal, message: text });
     }
-    let mut results = Dictionary::new(results);
-    Ok(Completion {
-        evidence: results.take("evidence")?,
-        credential_id: results.optional("credential_id")?,
-        observed: results.optional("observed")?,
-        aaguid: results.optional("aaguid")?,
-    })
+    Ok(Answer::new(Dictionary::new(results)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zbus::{OwnedVariant, Variant};
 
     fn signal<B: serde::Serialize + zbus::wire::DynamicType>(member: &str, body: &B) -> Message {
         Message::signal(
@@ -199,28 +116,6 @@ mod tests {
         .unwrap()
     }
 
-    fn details(entries: &[(&str, u32)]) -> Reply {
-        let owned = |value: u32| OwnedVariant::try_from(Variant::from(value)).unwrap();
-        entries.iter().map(|(key, value)| ((*key).to_owned(), owned(*value))).collect()
-    }
-
-    #[test]
-    fn stages() {
-        let read = |stage: &str, entries: &[(&str, u32)]| {
-            progress(&signal("Progress", &(stage, details(entries)))).map(|event| match event {
-                Event::Progress(progress, None) => progress,
-                other => panic!("{other:?}"),
-            })
-        };
-        let queued = Progress::Queued { position: 3 };
-        assert_eq!(read("queued", &[("position", 3)]).unwrap(), queued);
-        let pin = Progress::PinNeeded { tries_left: 8, min_length: 6 };
-        assert_eq!(read("pin-needed", &[("tries_left", 8), ("min_length", 6)]).unwrap(), pin);
-        let wrong = read("wrong-finger", &[]);
-        assert!(matches!(wrong, Err(DaemonError::Member { member: "tries_left" })));
-        assert_eq!(read("dancing", &[]).unwrap(), Progress::Unrecognised);
-    }
-
     #[test]
     fn an_answer_other_than_ok_is_an_error() {
         let no = signal("Completed", &("TimedOut", "touch the key sooner", Reply::new()));
@@ -228,6 +123,7 @@ mod tests {
         assert_eq!(refusal, DaemonRefusal::TimedOut);
         assert_eq!(message, "touch the key sooner");
         let empty = signal("Completed", &("ok", "", Reply::new()));
-        assert!(matches!(completion(&empty), Err(DaemonError::Member { member: "evidence" })));
+        let presence = completion(&empty).unwrap().presence();
+        assert!(matches!(presence, Err(DaemonError::Member { member: "evidence" })));
     }
 }

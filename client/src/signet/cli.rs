@@ -2,10 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use reqwest::Url;
+use signet_client::daemon::Method;
+
+mod keys;
+
+pub(crate) use keys::{
+    Configure, CredentialRemove, Credentials, Finger, FingerAdd, FingerRemove, FingerRename, Key,
+    KeyAdd, KeyRemove, OnOff, Pin, Platform, Reset, WhichKey,
+};
 
 /// Prove that you are present, at an enrolled machine, for exactly this request.
 #[derive(Debug, Parser)]
@@ -18,7 +25,8 @@ pub(crate) struct Cli {
     /// D-Bus address of signetd's bus [env: SIGNET_BUS] [default: the system bus]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) bus: Option<String>,
-    /// Read the PIN from this open file descriptor, up to a line end [env: SIGNET_PIN_FD]
+    /// Read PINs from this open file descriptor, one a line in the order they are asked for
+    /// [env: SIGNET_PIN_FD]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) pin_fd: Option<u32>,
     /// What to do
@@ -42,6 +50,8 @@ pub(crate) enum Command {
     Enrol(Enrol),
     #[command(subcommand)]
     Key(Key),
+    #[command(subcommand)]
+    Finger(Finger),
     Login(Login),
     Logout(Logout),
     Approve(Approve),
@@ -99,41 +109,25 @@ impl EkKind {
     }
 }
 
-/// Your security keys
-#[derive(Debug, Subcommand)]
-pub(crate) enum Key {
-    Add(KeyAdd),
-    /// List your security keys
-    #[command(after_help = "Examples:\n  signet key list\n  signet key list --json")]
-    List,
-    Remove(KeyRemove),
+/// What presence is proved with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MethodName {
+    /// A security key
+    SecurityKey,
+    /// This machine's own key, by a PIN that its TPM checks
+    TpmPin,
+    /// This machine's own key, by its fingerprint reader
+    Fingerprint,
 }
 
-/// Register a security key
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The first key needs nothing more for 15 minutes after enrolment. A further key is authorised by a
-touch of one that you have, or by a ticket.
-
-Examples:
-  signet key add --name blue
-  signet key add --ticket-file ticket")]
-pub(crate) struct KeyAdd {
-    /// What you call it
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) name: Option<String>,
-    /// File that holds a ticket, when no key of yours can agree; - for standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ticket_file: Option<PathBuf>,
-}
-
-/// Remove a security key; sessions that began with it end
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  signet key list\n  signet key remove blue")]
-pub(crate) struct KeyRemove {
-    /// Credential id, the beginning of one, or a name, as `signet key list` shows them
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) id: String,
+impl From<MethodName> for Method {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::SecurityKey => Self::SecurityKey,
+            MethodName::TpmPin => Self::TpmPin,
+            MethodName::Fingerprint => Self::Fingerprint,
+        }
+    }
 }
 
 /// Prove your presence and begin a session, or go on in the one there is
@@ -142,6 +136,7 @@ pub(crate) struct KeyRemove {
 Examples:
   signet login
   signet login --scope 'mesh.route.read mesh.route.update'
+  signet login --method tpm-pin
   signet login --pin-fd 3 3< <(pass show key-pin)")]
 pub(crate) struct Login {
     /// Rights to ask for, separated by spaces [default: what policy gives]
@@ -150,6 +145,9 @@ pub(crate) struct Login {
     /// Assurance to ask for, such as signet.uv
     #[arg(long)]
     pub(crate) acr: Option<String>,
+    /// What to prove it with [default: a security key where one fits, else this machine's own key]
+    #[arg(long = "method", value_name = "BY")]
+    pub(crate) by: Option<MethodName>,
     /// Begin a new session even where one could go on
     #[arg(long)]
     pub(crate) new: bool,
@@ -179,6 +177,9 @@ pub(crate) struct Approve {
     /// Assurance to ask for, such as signet.uv
     #[arg(long)]
     pub(crate) acr: Option<String>,
+    /// What to prove it with [default: a security key where one fits, else this machine's own key]
+    #[arg(long = "method", value_name = "BY")]
+    pub(crate) by: Option<MethodName>,
     /// Write the token to this file, which only you can read
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -232,6 +233,9 @@ pub(crate) struct Present {
     /// Assurance to ask for
     #[arg(long)]
     pub(crate) acr: Option<String>,
+    /// What to prove it with [default: a security key where one fits, else this machine's own key]
+    #[arg(long = "method", value_name = "BY")]
+    pub(crate) by: Option<MethodName>,
     /// File with the authorization_details bytes to approve; for purpose action
     #[arg(long, value_name = "FILE", required_if_eq("purpose", "action"))]
     pub(crate) action_file: Option<PathBuf>,
@@ -289,6 +293,9 @@ pub(crate) struct Request {
     /// Do not ask for a touch; take the first answer
     #[arg(long)]
     pub(crate) no_step_up: bool,
+    /// What to prove presence with, should it be asked for
+    #[arg(long = "method", value_name = "BY")]
+    pub(crate) by: Option<MethodName>,
     /// Send no token at all
     #[arg(long, conflicts_with = "action_token")]
     pub(crate) no_token: bool,

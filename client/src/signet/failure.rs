@@ -72,6 +72,26 @@ pub(crate) enum Failure {
     NoSuchKey { id: String },
     #[error("more than one key of yours begins with {id:?}: give more of its id")]
     AmbiguousKey { id: String },
+    #[error("no finger of this key is called {finger:?}: see `signet finger list`")]
+    NoSuchFinger { finger: String },
+    #[error("several fingers are called {finger:?}: give the id that `signet finger list` shows")]
+    AmbiguousFinger { finger: String },
+    #[error("a finger called {name:?} is enrolled already: give another name")]
+    FingerExists { name: String },
+    #[error("no credential on this key begins with {id:?}: see `signet key credentials list`")]
+    NoSuchCredential { id: String },
+    #[error("more than one credential begins with {id:?}: give more of its id")]
+    AmbiguousCredential { id: String },
+    #[error("no key is plugged in at {path}: see `signet key list`")]
+    NoSuchPath { path: String },
+    #[error("several keys fit: choose one of {paths} with --key")]
+    SeveralKeys { paths: String },
+    #[error("not confirmed; nothing was changed")]
+    NotConfirmed,
+    #[error("the key was not unplugged and plugged in again; nothing was erased")]
+    NotReplugged,
+    #[error("another key was plugged in at {path}; nothing was erased: unplug it, and start again")]
+    AnotherKey { path: String },
     #[error("cannot reach {origin}: check the URL and the network")]
     Gateway { origin: String, source: reqwest::Error },
     #[error("the certificate of {origin} is not trusted: give its CA with --cacert")]
@@ -113,6 +133,13 @@ impl Failure {
             | Self::NotAToken
             | Self::NoSuchKey { .. }
             | Self::AmbiguousKey { .. }
+            | Self::NoSuchFinger { .. }
+            | Self::AmbiguousFinger { .. }
+            | Self::FingerExists { .. }
+            | Self::NoSuchCredential { .. }
+            | Self::AmbiguousCredential { .. }
+            | Self::NoSuchPath { .. }
+            | Self::SeveralKeys { .. }
             | Self::ActionUnnamed => USAGE,
             _ if self.is_unavailable() => UNAVAILABLE,
             _ => REFUSED,
@@ -136,6 +163,7 @@ impl Failure {
             | Self::NoTicket(_)
             | Self::Gateway { .. }
             | Self::AnswerTooLarge { .. }
+            | Self::NotReplugged
             | Self::Runtime(_) => true,
             _ => false,
         }
@@ -153,7 +181,7 @@ impl Failure {
             Self::Tokens(TokensError::NotLoggedIn) => "not-logged-in",
             Self::Tokens(TokensError::PresenceOver) => "presence-over",
             Self::Open(OpenError::NotEnrolled) => "not-enrolled",
-            Self::Interrupted => "cancelled",
+            Self::Interrupted | Self::NotConfirmed => "cancelled",
             Self::NoTicket(_) => "could-not-ask",
             _ => match find::<CeremonyError>(self) {
                 Some(CeremonyError::CannotAsk(_)) => "could-not-ask",

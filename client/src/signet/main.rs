@@ -2,7 +2,9 @@
 
 mod cli;
 mod command;
+mod confirm;
 mod failure;
+mod fingerprint;
 mod interrupt;
 mod output;
 mod pin;

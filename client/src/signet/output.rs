@@ -11,6 +11,7 @@ use crate::failure::Failure;
 pub(crate) struct Output {
     json: bool,
     colour: bool,
+    live: bool,
 }
 
 /// Emphasis on a terminal.
@@ -42,7 +43,13 @@ impl Output {
     pub(crate) fn new(json: bool) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { json, colour: !no_colour && !dumb && io::stderr().is_terminal() }
+        let terminal = !dumb && io::stderr().is_terminal();
+        Self { json, colour: !no_colour && terminal, live: !json && terminal }
+    }
+
+    /// Whether a person watches: what was said can be said anew in its place.
+    pub(crate) fn is_live(self) -> bool {
+        self.live
     }
 
     /// Whether results are JSON.
@@ -56,6 +63,12 @@ impl Output {
             return self.line(text);
         }
         let json = serde_json::to_string_pretty(json);
+        self.line(&json.map_err(|error| Failure::Print(error.into()))?)
+    }
+
+    /// Prints one line of JSON, for programs that follow what happens.
+    pub(crate) fn json_line(self, json: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(json);
         self.line(&json.map_err(|error| Failure::Print(error.into()))?)
     }
 
@@ -79,6 +92,12 @@ impl Output {
         let text = self.styled(style, text);
         // Nobody may be reading; the command goes on.
         let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says on the line of the terminal that it is on; only where a person watches.
+    pub(crate) fn say_in_place(self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "\r\u{1b}[K{text}").and_then(|()| stderr.flush());
     }
 
     /// Tells why the command did not succeed.

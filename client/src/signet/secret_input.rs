@@ -38,10 +38,18 @@ pub(crate) fn read(reader: impl Read) -> Result<Zeroizing<String>, CannotAsk> {
     secret_of(&bytes)
 }
 
-/// Reads a secret from an inherited descriptor.
-pub(crate) fn read_descriptor(number: u32) -> Result<Zeroizing<String>, CannotAsk> {
+/// Reads secrets from an inherited descriptor, one a line.
+pub(crate) fn read_descriptor(number: u32) -> Result<Vec<Zeroizing<String>>, CannotAsk> {
     // Opened anew by name: taking over a raw number would be unsafe, and could close another's file.
-    read(File::open(format!("/dev/fd/{number}")).map_err(CannotAsk::Io)?)
+    read_lines(File::open(format!("/dev/fd/{number}")).map_err(CannotAsk::Io)?)
+}
+
+/// Reads secrets from `reader`, one a line; a last empty line is none.
+fn read_lines(reader: impl Read) -> Result<Vec<Zeroizing<String>>, CannotAsk> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 1));
+    reader.take(MAX_SECRET as u64 + 1).read_to_end(&mut bytes).map_err(CannotAsk::Io)?;
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    whole.split(|byte| *byte == b'\n').map(secret_of).collect()
 }
 
 /// Reads a secret from a file, from standard input for `-`; without a file, from standard input or,
@@ -143,13 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn a_line_for_each_secret() {
+        let lines = |text: &'static str| {
+            let read = read_lines(text.as_bytes()).unwrap();
+            read.iter().map(|line| line.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("1234"), ["1234"]);
+        assert_eq!(lines("1234\r\n567890\n"), ["1234", "567890"]);
+        assert!(matches!(read_lines(&b""[..]), Err(CannotAsk::Empty)));
+        assert!(matches!(read_lines(&b"1234\n\n5"[..]), Err(CannotAsk::Empty)));
+    }
+
+    #[test]
     fn a_descriptor_is_read_by_number() {
         use std::os::fd::AsRawFd;
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(b"1234\n").unwrap();
         drop(writer);
         let number = u32::try_from(reader.as_raw_fd()).unwrap();
-        assert_eq!(*read_descriptor(number).unwrap(), "1234");
+        assert_eq!(*read_descriptor(number).unwrap()[0], "1234");
         assert!(matches!(read_descriptor(999_999), Err(CannotAsk::Io(_))));
     }
 }

@@ -1,17 +1,19 @@
 //! The ceremony as the person sees it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::json;
 use signet_client::authority::printable;
-use signet_client::ceremony::{Attendant, CannotAsk};
-use signet_client::daemon::{Progress, Prompt};
+use signet_client::ceremony::{Attendant, CannotAsk, Question};
+use signet_client::daemon::{Method, Progress, Prompt, Sample, Step};
 use zeroize::Zeroizing;
 
+use crate::fingerprint::{self, Enrolment};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Style};
 use crate::pin::PinSource;
 
-/// Shows progress on standard error and gets the PIN.
+/// Shows progress on standard error and gets PINs.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     output: Output,
@@ -27,30 +29,97 @@ struct Shown {
     prompt: Option<Prompt>,
     /// Whether a PIN was asked for under it: the next question means that it was wrong.
     pin: bool,
+    /// The finger that is being enrolled.
+    enrolment: Enrolment,
+    /// Whether the cursor stands behind a bar.
+    in_line: bool,
 }
 
 impl Terminal {
     pub(crate) fn new(output: Output, pin: PinSource, interrupt: Interrupt) -> Self {
         Self { output, pin, interrupt, shown: Mutex::default() }
     }
+
+    /// From here on requests are about one key: a PIN that it took is not asked for again.
+    pub(crate) fn remember_pin(&self) {
+        self.pin.remember();
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says something on a line of its own.
+    fn say(&self, shown: &mut Shown, style: Option<Style>, text: &str) {
+        if std::mem::take(&mut shown.in_line) {
+            self.output.say(None, "");
+        }
+        self.output.say(style, text);
+    }
+
+    fn sample(&self, shown: &mut Shown, sample: Sample, remaining: u32) {
+        shown.enrolment.sampled(sample, remaining);
+        let (words, left) = (fingerprint::words(sample), shown.enrolment.left());
+        if self.output.is_json() {
+            let event =
+                json!({ "event": "sample", "status": sample.as_str(), "remaining": remaining });
+            // A reader that is gone does not end the enrolment.
+            let _ = self.output.json_line(&event);
+        } else if self.output.is_live() {
+            self.output.say_in_place(&format!("{} {words}, {left}", shown.enrolment.bar()));
+            shown.in_line = remaining > 0;
+            if remaining == 0 {
+                self.output.say(None, "");
+            }
+        } else {
+            self.say(shown, None, &format!("{words}, {left}"));
+        }
+    }
 }
 
 impl Attendant for Terminal {
-    fn show(&self, progress: Progress, prompt: Option<&Prompt>) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prompt) = prompt.filter(|prompt| shown.prompt.as_ref() != Some(prompt)) {
-            self.output.say(None, &printable(&format!("{}: {}", prompt.title, prompt.action)));
-            *shown = Shown { prompt: Some(prompt.clone()), pin: false };
+    fn begin(&self) {
+        *self.shown() = Shown::default();
+        self.pin.another_question();
+    }
+
+    fn done(&self) {
+        self.pin.proved();
+    }
+
+    fn show(&self, step: &Step) {
+        let mut shown = self.shown();
+        if let Some(prompt) = step.prompt.as_ref().filter(|new| shown.prompt.as_ref() != Some(new))
+        {
+            let text = printable(&format!("{}: {}", prompt.title, prompt.action));
+            self.say(&mut shown, None, &text);
+            *shown = Shown { prompt: Some(prompt.clone()), ..Shown::default() };
+            self.pin.another_question();
+        }
+        if let Progress::Sample { status, remaining } = step.progress {
+            return self.sample(&mut shown, status, remaining);
         }
         let again = shown.pin;
-        shown.pin |= matches!(progress, Progress::PinNeeded { .. });
-        if let Some((style, words)) = words(progress, again) {
-            self.output.say(style, &words);
+        shown.pin |= matches!(step.progress, Progress::PinNeeded { .. });
+        if let Some((style, words)) = words(step.progress, step.method, again) {
+            self.say(&mut shown, style, &words);
         }
     }
 
-    async fn pin(&self, _: u32, min_length: u32) -> Result<Zeroizing<String>, CannotAsk> {
-        self.pin.pin(&format!("PIN of your key (at least {min_length} characters): ")).await
+    async fn secret(&self, question: Question) -> Result<Zeroizing<String>, CannotAsk> {
+        match question {
+            Question::Pin { min_length, method, .. } => {
+                let prompt =
+                    format!("PIN of {} (at least {min_length} characters): ", whose(method));
+                self.pin.pin(&prompt).await
+            }
+            Question::NewPin { min_length, max_length, method } => {
+                let whose = whose(method);
+                let prompt =
+                    format!("New PIN of {whose} ({min_length} to {max_length} characters): ");
+                self.pin.new_pin(self.output, &prompt).await
+            }
+        }
     }
 
     async fn interrupted(&self) {
@@ -58,34 +127,47 @@ impl Attendant for Terminal {
     }
 }
 
+fn whose(method: Method) -> &'static str {
+    match method {
+        Method::SecurityKey => "your key",
+        Method::TpmPin | Method::Fingerprint => "this machine",
+    }
+}
+
 /// What the person is told, `again` when a PIN was asked for before; `None` for what is over before it is read.
-fn words(progress: Progress, again: bool) -> Option<(Option<Style>, String)> {
-    let (style, text) = match progress {
-        Progress::Queued { position: 0 } => return None,
-        Progress::Queued { position: 1 } => {
-            (Some(Style::Faint), "Waiting: 1 request is before yours…".to_owned())
-        }
+fn words(progress: Progress, method: Method, again: bool) -> Option<(Option<Style>, String)> {
+    let ask = |text: &str| Some((Some(Style::Ask), text.to_owned()));
+    let bad = |text: String| Some((Some(Style::Bad), text));
+    let faint = |text: String| Some((Some(Style::Faint), text));
+    match progress {
+        Progress::Queued { position: 0 } | Progress::Processing | Progress::Unrecognised => None,
+        Progress::Queued { position: 1 } => faint("Waiting: 1 request is before yours…".to_owned()),
         Progress::Queued { position } => {
-            (Some(Style::Faint), format!("Waiting: {position} requests are before yours…"))
+            faint(format!("Waiting: {position} requests are before yours…"))
         }
-        Progress::TouchNeeded => (Some(Style::Ask), "Touch your key…".to_owned()),
-        Progress::FingerNeeded => {
-            (Some(Style::Ask), "Finger needed: place it on your key…".to_owned())
+        Progress::KeyNeeded => ask("Plug in your key…"),
+        Progress::TouchNeeded => ask("Touch your key…"),
+        Progress::FingerNeeded if method == Method::Fingerprint => {
+            ask("Finger needed: place it on this machine's reader…")
         }
+        Progress::FingerNeeded => ask("Finger needed: place it on your key…"),
         Progress::WrongFinger { tries_left } => {
-            (Some(Style::Bad), format!("Wrong finger, {} left.", tries(tries_left)))
+            bad(format!("Wrong finger, {} left.", tries(tries_left)))
+        }
+        Progress::FingerRetry { reason } => {
+            bad(format!("Once more: {}.", fingerprint::words(reason)))
         }
         Progress::PinNeeded { tries_left, .. } if again => {
-            (Some(Style::Bad), format!("Wrong PIN, {} left.", tries(tries_left)))
+            bad(format!("Wrong PIN, {} left.", tries(tries_left)))
         }
         Progress::PinNeeded { tries_left, .. } if tries_left <= 3 => {
-            (Some(Style::Bad), format!("PIN needed. Careful: {} left.", tries(tries_left)))
+            bad(format!("PIN needed. Careful: {} left.", tries(tries_left)))
         }
-        Progress::PinNeeded { .. } => (Some(Style::Ask), "PIN needed.".to_owned()),
-        Progress::Quoting => (Some(Style::Faint), "The TPM signs…".to_owned()),
-        Progress::Processing | Progress::Unrecognised => return None,
-    };
-    Some((style, text))
+        Progress::PinNeeded { .. } => ask("PIN needed."),
+        Progress::NewPinNeeded { .. } => ask("New PIN needed."),
+        Progress::Sample { .. } => None,
+        Progress::Quoting => faint("The TPM signs…".to_owned()),
+    }
 }
 
 fn tries(left: u32) -> String {
@@ -98,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_a_person_reads() {
-        let text = |progress| words(progress, false).map(|(_, text)| text);
+        let text = |progress| words(progress, Method::SecurityKey, false).map(|(_, text)| text);
         assert_eq!(text(Progress::TouchNeeded).unwrap(), "Touch your key…");
         let wrong = Progress::WrongFinger { tries_left: 2 };
         assert_eq!(text(wrong).unwrap(), "Wrong finger, 2 tries left.");
@@ -106,7 +188,7 @@ mod tests {
         assert_eq!(text(last).unwrap(), "PIN needed. Careful: 1 try left.");
         let first = Progress::PinNeeded { tries_left: 8, min_length: 4 };
         assert_eq!(text(first).unwrap(), "PIN needed.");
-        assert_eq!(words(first, true).unwrap().1, "Wrong PIN, 8 tries left.");
+        assert_eq!(words(first, Method::TpmPin, true).unwrap().1, "Wrong PIN, 8 tries left.");
         let queued = Progress::Queued { position: 2 };
         assert_eq!(text(queued).unwrap(), "Waiting: 2 requests are before yours…");
         assert_eq!(text(Progress::Queued { position: 0 }), None);

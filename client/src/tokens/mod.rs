@@ -18,7 +18,7 @@ pub use record::{Freshness, SessionRecord};
 
 use crate::authority::{AuthorityError, TokenResponse};
 use crate::ceremony::Attendant;
-use crate::daemon::Enrolment;
+use crate::daemon::{Enrolment, Means};
 use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
 
 /// Waits between tries to renew while the authority or `signetd` cannot be reached.
@@ -65,6 +65,8 @@ pub struct LoginTerms<'a> {
     pub acr: Option<&'a str>,
     /// Begin a new session even where one could go on.
     pub new_session: bool,
+    /// What to prove it with.
+    pub means: Means,
 }
 
 impl Tokens {
@@ -184,6 +186,7 @@ impl Tokens {
             acr: terms.acr,
             action: None,
             session,
+            means: terms.means,
         };
         let proof = self.workstation.prove(&ask, attendant).await?;
         let response = self.workstation.authority().exchange(&proof.evidence).await?;
@@ -223,6 +226,7 @@ impl Tokens {
             acr: None,
             action: None,
             session: record.session_id(),
+            means: Means::default(),
         };
         let proof = self.workstation.prove(&ask, &Unattended).await?;
         let response = self.workstation.authority().exchange(&proof.evidence).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use signet_client::approval::action_for;
 use signet_client::authority::{Base64Url, ChallengeRequest};
 use signet_client::ceremony::attend;
-use signet_client::daemon::PresenceRequest;
+use signet_client::daemon::{Means, PresenceRequest};
 use signet_client::workstation::Unattended;
 use signet_evidence::{Action, Purpose};
 
@@ -89,11 +89,13 @@ pub(super) async fn other_action(stage: &mut Stage, notes: &mut Notes) -> Result
         action: Some(wanted.as_bytes()),
         session: None,
         allow_credentials: &allow,
+        touch_credentials: &[],
         user_verification: "required",
+        means: Means::default(),
     };
     stage.house.alice.put_finger()?;
     let request = alice.daemon().request_presence(&asked).await?;
-    let made = attend(request, &Unattended).await?;
+    let made = attend(request, &Unattended).await?.presence()?;
     let code = refusal(alice.authority(), &made.evidence, notes).await?;
     expect("code", code.as_str(), "challenge-invalid")?;
     // Before anything is proved, the purpose is only a claim: the record does not repeat it.

@@ -1,6 +1,7 @@
 //! Tokens of a session: minted, renewed, revoked; and the token of a workload.
 
 use serde_json::Value;
+use signet_client::daemon::Means;
 use signet_client::inspection::UnverifiedJwt;
 use signet_client::workstation::{Ask, Unattended};
 use signet_evidence::Purpose;
@@ -76,7 +77,8 @@ pub(super) async fn workload(stage: &mut Stage, notes: &mut Notes) -> Result<(),
     let alice = stage.alice().await?;
     notes.did("evidence of purpose workload, exchanged for a token   (nobody asked)");
     let purpose = Purpose::Workload;
-    let ask = Ask { purpose, scope: None, acr: None, action: None, session: None };
+    let means = Means::default();
+    let ask = Ask { purpose, scope: None, acr: None, action: None, session: None, means };
     let proof = alice.prove(&ask, &Unattended).await?;
     let response = alice.authority().exchange(&proof.evidence).await?;
     let token = response.access_token.secret();

@@ -16,7 +16,8 @@ pub(super) async fn run(context: &Context, options: &Approve) -> Result<(), Fail
     let workstation = context.workstation().await?;
     show(context.output, &action);
     let acr = options.acr.as_deref();
-    let response = workstation.approve(action.as_bytes(), acr, &context.terminal).await?;
+    let means = context.means(options.by);
+    let response = workstation.approve(action.as_bytes(), acr, means, &context.terminal).await?;
     let Some(path) = &options.output else {
         let result = json!({
             "access_token": response.access_token.secret(),

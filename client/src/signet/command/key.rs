@@ -1,13 +1,11 @@
 //! `signet key`.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 use signet_client::authority::{Base64Url, ListedAuthenticator};
-use signet_client::inspection::rfc3339;
+use signet_client::daemon::{Means, Method};
 
 use super::Context;
-use crate::cli::{KeyAdd, KeyRemove};
+use crate::cli::{KeyAdd, KeyRemove, Platform};
 use crate::failure::Failure;
 use crate::secret_input;
 
@@ -23,7 +21,14 @@ pub(super) async fn add(context: &Context, options: &KeyAdd) -> Result<(), Failu
     let workstation = context.workstation().await?;
     let ticket = ticket.as_ref().map(|ticket| ticket.trim());
     let name = options.name.as_deref();
-    let added = workstation.add_authenticator(ticket, name, &context.terminal).await?;
+    let means = Means {
+        method: options.platform.map(|by| match by {
+            Platform::Pin => Method::TpmPin,
+            Platform::Fingerprint => Method::Fingerprint,
+        }),
+        ..context.means(None)
+    };
+    let added = workstation.add_authenticator(ticket, name, means, &context.terminal).await?;
     let text = format!(
         "key added{}\n  credential   {}\n  model        {}\n  attestation  {}\nNext: signet login",
         added.name.as_deref().map(|name| format!(": {name}")).unwrap_or_default(),
@@ -32,31 +37,6 @@ pub(super) async fn add(context: &Context, options: &KeyAdd) -> Result<(), Failu
         added.attestation,
     );
     context.output.result(&added, &text)
-}
-
-pub(super) async fn list(context: &Context) -> Result<(), Failure> {
-    let listed = context.workstation().await?.authority().authenticators().await?;
-    let mut text = String::new();
-    for key in &listed {
-        let name = key.name.as_deref().unwrap_or("(unnamed)");
-        let revoked = if key.revoked { "  REVOKED" } else { "" };
-        let time = |time: Option<i64>| time.map_or_else(|| "never".to_owned(), rfc3339);
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{name}{revoked}\n  credential   {}\n  model        {}\n  attestation  {}\n  \
-             enrolled     {}\n  last used    {}",
-            key.credential_id,
-            key.aaguid,
-            key.attestation,
-            time(key.enrolled_at),
-            time(key.last_used),
-        );
-    }
-    if listed.is_empty() {
-        text.push_str("no keys yet: run `signet key add`");
-    }
-    context.output.result(&listed, &text)
 }
 
 pub(super) async fn remove(context: &Context, options: &KeyRemove) -> Result<(), Failure> {
@@ -104,6 +84,8 @@ mod tests {
             enrolled_at: None,
             last_used: None,
             revoked,
+            model: None,
+            status: None,
         }
     }
 

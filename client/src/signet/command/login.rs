@@ -14,6 +14,7 @@ pub(super) async fn run(context: &Context, options: &Login) -> Result<(), Failur
         scope: options.scope.as_deref(),
         acr: options.acr.as_deref(),
         new_session: options.new,
+        means: context.means(options.by),
     };
     let record = tokens.log_in(terms, &context.terminal).await?;
     context.output.result(&describe(&record), &format!("logged in as {}", sentence(&record)))

@@ -3,23 +3,29 @@
 mod approve;
 mod enrol;
 mod files;
+mod finger;
 mod inspect;
 mod key;
+mod key_list;
 mod login;
 mod present;
 mod request;
 mod status;
 mod token;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use signet_client::ceremony::attend;
+use signet_client::daemon::{Answer, Means, Upkeep};
 use signet_client::settings::{Settings, files as settings_files};
 use signet_client::tokens::TokenCache;
-use signet_client::{Bus, Tokens, Workstation};
+use signet_client::workstation::PresenceError;
+use signet_client::{Bus, Daemon, Tokens, Workstation};
 
-use crate::cli::{Cli, Command, Key};
+use crate::cli::{Cli, Command, Credentials, Finger, Key, MethodName, Pin};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -57,6 +63,26 @@ impl Context {
         };
         let terminal = Terminal::new(output, PinSource::new(pin_fd), interrupt);
         Ok(Self { output, settings, bus, terminal })
+    }
+
+    /// What presence is proved with.
+    fn means(&self, method: Option<MethodName>) -> Means {
+        Means { method: method.map(Into::into), wait: false }
+    }
+
+    async fn daemon(&self) -> Result<Daemon, Failure> {
+        Ok(Daemon::connect(&self.bus).await?)
+    }
+
+    /// Has something done with a key, and sees it through.
+    async fn keep_up(
+        &self,
+        daemon: &Daemon,
+        upkeep: Upkeep<'_>,
+        path: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let request = daemon.keep_up(upkeep, path).await?;
+        Ok(attend(request, &self.terminal).await.map_err(PresenceError::from)?)
     }
 
     async fn workstation(&self) -> Result<Workstation, Failure> {
@@ -104,9 +130,8 @@ pub(crate) async fn run(
     let done = match cli.command {
         Command::Request(request) => return request::run(&context, &request).await,
         Command::Enrol(enrol) => enrol::run(&context, &enrol).await,
-        Command::Key(Key::Add(add)) => key::add(&context, &add).await,
-        Command::Key(Key::List) => key::list(&context).await,
-        Command::Key(Key::Remove(remove)) => key::remove(&context, &remove).await,
+        Command::Key(command) => run_key(&context, command).await,
+        Command::Finger(command) => run_finger(&context, command).await,
         Command::Login(login) => login::run(&context, &login).await,
         Command::Logout(_) => login::logout(&context).await,
         Command::Approve(approve) => approve::run(&context, &approve).await,
@@ -116,4 +141,30 @@ pub(crate) async fn run(
         Command::Inspect(_) | Command::Completion(_) => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run_key(context: &Context, command: Key) -> Result<(), Failure> {
+    match command {
+        Key::Add(add) => key::add(context, &add).await,
+        Key::List => key_list::run(context).await,
+        Key::Remove(remove) => key::remove(context, &remove).await,
+        Key::Pin(Pin::Set(which)) => upkeep::set_pin(context, &which).await,
+        Key::Pin(Pin::Change(which)) => upkeep::change_pin(context, &which).await,
+        Key::Credentials(Credentials::List(which)) => upkeep::credentials(context, &which).await,
+        Key::Credentials(Credentials::Remove(remove)) => {
+            upkeep::remove_credential(context, &remove).await
+        }
+        Key::Configure(configure) => upkeep::configure(context, &configure).await,
+        Key::Reset(reset) => upkeep::reset(context, &reset).await,
+    }
+}
+
+async fn run_finger(context: &Context, command: Finger) -> Result<(), Failure> {
+    match command {
+        Finger::Add(add) => finger::add(context, &add).await,
+        Finger::List(which) => finger::list(context, &which).await,
+        Finger::Rename(rename) => finger::rename(context, &rename).await,
+        Finger::Remove(remove) => finger::remove(context, &remove).await,
+        Finger::Sensor(which) => finger::sensor(context, &which).await,
+    }
 }

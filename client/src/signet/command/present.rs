@@ -39,6 +39,7 @@ pub(super) async fn run(context: &Context, options: &Present) -> Result<(), Fail
         acr: options.acr.as_deref(),
         action: action.as_deref(),
         session,
+        means: context.means(options.by),
     };
     let proof = workstation.prove(&ask, &context.terminal).await?;
     files::write(&options.output, &proof.evidence)?;

@@ -111,6 +111,7 @@ impl Exchange<'_> {
                     scope: scope.as_deref(),
                     acr: acr_values.first().map(String::as_str),
                     new_session: false,
+                    means: self.context.means(self.options.by),
                 };
                 Ok(Some(tokens.log_in(terms, &self.context.terminal).await?.access_token))
             }
@@ -128,7 +129,9 @@ impl Exchange<'_> {
         self.context.output.say(None, "The gateway wants a touch for this very request.");
         approve::show(self.context.output, &action);
         let workstation = tokens.workstation();
-        let response = workstation.approve(action.as_bytes(), None, &self.context.terminal).await?;
+        let means = self.context.means(options.by);
+        let terminal = &self.context.terminal;
+        let response = workstation.approve(action.as_bytes(), None, means, terminal).await?;
         Ok(response.access_token)
     }
 

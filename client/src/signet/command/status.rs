@@ -7,7 +7,7 @@ use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment};
 use signet_client::tokens::TokenCache;
 use signet_client::{AuthorityError, Daemon, Tokens, Workstation};
 
-use super::{Context, login, runtime_directory};
+use super::{Context, key_list, login, runtime_directory};
 use crate::failure::Failure;
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
@@ -79,13 +79,7 @@ fn machine(version: &str, status: &DaemonStatus, keys: &[Authenticator]) -> Stri
     }
     text.push('\n');
     for key in keys {
-        let verification = match (key.built_in_uv.as_str(), key.pin_set) {
-            ("enrolled", true) => "fingerprint and PIN",
-            ("enrolled", false) => "fingerprint",
-            (_, true) => "PIN",
-            ("not-enrolled", false) => "no finger enrolled, no PIN set",
-            _ => "no PIN set",
-        };
+        let verification = key_list::verification(key);
         let _ = writeln!(text, "key        {} ({verification})", key.product);
     }
     if keys.is_empty() {
