@@ -71,6 +71,22 @@ pub type Watch<'a> = dyn FnMut(Keepalive) + Send + 'a;
 pub struct HidErrorCode(pub u8);
 
 impl HidErrorCode {
+    /// Name in the specification, without its prefix.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x01 => "INVALID_CMD",
+            0x02 => "INVALID_PAR",
+            0x03 => "INVALID_LEN",
+            0x04 => "INVALID_SEQ",
+            0x05 => "MSG_TIMEOUT",
+            0x06 => "CHANNEL_BUSY",
+            0x0A => "LOCK_REQUIRED",
+            0x0B => "INVALID_CHANNEL",
+            0x7F => "OTHER",
+            _ => return None,
+        })
+    }
+
     const BUSY: Self = Self(0x06);
     /// usbd-ctaphid 0.5 (Nitrokey, Solo) sends the index of its enum instead of 0x06.
     const BUSY_OF_USBD_CTAPHID: Self = Self(0x00);
@@ -102,7 +118,10 @@ pub enum ChannelError {
     #[error("the security key is busy with another program")]
     Busy,
     /// The key answered with CTAPHID_ERROR.
-    #[error("the security key refused the message with CTAPHID error {:#04x}", .0.0)]
+    #[error(
+        "the security key refused the message with CTAPHID error {:#04x} ({})",
+        .0.0, .0.name().unwrap_or("unknown")
+    )]
     Refused(HidErrorCode),
     /// The request does not fit into one message.
     #[error("request of {found} bytes, at most {MAX_MESSAGE} fit")]

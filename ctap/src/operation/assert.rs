@@ -1,7 +1,7 @@
 //! Assertions: someone is here, and agrees.
 
 use super::error::OperationError;
-use super::prompt::Prompt;
+use super::prompt::{Event, Prompt};
 use super::u2f::hash;
 use super::verify::{UserVerification, UvMethod, Verified};
 use crate::authenticator_data::AuthenticatorData;
@@ -59,24 +59,27 @@ impl Key {
         }
         let allow_list = self.shortened(request).await?;
         let insists = self.info().always_uv();
-        let verified = self
-            .verify_user(
-                request.user_verification,
-                insists,
-                Permissions::GET_ASSERTION,
-                &request.rp_id,
-                prompt,
-            )
-            .await?;
-        let parameters = GetAssertion {
-            rp_id: &request.rp_id,
-            client_data_hash: &request.client_data_hash,
-            allow_list: &allow_list,
-            user_presence: true,
-            built_in_uv: verified.during_command(),
+        let (policy, rp_id) = (request.user_verification, request.rp_id.as_str());
+        let permissions = Permissions::GET_ASSERTION;
+        let mut verified = self.verify_user(policy, insists, permissions, rp_id, prompt).await?;
+        let answer = loop {
+            let parameters = GetAssertion {
+                rp_id,
+                client_data_hash: &request.client_data_hash,
+                allow_list: &allow_list,
+                user_presence: true,
+                built_in_uv: verified.during_command(),
+            };
+            let answer =
+                self.get_assertion(&parameters, verified.token(), &mut prompt.watch()).await;
+            match answer.map_err(|error| missing_uv(error, &verified)) {
+                Err(error) if verified.gave_out(&error) && self.pin_stands_in(policy) => {
+                    prompt.send(Event::FingerBlocked);
+                    verified = self.verify_by_pin(permissions, Some(rp_id), prompt).await?;
+                }
+                answer => break answer?,
+            }
         };
-        let answer = self.get_assertion(&parameters, verified.token(), &mut prompt.watch()).await;
-        let answer = answer.map_err(|error| missing_uv(error, &verified))?;
         checked(answer, request, &allow_list, &verified)
     }
 
@@ -185,9 +188,7 @@ pub(super) fn check_flags(
         return Err(OperationError::UpFlagMissing);
     }
     match policy {
-        UserVerification::Required { .. } if !data.user_verified => {
-            Err(OperationError::UvFlagMissing)
-        }
+        policy if policy.is_required() && !data.user_verified => Err(OperationError::UvFlagMissing),
         _ => Ok(()),
     }
 }

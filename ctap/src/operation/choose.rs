@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
 use super::assert::{AssertRequest, Assertion, Holds};
-use super::error::OperationError;
+use super::error::{Feature, OperationError};
 use super::prompt::{Event, Prompt};
 use crate::key::Key;
 
@@ -26,20 +26,28 @@ pub async fn assert_any(
         (place, key, holds)
     });
     let mut candidates = Vec::new();
-    let mut removed = None;
+    let mut failure = None;
     for (place, key, holds) in join_all(asked).await {
         match holds {
             Ok(Holds::No) => {}
+            // A touch of it would be for nothing.
+            Ok(_) if key.info().u2f_only && request.user_verification.is_required() => {
+                failure = Some(OperationError::Unsupported(Feature::UserVerification));
+            }
             Ok(Holds::Yes | Holds::Unsaid) => candidates.push((place, key)),
             // One broken key must not keep the others from working.
-            Err(error) => removed = Some(error),
+            Err(error) => failure = Some(error),
         }
     }
     if candidates.is_empty() {
-        return Err(removed.unwrap_or(OperationError::NoCredentials));
+        return Err(failure.unwrap_or(OperationError::NoCredentials));
     }
+    let several = candidates.len() > 1;
     let (place, key) = choose(candidates, prompt).await?;
-    Ok((place, key.assert(request, prompt).await?))
+    match key.assert(request, prompt).await {
+        Err(OperationError::NoCredentials) if several => Err(OperationError::WrongKey),
+        assertion => Ok((place, assertion?)),
+    }
 }
 
 /// Lets all `candidates` blink and returns the one that is touched; a single one needs no touch.

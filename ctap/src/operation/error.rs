@@ -92,6 +92,9 @@ pub enum OperationError {
     /// The key holds none of the acceptable credentials.
     #[error("this security key is not enrolled; use another one")]
     NoCredentials,
+    /// Of several keys one was touched that holds none of the acceptable credentials.
+    #[error("the security key that was touched is not enrolled; touch the other one")]
+    WrongKey,
     /// The key holds a credential of the exclude list.
     #[error("this security key is enrolled already")]
     AlreadyRegistered,
@@ -131,6 +134,9 @@ pub enum OperationError {
     /// The key does not like the new PIN.
     #[error("the pin breaks the security key's rules; choose another one")]
     PinPolicy,
+    /// The key no longer takes the token that PIN or finger gave.
+    #[error("the permission given by pin or finger is no longer good; try again")]
+    TokenRejected,
     /// No tries for built-in user verification are left; the right PIN gives new ones.
     #[error("the fingerprint is blocked; use the pin once to unblock it")]
     UvBlocked,
@@ -202,8 +208,8 @@ pub enum OperationError {
     /// The key did not apply the protection that was asked for.
     #[error("the security key did not apply the credential protection asked for")]
     ProtectionMissing,
-    /// The key answered with a status that the specification does not foresee here.
-    #[error("the security key answered {0}")]
+    /// The key answered with a status that has no error of its own.
+    #[error("the security key answered {name}: {advice}", name = .0, advice = .0.advice())]
     Status(Status),
     /// The key broke the protocol.
     #[error("the security key broke the protocol")]
@@ -235,19 +241,26 @@ impl From<DecodeError> for OperationError {
 impl From<Status> for OperationError {
     fn from(status: Status) -> Self {
         match status {
+            Status::TIMEOUT | Status::USER_ACTION_TIMEOUT | Status::ACTION_TIMEOUT => Self::Timeout,
+            Status::CHANNEL_BUSY
+            | Status::LOCK_REQUIRED
+            | Status::PROCESSING
+            | Status::USER_ACTION_PENDING
+            | Status::OPERATION_PENDING => Self::Busy,
             Status::KEEPALIVE_CANCEL => Self::Cancelled,
-            Status::USER_ACTION_TIMEOUT | Status::ACTION_TIMEOUT => Self::Timeout,
             Status::OPERATION_DENIED => Self::Refused,
             Status::NO_CREDENTIALS | Status::INVALID_CREDENTIAL => Self::NoCredentials,
             Status::CREDENTIAL_EXCLUDED => Self::AlreadyRegistered,
+            Status::PIN_AUTH_INVALID | Status::PIN_TOKEN_EXPIRED => Self::TokenRejected,
             Status::PIN_AUTH_BLOCKED => Self::PinAuthBlocked,
             Status::PIN_BLOCKED => Self::PinBlocked,
             Status::PIN_NOT_SET => Self::PinNotSet,
             Status::PIN_POLICY_VIOLATION => Self::PinPolicy,
+            Status::PUAT_REQUIRED => Self::UvRequiredByKey,
             Status::UV_INVALID => Self::WrongFinger,
             Status::UV_BLOCKED => Self::UvBlocked,
             Status::UNSUPPORTED_ALGORITHM => Self::Unsupported(Feature::Algorithm),
-            Status::KEY_STORE_FULL => Self::Full,
+            Status::KEY_STORE_FULL | Status::LARGE_BLOB_STORAGE_FULL => Self::Full,
             Status::FP_DATABASE_FULL => Self::FingersFull,
             Status::NOT_ALLOWED => Self::NotAllowed,
             other => Self::Status(other),

@@ -4,7 +4,7 @@ use ciborium::Value;
 
 use super::assert::{check_flags, missing_uv};
 use super::error::{Feature, OperationError};
-use super::prompt::Prompt;
+use super::prompt::{Event, Prompt};
 use super::verify::{UserVerification, UvMethod};
 use crate::cbor;
 use crate::commands::{
@@ -83,29 +83,32 @@ impl Key {
             return Err(OperationError::Unsupported(Feature::EnterpriseAttestation));
         }
         let insists = self.info().make_credential_needs_uv(request.resident_key);
-        let verified = self
-            .verify_user(
-                request.user_verification,
-                insists,
-                Permissions::MAKE_CREDENTIAL,
-                &request.rp.id,
-                prompt,
-            )
-            .await?;
-        let parameters = MakeCredential {
-            client_data_hash: &request.client_data_hash,
-            rp: &request.rp,
-            user: &request.user,
-            algorithms: &request.algorithms,
-            exclude_list: &request.exclude_list,
-            resident_key: request.resident_key,
-            protection: request.protection,
-            min_pin_length: request.min_pin_length && self.info().has_extension("minPinLength"),
-            enterprise_attestation: request.enterprise_attestation,
-            built_in_uv: verified.during_command(),
+        let (policy, rp_id) = (request.user_verification, request.rp.id.as_str());
+        let permissions = Permissions::MAKE_CREDENTIAL;
+        let mut verified = self.verify_user(policy, insists, permissions, rp_id, prompt).await?;
+        let answer = loop {
+            let parameters = MakeCredential {
+                client_data_hash: &request.client_data_hash,
+                rp: &request.rp,
+                user: &request.user,
+                algorithms: &request.algorithms,
+                exclude_list: &request.exclude_list,
+                resident_key: request.resident_key,
+                protection: request.protection,
+                min_pin_length: request.min_pin_length && self.info().has_extension("minPinLength"),
+                enterprise_attestation: request.enterprise_attestation,
+                built_in_uv: verified.during_command(),
+            };
+            let answer =
+                self.make_credential(&parameters, verified.token(), &mut prompt.watch()).await;
+            match answer.map_err(|error| missing_uv(error, &verified)) {
+                Err(error) if verified.gave_out(&error) && self.pin_stands_in(policy) => {
+                    prompt.send(Event::FingerBlocked);
+                    verified = self.verify_by_pin(permissions, Some(rp_id), prompt).await?;
+                }
+                answer => break answer?,
+            }
         };
-        let answer = self.make_credential(&parameters, verified.token(), &mut prompt.watch()).await;
-        let answer = answer.map_err(|error| missing_uv(error, &verified))?;
         checked(answer, request, verified.method())
     }
 }

@@ -22,6 +22,17 @@ pub enum UserVerification {
     Discouraged,
 }
 
+impl UserVerification {
+    pub(super) fn is_required(self) -> bool {
+        matches!(self, Self::Required { .. })
+    }
+
+    /// Whether the PIN may stand in for the finger. Where nobody asked for either, it may.
+    fn allows_pin(self) -> bool {
+        self != Self::Required { pin_fallback: false }
+    }
+}
+
 /// How the user was verified, as seen by the host. Unsigned: the key does not vouch for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UvMethod {
@@ -53,6 +64,12 @@ impl Verified {
         matches!(self, Self::DuringCommand)
     }
 
+    /// Whether a key that verifies during the command failed at that; what is left to it is the PIN.
+    pub(super) fn gave_out(&self, error: &OperationError) -> bool {
+        self.during_command()
+            && matches!(error, OperationError::WrongFinger | OperationError::UvBlocked)
+    }
+
     pub(super) fn method(&self) -> Option<UvMethod> {
         match self {
             Self::Not => None,
@@ -73,12 +90,10 @@ impl Key {
         rp_id: &str,
         prompt: &Prompt,
     ) -> Result<Verified, OperationError> {
-        let pin_fallback = match policy {
-            UserVerification::Required { pin_fallback } => pin_fallback,
-            UserVerification::Discouraged if insists => true,
-            UserVerification::Discouraged => return Ok(Verified::Not),
-        };
-        let pin_allowed = pin_fallback && self.info().pin_signs();
+        if !policy.is_required() && !insists {
+            return Ok(Verified::Not);
+        }
+        let pin_allowed = policy.allows_pin() && self.info().pin_signs();
         if !self.info().has_built_in_uv() {
             self.pin_instead(pin_allowed)?;
             return self.verify_by_pin(permissions, Some(rp_id), prompt).await;
@@ -88,12 +103,17 @@ impl Key {
             return Ok(Verified::DuringCommand);
         }
         match self.verify_by_finger(permissions, Some(rp_id), prompt).await {
-            Err(OperationError::UvBlocked) if pin_allowed && self.info().has_pin() => {
+            Err(OperationError::UvBlocked) if self.pin_stands_in(policy) => {
                 prompt.send(Event::FingerBlocked);
                 self.verify_by_pin(permissions, Some(rp_id), prompt).await
             }
             outcome => outcome,
         }
+    }
+
+    /// Whether the PIN may and can follow a finger that was not recognised.
+    pub(super) fn pin_stands_in(&self, policy: UserVerification) -> bool {
+        policy.allows_pin() && self.info().pin_signs() && self.info().has_pin()
     }
 
     /// Whether a key that verifies nobody by itself now can do it by PIN; else what it lacks.

@@ -124,6 +124,28 @@ async fn a_sensor_without_tokens_verifies_during_the_command() {
     assert!(matches!(result, Err(OperationError::WrongFinger)), "{result:?}");
 }
 
+/// Such a key says by its status that only the PIN helps; the policy decides whether it may.
+#[tokio::test]
+async fn a_sensor_without_tokens_falls_back_to_the_pin_where_allowed() {
+    let key = KeyOptions::new(Firmware::OpenSk).finger("right").start().unwrap();
+    let mut opened = open_rewritten(&key, &[NO_TOKENS]).await;
+    opened.set_pin(&secret(PIN)).await.unwrap();
+    let stranger = || Person { key: Some(&key), fingers: ["left"].into(), pins: [PIN].into() };
+    let (result, seen) =
+        stranger().attend(async |p| opened.register(&registration(BY_FINGER), &p).await).await;
+    assert!(matches!(result, Err(OperationError::WrongFinger)), "{result:?}");
+    assert!(!seen.iter().any(|seen| matches!(seen, Seen::Pin { .. })));
+
+    let request = registration(BY_PIN);
+    let (made, _) = stranger().attend(async |p| opened.register(&request, &p).await).await;
+    let made = made.unwrap();
+    assert_eq!(made.uv_method, Some(UvMethod::Pin));
+    let request = assertion(&made, BY_PIN);
+    let (signed, seen) = stranger().attend(async |p| opened.assert(&request, &p).await).await;
+    assert_eq!(signed.unwrap().uv_method, Some(UvMethod::Pin));
+    assert!(seen.contains(&Seen::FingerBlocked), "{seen:?}");
+}
+
 #[tokio::test]
 async fn keys_without_selection_are_chosen_by_a_request_that_fails() {
     for with_pin in [false, true] {

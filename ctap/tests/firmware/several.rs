@@ -57,6 +57,21 @@ async fn a_key_that_is_not_enrolled_does_not_blink() {
     assert!(matches!(result, Err(OperationError::NoKey)), "{result:?}");
 }
 
+/// Credentials that need their user are not found without one, so the other key blinks too.
+#[tokio::test]
+async fn the_wrong_one_of_two_keys_says_so() {
+    let (keys, mut opened) = two_keys().await;
+    let made = register(&mut opened[1], &registration(BY_PIN)).await;
+    for key in &keys {
+        key.touch_manual().unwrap();
+    }
+    keys[0].touch().unwrap();
+    let request = assertion(&made, BY_PIN);
+    let person = Person { key: Some(&keys[0]), pins: [PIN].into(), ..Person::default() };
+    let (result, _) = person.attend(async |p| assert_any(&mut opened, &request, &p).await).await;
+    assert!(matches!(result, Err(OperationError::WrongKey)), "{result:?}");
+}
+
 #[tokio::test]
 async fn a_key_pulled_out_while_both_blink_leaves_the_other_in_the_race() {
     let (mut keys, mut opened) = two_keys().await;

@@ -263,6 +263,15 @@ async fn both_generations_blink_together() {
     assert_eq!(result.unwrap().0, 0);
     assert_eq!(seen, [Seen::Touch]);
 
+    // It is not asked where it could not do what is wanted.
+    request.user_verification = BY_PIN;
+    let person = Person::default();
+    let (result, seen) =
+        person.attend(async |p| assert_any(&mut opened[..2], &request, &p).await).await;
+    let lacking = Feature::UserVerification;
+    assert!(matches!(result, Err(OperationError::Unsupported(f)) if f == lacking), "{result:?}");
+    assert_eq!(seen, []);
+
     let person = Person { key: Some(&keys[1]), ..Person::default() };
     let candidates = opened.iter_mut().enumerate().collect();
     let (place, _) =

@@ -206,7 +206,7 @@ fn operation_failure(error: &OperationError) -> Failure {
         E::Cancelled | E::Refused | E::Declined => Failure::Declined,
         E::NobodyToAsk => Failure::CannotPrompt,
         E::NoKey => Failure::NoAuthenticator,
-        E::NoCredentials => Failure::NoCredential,
+        E::NoCredentials | E::WrongKey => Failure::NoCredential,
         E::AlreadyRegistered => Failure::CredentialExcluded,
         E::WrongPin { tries_left } => Failure::PinInvalid { tries_left: *tries_left },
         E::PinAuthBlocked => Failure::PinAuthBlocked,

@@ -33,7 +33,7 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// Judges a report from the host.
-    pub(crate) fn from_host(&mut self, report: &Report) -> Passage {
+    pub(crate) fn judge(&mut self, report: &Report) -> Passage {
         let channel = [report[0], report[1], report[2], report[3]];
         match report[4] {
             CBOR => {
@@ -53,7 +53,7 @@ impl Filter {
     }
 
     /// Takes the CTAP2 flag out of an answer to INIT.
-    pub(crate) fn to_host(report: &Report) -> Report {
+    pub(crate) fn without_ctap2(report: &Report) -> Report {
         let mut report = *report;
         if report[4] == INIT {
             report[FLAGS] &= !CAPABILITY_CBOR;

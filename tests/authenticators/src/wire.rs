@@ -65,7 +65,7 @@ impl Wire {
     /// Sends one report to every opener.
     pub fn send_to_host(&self, report: &Report) {
         match self.u2f_only {
-            Some(_) => self.send_as_is(&Filter::to_host(report)),
+            Some(_) => self.send_as_is(&Filter::without_ctap2(report)),
             None => self.send_as_is(report),
         }
     }
@@ -122,7 +122,7 @@ impl Wire {
 
     fn passage(&self, report: &Report) -> Passage {
         match &self.u2f_only {
-            Some(filter) => filter.lock().unwrap_or_else(PoisonError::into_inner).from_host(report),
+            Some(filter) => filter.lock().unwrap_or_else(PoisonError::into_inner).judge(report),
             None => Passage::On,
         }
     }
