@@ -161,7 +161,7 @@ pub fn event_of(purpose: Purpose) -> Event {
         Purpose::Action => Event::TokenAction,
         Purpose::Workload => Event::TokenWorkload,
         Purpose::EnrolKey => Event::KeyEnrol,
-        Purpose::EnrolDevice => Event::DeviceEnrol,
+        Purpose::EnrolDevice => Event::DeviceRenew,
     }
 }
 

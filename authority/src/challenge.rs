@@ -68,7 +68,7 @@ pub async fn issue(
     }
     let human = matches!(wanted.purpose, Purpose::Session | Purpose::Action | Purpose::EnrolKey);
     let subject = match wanted.purpose {
-        Purpose::Workload => None,
+        Purpose::Workload | Purpose::EnrolDevice => None,
         _ => Some(request.subject.unwrap_or(device.operator)),
     };
     let mut allow_credentials = Vec::new();
@@ -80,7 +80,9 @@ pub async fn issue(
     }
     let lifetimes = &authority.config.settings.lifetimes;
     let lifetime = match wanted.purpose {
-        Purpose::Renew | Purpose::Workload => lifetimes.renewal_challenge.get_ref(),
+        Purpose::Renew | Purpose::Workload | Purpose::EnrolDevice => {
+            lifetimes.renewal_challenge.get_ref()
+        }
         _ => lifetimes.challenge.get_ref(),
     };
     let context = ChallengeContext {
@@ -126,12 +128,9 @@ async fn refuse_ended(
 
 fn wanted(request: &ChallengeRequest) -> Result<Wanted, Problem> {
     let malformed = |detail: &'static str| Problem::malformed_request(detail);
-    let purpose = match Purpose::from_name(&request.purpose) {
-        Some(Purpose::EnrolDevice) | None => {
-            return Err(malformed("purpose is session, renew, action, enrol-key or workload"));
-        }
-        Some(purpose) => purpose,
-    };
+    let purpose = Purpose::from_name(&request.purpose).ok_or_else(|| {
+        malformed("purpose is session, renew, action, enrol-device, enrol-key or workload")
+    })?;
     if (purpose == Purpose::Action) != request.action.is_some() {
         return Err(malformed("send an action with purpose action, and only with it"));
     }

@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
-use crate::enrol::{authenticator, device};
+use crate::enrol::{authenticator, device, renewal};
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::{challenge, documents, gateway, introspection, revoke, token};
@@ -26,6 +26,7 @@ pub fn clients(authority: Arc<Authority>) -> Router {
         .route("/v1/revoke", post(revoke::revoke))
         .route("/v1/enrol/device/begin", post(device::begin))
         .route("/v1/enrol/device/finish", post(device::finish))
+        .route("/v1/enrol/device/renew", post(renewal::renew))
         .route("/v1/enrol/authenticator", post(authenticator::enrol))
         .route("/v1/authenticators", get(authenticator::list))
         .route("/v1/authenticators/{credential_id}", delete(authenticator::remove));

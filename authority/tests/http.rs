@@ -117,7 +117,7 @@ async fn a_machine_gets_a_challenge_for_what_it_asks() {
     let action = URL_SAFE_NO_PAD.encode(action.as_bytes());
     assert_eq!(ask(json!({"purpose": "action", "action": action})).await.status(), StatusCode::OK);
     for wrong in [
-        json!({"purpose": "enrol-device"}),
+        json!({"purpose": "enrol-device", "session": "00".repeat(16)}),
         json!({"purpose": "action"}),
         json!({"purpose": "action", "action": "W10"}),
         json!({"purpose": "session", "action": action}),

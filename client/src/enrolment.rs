@@ -82,6 +82,7 @@ pub async fn enrol(daemon: &Daemon, terms: EnrolmentTerms<'_>) -> Result<Enrolle
             rp_id: finished.rp_id.clone(),
             operator: finished.operator.clone(),
             trust_anchors: all(finished.ca.clone()),
+            issuers: all(finished.issuers.clone()),
         })
         .await?;
     let ek_certified = endorsement.certificate.is_some();

@@ -9,6 +9,7 @@ pub mod ceremony;
 pub mod daemon;
 pub mod enrolment;
 pub mod inspection;
+pub mod renewal;
 pub mod settings;
 pub mod step_up;
 pub mod tls;

@@ -16,6 +16,7 @@ use crate::ceremony::{Attendant, CannotAsk, CeremonyError, Question, attend};
 use crate::daemon::{
     Bus, Daemon, DaemonError, Enrolment, Means, PresenceRequest, RegistrationRequest, Step,
 };
+use crate::renewal::CertificateLife;
 use crate::tls::{ClientIdentity, DaemonSigner, HandshakeSignError, TlsConfigError, client_config};
 
 /// A workstation that is enrolled, with connections to both its sides.
@@ -151,7 +152,10 @@ impl Workstation {
         let signer = Arc::new(DaemonSigner::start(bus.clone())?);
         let identity = ClientIdentity::new(enrolment.certificates.clone(), signer);
         let tls = client_config(&enrolment.trust_anchors, Some(identity.clone()))?;
-        let authority = Authority::new(&enrolment.authority, tls)?;
+        let leaf = enrolment.certificates.first();
+        let life = leaf.and_then(|der| CertificateLife::of_der(der));
+        let authority = Authority::new(&enrolment.authority, tls)?
+            .with_certificate_end(life.map(|life| life.not_after));
         Ok(Self { daemon, enrolment, authority, identity })
     }
 

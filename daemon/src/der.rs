@@ -1,8 +1,12 @@
 //! The little DER (X.690) that the daemon needs: an ECDSA signature, a certification request
-//! (PKCS#10), and the public key of a certificate.
+//! (PKCS#10), and what a certificate says of key, end and signature.
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const CONTEXT_0: u8 = 0xa0;
 
@@ -87,18 +91,57 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// The uncompressed P-256 point that an X.509 certificate (RFC 5280 §4.1) is for; `None` for any
-/// other key and for what is no certificate.
-pub(crate) fn certified_point(certificate: &[u8]) -> Option<&[u8]> {
+/// The fields of an X.509 certificate (RFC 5280 §4.1) from the one at `place` on: serialNumber,
+/// signature, issuer, validity, subject, subjectPublicKeyInfo.
+fn fields_from(certificate: &[u8], place: usize) -> Option<&[u8]> {
     let (SEQUENCE, certificate, []) = split(certificate)? else { return None };
     let (SEQUENCE, mut fields, _) = split(certificate)? else { return None };
     if let (CONTEXT_0, _, rest) = split(fields)? {
         fields = rest;
     }
-    // serialNumber, signature, issuer, validity, subject.
-    for _ in 0..5 {
+    for _ in 0..place {
         fields = split(fields)?.2;
     }
+    Some(fields)
+}
+
+/// When a certificate ends, in a form that is ordered as time is: four digits of the year and the
+/// rest of the `Time` (RFC 5280 §4.1.2.5).
+pub(crate) fn not_after(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (SEQUENCE, validity, _) = split(fields_from(certificate, 3)?)? else { return None };
+    let (tag, end, []) = split(split(validity)?.2)? else { return None };
+    let digits = end.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    match (tag, digits.len()) {
+        (UTC_TIME, 12) if digits[0] < b'5' => Some([b"20", digits].concat()),
+        (UTC_TIME, 12) => Some([b"19", digits].concat()),
+        (GENERALIZED_TIME, 14) => Some(digits.to_vec()),
+        _ => None,
+    }
+}
+
+/// Whether the P-256 key of the certificate `issuer` signed `certificate` with SHA-256. Names and
+/// extensions are not looked at.
+pub(crate) fn is_signed_by(certificate: &[u8], issuer: &[u8]) -> bool {
+    let signed = || {
+        let (SEQUENCE, parts, []) = split(certificate)? else { return None };
+        let (SEQUENCE, _, rest) = split(parts)? else { return None };
+        let body = parts.get(..parts.len() - rest.len())?;
+        let (BIT_STRING, bits, []) = split(rest.strip_prefix(&ECDSA_SHA256[..])?)? else {
+            return None;
+        };
+        let (0, signature) = bits.split_first()? else { return None };
+        Some((body, signature))
+    };
+    let (Some((body, signature)), Some(key)) = (signed(), certified_point(issuer)) else {
+        return false;
+    };
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(body, signature).is_ok()
+}
+
+/// The uncompressed P-256 point that an X.509 certificate (RFC 5280 §4.1) is for; `None` for any
+/// other key and for what is no certificate.
+pub(crate) fn certified_point(certificate: &[u8]) -> Option<&[u8]> {
+    let fields = fields_from(certificate, 5)?;
     let (SEQUENCE, key, _) = split(fields)? else { return None };
     let (BIT_STRING, bits, []) = split(key.strip_prefix(&P256_KEY[..])?)? else { return None };
     match bits.split_first() {

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::der;
 use crate::failure::{ArgumentError, Bug, Failure};
+use crate::presence::usable;
 use crate::state::{Base64, Enrolment, StateDir, Stored, StoredKey};
 use crate::tpm::{
     AttestationKey, Certification, Endorsement, EndorsementKind, Quote, TlsKey, Tpm, TpmError,
@@ -96,6 +97,17 @@ pub struct Admission {
     pub operator: String,
     /// Trust anchors of the authority's TLS certificate, DER.
     pub ca: Vec<Vec<u8>>,
+    /// Who signs the certificates of this machine, now and later, DER; may be empty.
+    pub issuers: Vec<Vec<u8>>,
+}
+
+/// New certificates for the keys of an enrolment.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// Device certificates, leaf first, DER.
+    pub device_chain: Vec<Vec<u8>>,
+    /// AK certificates, leaf first, DER.
+    pub ak_chain: Vec<Vec<u8>>,
 }
 
 /// Runs enrolments, one step at a time.
@@ -182,6 +194,22 @@ impl Enroller {
         Ok(self.state.stored())
     }
 
+    /// Stores new certificates, both or none. Any local user may bring them, so they count only
+    /// when the authority that enrolled this machine signed them, for the same keys and device, and
+    /// when they end no earlier than those that are there.
+    ///
+    /// # Errors
+    /// [`Failure::NotEnrolled`], [`Failure::InvalidArgument`], state failures.
+    pub async fn renew(&self, renewal: Renewal) -> Result<Arc<Stored>, Failure> {
+        let _steps = self.endorsement.lock().await;
+        let stored = self.state.stored();
+        let present = usable(&stored)?;
+        let ak = self.tpm.attestation_key().await?.public;
+        let enrolment = renewal.check(present, &ak)?;
+        self.store(Stored { enrolment: Some(enrolment), ..(*stored).clone() }).await?;
+        Ok(self.state.stored())
+    }
+
     /// The stored key if this TPM can use it, else a new one, stored before anybody hears of it.
     async fn usable_key(&self) -> Result<TlsKey, Failure> {
         let stored = self.state.stored();
@@ -217,13 +245,14 @@ impl Admission {
         certificates("device_chain", &self.device_chain, 1..=4)?;
         certificates("ak_chain", &self.ak_chain, 1..=4)?;
         certificates("ca", &self.ca, 0..=MAX_CERTIFICATES)?;
+        certificates("issuers", &self.issuers, 0..=MAX_CERTIFICATES)?;
         for (name, chain, public) in [
             ("device_chain", &self.device_chain, tls_key.public.as_slice()),
             ("ak_chain", &self.ak_chain, ak_public),
         ] {
-            let certified = chain.first().and_then(|leaf| der::certified_point(leaf));
-            if certified != Some(point(public)?.as_slice()) {
-                return Err(ArgumentError::ForeignCertificate(name).into());
+            let leaf = leaf_for(name, chain, public)?;
+            if !self.issuers.is_empty() && !signed_by_any(leaf, self.issuers.iter()) {
+                return Err(ArgumentError::ForeignIssuer(name).into());
             }
         }
         let device_id =
@@ -254,8 +283,65 @@ impl Admission {
             rp_id: self.rp_id,
             operator: self.operator,
             ca: wrap(self.ca),
+            issuers: wrap(self.issuers),
         })
     }
+}
+
+impl Renewal {
+    fn check(self, present: &Enrolment, ak_public: &[u8]) -> Result<Enrolment, Failure> {
+        certificates("device_chain", &self.device_chain, 1..=4)?;
+        certificates("ak_chain", &self.ak_chain, 1..=4)?;
+        let device = format!("/device/{}", present.device_id);
+        for (name, chain, public, current) in [
+            (
+                "device_chain",
+                &self.device_chain,
+                present.tls_key.0.public.as_slice(),
+                &present.device_chain,
+            ),
+            ("ak_chain", &self.ak_chain, ak_public, &present.ak_chain),
+        ] {
+            let leaf = leaf_for(name, chain, public)?;
+            let issuers = || present.issuers.iter().map(|issuer| &issuer.0);
+            let vouched = |der: &Vec<u8>| issuers().any(|issuer| issuer == der);
+            if !signed_by_any(leaf, issuers()) || !chain.iter().skip(1).all(vouched) {
+                return Err(ArgumentError::ForeignIssuer(name).into());
+            }
+            // What this CA signs names a device in one place only, its SPIFFE ID.
+            if !leaf.windows(device.len()).any(|part| part == device.as_bytes()) {
+                return Err(ArgumentError::ForeignCertificate(name).into());
+            }
+            let current = current.first().and_then(|leaf| der::not_after(&leaf.0));
+            if der::not_after(leaf) < current {
+                return Err(ArgumentError::EndsEarlier(name).into());
+            }
+        }
+        let wrap = |list: Vec<Vec<u8>>| list.into_iter().map(Base64).collect();
+        Ok(Enrolment {
+            device_chain: wrap(self.device_chain),
+            ak_chain: wrap(self.ak_chain),
+            ..present.clone()
+        })
+    }
+}
+
+/// The leaf of a chain, which must be for this key.
+fn leaf_for<'c>(
+    name: &'static str,
+    chain: &'c [Vec<u8>],
+    public: &[u8],
+) -> Result<&'c [u8], Failure> {
+    let leaf = chain.first().map(Vec::as_slice).unwrap_or_default();
+    if der::certified_point(leaf) == Some(point(public)?.as_slice()) {
+        Ok(leaf)
+    } else {
+        Err(ArgumentError::ForeignCertificate(name).into())
+    }
+}
+
+fn signed_by_any<'c>(leaf: &[u8], mut issuers: impl Iterator<Item = &'c Vec<u8>>) -> bool {
+    issuers.any(|issuer| der::is_signed_by(leaf, issuer))
 }
 
 fn certificates(

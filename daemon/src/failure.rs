@@ -55,6 +55,12 @@ pub enum ArgumentError {
     /// The leaf certificate is not for the machine's key.
     #[error("the leaf of {0} is not for this machine's key")]
     ForeignCertificate(&'static str),
+    /// A certificate that no issuer of the enrolment signed.
+    #[error("no issuer of this machine's enrolment signed {0}")]
+    ForeignIssuer(&'static str),
+    /// A certificate that would take away from the one that is there.
+    #[error("the leaf of {0} ends earlier than the one that is there")]
+    EndsEarlier(&'static str),
     /// Not the content of a TLS 1.3 client CertificateVerify (RFC 8446 §4.4.3).
     #[error("the message is not a TLS 1.3 client CertificateVerify")]
     NotCertificateVerify,

@@ -25,7 +25,7 @@ use crate::tpm::{Tpm, TpmError};
 /// What a caller asks for; none of it is believed, all of it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Session, renew, action, workload or enrol-key.
+    /// What the evidence is for; enrol-device is a renewal of the machine's certificates.
     pub purpose: Purpose,
     /// The authority's challenge.
     pub challenge: Vec<u8>,
@@ -124,8 +124,7 @@ impl Prepared {
             Purpose::Session | Purpose::Action => vec![asks],
             Purpose::EnrolKey if request.allow_credentials.is_empty() => vec![asks],
             Purpose::EnrolKey => vec![PromptText::authorise_key(&enrolment.authority), asks],
-            Purpose::Renew | Purpose::Workload => Vec::new(),
-            Purpose::EnrolDevice => return Err(ArgumentError::Value("purpose").into()),
+            Purpose::Renew | Purpose::Workload | Purpose::EnrolDevice => Vec::new(),
         };
         Ok(Self {
             statement,

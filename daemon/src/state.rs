@@ -61,6 +61,10 @@ pub struct Enrolment {
     pub operator: String,
     /// Trust anchors of the authority's TLS certificate, DER.
     pub ca: Vec<Base64>,
+    /// Who signs the device's and the AK's certificates, DER. Empty in enrolments of earlier
+    /// versions: their certificates cannot be renewed.
+    #[serde(default)]
+    pub issuers: Vec<Base64>,
 }
 
 /// Bytes that are base64 in the file.
@@ -336,6 +340,7 @@ mod tests {
             rp_id: "presence.mesh.example".into(),
             operator: "alice".into(),
             ca: vec![],
+            issuers: vec![],
         }
     }
 

@@ -334,13 +334,17 @@ impl AuthenticatedEvidence {
         Ok(())
     }
 
-    /// Step 10: demanded where a session begins; judged wherever it is carried.
+    /// Step 10: demanded where a session begins or a machine's certificates are renewed; judged
+    /// wherever it is carried.
     fn check_certification(
         &self,
         ak: &AttestationKey,
     ) -> Result<Option<VerifiedCertification>, Rejection> {
         let Some(CertifiedKey { signed, public }) = &self.evidence.tpm.certification else {
-            let due = matches!(self.purpose(), Purpose::Session | Purpose::Workload);
+            let due = matches!(
+                self.purpose(),
+                Purpose::Session | Purpose::Workload | Purpose::EnrolDevice
+            );
             return if due { Err(RejectionCode::CertificationMissing.into()) } else { Ok(None) };
         };
         let certification = VerifiedCertification::verify(

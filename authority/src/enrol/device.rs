@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use signet_evidence::header::SignedAttest;
 use signet_evidence::thumbprint::hex;
@@ -18,7 +17,7 @@ use signet_verifier::enrolment::{
 };
 
 use super::pending::Waiting;
-use crate::ca::IssueError;
+use super::renewal::certificates;
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
 use crate::problem::{Audience, Problem};
@@ -183,6 +182,8 @@ pub struct FinishAnswer {
     rp_id: String,
     operator: String,
     ca: Vec<Base64Url>,
+    /// The CAs that sign this machine's certificates, now and at renewals.
+    issuers: Vec<Base64Url>,
     certificate_expires: i64,
 }
 
@@ -222,12 +223,12 @@ pub async fn finish(
         Ok(verified) => verified,
         Err(rejection) => return Err(refuse(&authority, entry, &rejection).await),
     };
-    let issued = issue(&authority, &verified, now).map_err(|error| {
+    let row = device_row(&verified, operator.clone(), asset, now);
+    let issued = certificates(&authority, &row, now).map_err(|error| {
         tracing::error!(%error, "cannot issue a machine's certificates");
         Problem::unavailable()
     })?;
     let lifetimes = &authority.config.settings.lifetimes;
-    let row = device_row(&verified, operator.clone(), asset, now);
     let grant_expires = now.plus(lifetimes.grant.get_ref().duration());
     entry.detail = match row.ek_proven {
         true => "its endorsement certificate leads to an accepted root".into(),
@@ -245,27 +246,11 @@ pub async fn finish(
         rp_id: authority.appraisal.rp_id.clone(),
         operator,
         ca: vec![authority.keys.server_ca.certificate().as_ref().into()],
-        certificate_expires: now.plus(lifetimes.device_certificate.get_ref().duration()).0,
+        issuers: [&authority.keys.device_ca, &authority.keys.ak_ca]
+            .map(|ca| ca.certificate().as_ref().into())
+            .into(),
+        certificate_expires: issued.expires.0,
     }))
-}
-
-struct IssuedCertificates {
-    device: CertificateDer<'static>,
-    ak: CertificateDer<'static>,
-}
-
-fn issue(
-    authority: &Authority,
-    device: &VerifiedDevice,
-    now: UnixTime,
-) -> Result<IssuedCertificates, IssueError> {
-    let id = authority.config.device_spiffe_id(device.device());
-    let lifetime = authority.config.settings.lifetimes.device_certificate.get_ref().duration();
-    let (tls_key, ak) = (device.tls_key().uncompressed_point(), device.ak().uncompressed_point());
-    Ok(IssuedCertificates {
-        device: authority.keys.device_ca.issue_device(tls_key, &id, now, lifetime)?,
-        ak: authority.keys.ak_ca.issue_attestation_key(ak, &id, now, lifetime)?,
-    })
 }
 
 fn device_row(

@@ -3,5 +3,6 @@
 pub mod authenticator;
 pub mod device;
 mod pending;
+pub mod renewal;
 
 pub use pending::PendingEnrolments;

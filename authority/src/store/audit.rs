@@ -17,6 +17,8 @@ pub enum Event {
     DeviceEnrolBegin,
     /// A machine's enrolment, second half.
     DeviceEnrol,
+    /// New certificates for the keys of an enrolled machine.
+    DeviceRenew,
     /// A security key's enrolment.
     KeyEnrol,
     /// A challenge was asked for (refusals only: a challenge gives nothing).
@@ -51,6 +53,7 @@ impl Event {
             Self::Ticket => "ticket",
             Self::DeviceEnrolBegin => "device-enrol-begin",
             Self::DeviceEnrol => "device-enrol",
+            Self::DeviceRenew => "device-renew",
             Self::KeyEnrol => "key-enrol",
             Self::Challenge => "challenge",
             Self::TokenSession => "token-session",

@@ -18,9 +18,9 @@ use thiserror::Error;
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
 pub use rows::{
-    Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRow, MintRecord,
-    NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange, SessionKind,
-    SessionRow, Ticket, TicketKind, TokenRow,
+    Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
+    MintRecord, NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange,
+    SessionKind, SessionRow, Ticket, TicketKind, TokenRow,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -78,6 +78,13 @@ pub trait Store: Send + Sync {
     async fn enrol_device(
         &self,
         device: &DeviceEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// Consumes the challenge of a machine that gets new certificates, and moves its clock on.
+    async fn renew_device(
+        &self,
+        renewal: &DeviceRenewal,
         audit: &AuditEntry,
     ) -> Result<(), CommitError>;
 

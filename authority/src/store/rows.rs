@@ -86,6 +86,17 @@ pub struct DeviceEnrolment {
     pub grant_expires: UnixTime,
 }
 
+/// An enrolled machine that gets new certificates.
+#[derive(Clone, Debug)]
+pub struct DeviceRenewal {
+    /// The challenge to consume.
+    pub challenge: FreshChallenge,
+    /// The machine.
+    pub device: DeviceId,
+    /// Its TPM clock now.
+    pub clock: TpmClock,
+}
+
 /// An enrolled machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceRow {

@@ -46,6 +46,11 @@ pub enum AuthorityError {
         /// The TLS alert (RFC 8446 §6.2).
         alert: AlertDescription,
     },
+    /// This machine's certificate has run out.
+    #[error(
+        "this machine's certificate has run out: have an administrator make a ticket with `signet-authority ticket device --rebind`, then stop signetd, run `signetd --forget`, start it and run `signet enrol`"
+    )]
+    CertificateOver,
     /// The key for the connection could not be used.
     #[error("this machine's key could not be used for the connection: {cause}")]
     Key {
@@ -83,6 +88,9 @@ impl AuthorityError {
                 let source = KeyFault(other.0.clone());
                 Self::Key { cause: deepest(&source), source }
             }
+            Some(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+                Self::CertificateOver
+            }
             Some(rustls::Error::AlertReceived(alert)) => {
                 Self::BrokenOff { origin: origin.to_owned(), alert: *alert }
             }
@@ -95,6 +103,7 @@ impl AuthorityError {
     pub fn rejection(&self) -> Option<RejectionCode> {
         match self {
             Self::Refused(refusal) => refusal.code,
+            Self::CertificateOver => Some(RejectionCode::DeviceCertificateUntrusted),
             _ => None,
         }
     }
@@ -104,7 +113,9 @@ impl AuthorityError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.status >= 500 || refusal.status == 429,
-            Self::Url | Self::Untrusted { .. } | Self::BrokenOff { .. } => false,
+            Self::Url | Self::Untrusted { .. } | Self::BrokenOff { .. } | Self::CertificateOver => {
+                false
+            }
             Self::Client(_)
             | Self::Unreachable { .. }
             | Self::Key { .. }

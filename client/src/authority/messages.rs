@@ -79,6 +79,25 @@ pub struct EnrolmentFinished {
     pub operator: String,
     /// TLS trust anchors, DER.
     pub ca: Vec<Base64Url>,
+    /// Who signs this machine's certificates, now and at renewals, DER.
+    pub issuers: Vec<Base64Url>,
+    /// When the certificate ends, Unix seconds.
+    pub certificate_expires: i64,
+}
+
+/// `POST /v1/enrol/device/renew`.
+#[derive(Debug, Serialize)]
+pub(super) struct RenewDevice {
+    pub(super) evidence: Base64Url,
+}
+
+/// New certificates for the keys of an enrolled machine.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DeviceRenewed {
+    /// mTLS certificate, DER, leaf first.
+    pub device_chain: Vec<Base64Url>,
+    /// AK certificate, DER, leaf first.
+    pub ak_chain: Vec<Base64Url>,
     /// When the certificate ends, Unix seconds.
     pub certificate_expires: i64,
 }

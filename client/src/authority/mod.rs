@@ -17,15 +17,16 @@ pub use base64url::Base64Url;
 pub(crate) use base64url::{all, encode_all};
 pub use error::{AuthorityError, KeyFault, Refusal, printable, tls_cause};
 use messages::{
-    AuthenticatorList, BeginEnrolment, EnrolAuthenticator, FinishEnrolment, Revocation, Signed,
-    TokenExchange,
+    AuthenticatorList, BeginEnrolment, EnrolAuthenticator, FinishEnrolment, RenewDevice,
+    Revocation, Signed, TokenExchange,
 };
 pub use messages::{
-    Challenge, ChallengeRequest, EnrolledAuthenticator, EnrolmentBegun, EnrolmentFinished,
-    ListedAuthenticator, TokenResponse,
+    Challenge, ChallengeRequest, DeviceRenewed, EnrolledAuthenticator, EnrolmentBegun,
+    EnrolmentFinished, ListedAuthenticator, TokenResponse,
 };
 
 use crate::daemon::{Activation, EndorsementKey, EnrolmentKeys};
+use crate::renewal::unix_now;
 use crate::tokens::AccessToken;
 
 /// Largest answer that is read.
@@ -38,6 +39,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 pub struct Authority {
     http: Client,
     base: Url,
+    /// The last second of the certificate that we show; an authority that breaks off after it does
+    /// so for that reason.
+    certificate_end: Option<i64>,
 }
 
 impl fmt::Debug for Authority {
@@ -75,7 +79,13 @@ impl Authority {
         if base.scheme() != "https" || !bare || !anonymous || !base.has_host() {
             return Err(AuthorityError::Url);
         }
-        Ok(Self { http: https_client(tls)?, base })
+        Ok(Self { http: https_client(tls)?, base, certificate_end: None })
+    }
+
+    /// The same, shown a client certificate that ends at `not_after` (Unix seconds).
+    #[must_use]
+    pub fn with_certificate_end(self, not_after: Option<i64>) -> Self {
+        Self { certificate_end: not_after, ..self }
     }
 
     /// The authority's origin, `https://host[:port]`.
@@ -131,6 +141,15 @@ impl Authority {
             csr: Base64Url(activation.csr.clone()),
         };
         self.post("v1/enrol/device/finish", &body).await
+    }
+
+    /// New certificates for this machine, by evidence of purpose `enrol-device`.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub async fn renew_device(&self, evidence: &[u8]) -> Result<DeviceRenewed, AuthorityError> {
+        let evidence = Base64Url(evidence.to_vec());
+        self.post("v1/enrol/device/renew", &RenewDevice { evidence }).await
     }
 
     /// Asks for a challenge.
@@ -258,6 +277,15 @@ impl Authority {
     }
 
     fn sorted(&self, error: reqwest::Error) -> AuthorityError {
-        AuthorityError::of_exchange(&self.origin(), error)
+        let sorted = AuthorityError::of_exchange(&self.origin(), error);
+        let over = self.certificate_end.is_some_and(|end| unix_now() > end);
+        match sorted {
+            // The alert may get lost when the authority closes the connection at once.
+            AuthorityError::Unreachable { source, .. } if over && !source.is_connect() => {
+                AuthorityError::CertificateOver
+            }
+            AuthorityError::BrokenOff { .. } if over => AuthorityError::CertificateOver,
+            sorted => sorted,
+        }
     }
 }

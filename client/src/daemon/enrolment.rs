@@ -6,6 +6,7 @@ use super::Daemon;
 use super::dictionary::Dictionary;
 use super::error::DaemonError;
 use super::proxy::Arguments;
+use crate::authority::{Base64Url, all};
 
 /// An endorsement key of the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct EnrolledState {
     pub operator: String,
     /// The authority's TLS trust anchors.
     pub trust_anchors: Vec<Vec<u8>>,
+    /// Who signs this machine's certificates, now and at renewals.
+    pub issuers: Vec<Vec<u8>>,
 }
 
 impl Daemon {
@@ -151,8 +154,23 @@ impl Daemon {
             ("rp_id", state.rp_id.as_str().into()),
             ("operator", state.operator.as_str().into()),
             ("ca", state.trust_anchors.clone().into()),
+            ("issuers", state.issuers.clone().into()),
         ]
         .into();
         Ok(self.proxy.complete_enrolment(&arguments).await?)
+    }
+
+    /// Has `signetd` keep new certificates for the keys of this enrolment, DER, leaf first.
+    ///
+    /// # Errors
+    /// When `signetd` refuses or cannot be reached; the old ones stay.
+    pub async fn renew_certificates(
+        &self,
+        device_chain: Vec<Base64Url>,
+        ak_chain: Vec<Base64Url>,
+    ) -> Result<(), DaemonError> {
+        let arguments: Arguments<'_> =
+            [("device_chain", all(device_chain).into()), ("ak_chain", all(ak_chain).into())].into();
+        Ok(self.proxy.renew_certificates(&arguments).await?)
     }
 }

@@ -21,6 +21,7 @@ pub(crate) trait Presence1 {
     fn begin_enrolment(&self) -> zbus::Result<Reply>;
     fn activate_enrolment(&self, arguments: &Arguments<'_>) -> zbus::Result<Reply>;
     fn complete_enrolment(&self, arguments: &Arguments<'_>) -> zbus::Result<()>;
+    fn renew_certificates(&self, arguments: &Arguments<'_>) -> zbus::Result<()>;
     fn request_presence(
         &self,
         handle_token: &str,

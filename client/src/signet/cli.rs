@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Completion(Completion),
 }
 
-/// Enrol this machine by its TPM
+/// Enrol this machine by its TPM, or renew its certificate
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The ticket is a secret and is never taken from the command line: it is asked for at a terminal,
@@ -72,7 +72,11 @@ and read from standard input otherwise.
 Examples:
   signet enrol --authority https://authority.mesh.example --ca /etc/signet/authority-ca.pem
   signet enrol --authority https://authority.mesh.example --ca ca.pem --ticket-file ticket
-  ssh admin signet-authority ticket device --operator alice | signet enrol")]
+  ssh admin signet-authority ticket device --operator alice | signet enrol
+  signet enrol --renew
+
+The certificate is renewed without anybody's doing when two thirds of its life have passed, at the
+next login, token or request.")]
 pub(crate) struct Enrol {
     /// The authority's URL [default: from the settings]
     #[arg(long, value_name = "URL")]
@@ -86,6 +90,9 @@ pub(crate) struct Enrol {
     /// Kind of endorsement key [default: a certified one]
     #[arg(long, value_name = "KIND")]
     pub(crate) ek: Option<EkKind>,
+    /// Renew the certificate of this machine now; needs no ticket and nobody's touch
+    #[arg(long, conflicts_with_all = ["authority", "ca", "ticket_file", "ek"])]
+    pub(crate) renew: bool,
 }
 
 /// Kinds of endorsement keys.

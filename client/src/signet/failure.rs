@@ -16,6 +16,7 @@ use signet_client::tls::TlsConfigError;
 use signet_client::tokens::{CacheError, TokensError};
 use signet_client::workstation::{OpenError, PresenceError};
 use signet_client::{AuthorityError, DaemonError};
+use signet_evidence::RejectionCode;
 use thiserror::Error;
 
 /// Refused.
@@ -173,6 +174,9 @@ impl Failure {
     pub(crate) fn code(&self) -> String {
         if let Some(refusal) = find::<signet_client::authority::Refusal>(self) {
             return refusal.name.clone();
+        }
+        if let Some(AuthorityError::CertificateOver) = find::<AuthorityError>(self) {
+            return RejectionCode::DeviceCertificateUntrusted.as_str().to_owned();
         }
         if let Some(name) = self.daemon_refusal().and_then(DaemonRefusal::as_str) {
             return name.to_owned();

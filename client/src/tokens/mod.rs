@@ -118,7 +118,7 @@ impl Tokens {
     /// See [`TokensError`].
     pub async fn current(&self) -> Result<SessionRecord, TokensError> {
         let record = self.load()?;
-        if record.freshness(BootTime::now()) == Freshness::Fresh {
+        if self.freshness(&record) == Freshness::Fresh {
             return Ok(record);
         }
         let cache = self.cache.clone();
@@ -126,7 +126,7 @@ impl Tokens {
         let _lock = lock.await.map_err(TokensError::Lock)??;
         // Another process may have renewed it while we waited.
         let record = self.load()?;
-        match record.freshness(BootTime::now()) {
+        match self.freshness(&record) {
             Freshness::Fresh => Ok(record),
             Freshness::PresenceOver => Err(TokensError::PresenceOver),
             Freshness::RenewalDue | Freshness::Expired => self.renew(record).await,
@@ -152,7 +152,7 @@ impl Tokens {
     pub async fn keep_renewed(&self) -> Result<std::convert::Infallible, TokensError> {
         loop {
             let wait = match self.current().await {
-                Ok(record) if record.freshness(BootTime::now()) == Freshness::Fresh => {
+                Ok(record) if self.freshness(&record) == Freshness::Fresh => {
                     record.renewal_in(BootTime::now()).max(Duration::from_secs(1))
                 }
                 Ok(_) => KEEPER_PAUSE,
@@ -172,6 +172,20 @@ impl Tokens {
             .load()?
             .filter(|record| record.belongs_to(self.workstation.enrolment()))
             .ok_or(TokensError::NotLoggedIn)
+    }
+
+    /// What to do with the token now. One of a certificate that was renewed since opens nothing any
+    /// more, as if it had run out.
+    fn freshness(&self, record: &SessionRecord) -> Freshness {
+        let freshness = record.freshness(BootTime::now());
+        if record.is_bound_to(self.workstation.enrolment()) {
+            return freshness;
+        }
+        let presence = record.presence_remaining(BootTime::now());
+        match presence.is_some_and(|left| left.is_zero()) {
+            true => Freshness::PresenceOver,
+            false => Freshness::Expired,
+        }
     }
 
     async fn prove_session(
@@ -200,7 +214,8 @@ impl Tokens {
                 Ok(renewed) => return Ok(renewed),
                 Err(error) => error,
             };
-            let alive = record.remaining(BootTime::now()) > Duration::from_secs(2);
+            let alive = record.remaining(BootTime::now()) > Duration::from_secs(2)
+                && record.is_bound_to(self.workstation.enrolment());
             if error.rejection() == Some(RejectionCode::PresenceExpired) {
                 // Use what there is to its end.
                 return if alive { Ok(record) } else { Err(TokensError::PresenceOver) };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use signet_evidence::SessionId;
+use signet_evidence::{CertificateThumbprint, SessionId};
 
 use super::access_token::AccessToken;
 use super::boot_clock::{BootTime, boot_id};
@@ -28,6 +28,9 @@ pub struct SessionRecord {
     pub acr: Option<String>,
     /// The token.
     pub access_token: AccessToken,
+    /// SHA-256 of the certificate that the token is bound to, hex; empty when it is not known.
+    #[serde(default)]
+    certificate: String,
     boot_id: String,
     obtained: u64,
     expires: u64,
@@ -78,6 +81,7 @@ impl SessionRecord {
             scope: response.scope,
             acr: response.acr,
             access_token: response.access_token,
+            certificate: thumbprint(enrolment),
             boot_id: boot_id(),
             obtained: now.0,
             expires: now.0.saturating_add(life),
@@ -93,6 +97,13 @@ impl SessionRecord {
             && self.authority == enrolment.authority
             && self.device_id == enrolment.device_id
             && self.boot_id == boot_id()
+    }
+
+    /// Whether the token is bound to the certificate that this machine shows now; a renewal binds
+    /// the next one to it (protocol §3.2).
+    #[must_use]
+    pub fn is_bound_to(&self, enrolment: &Enrolment) -> bool {
+        self.certificate == thumbprint(enrolment)
     }
 
     /// The session's id.
@@ -142,6 +153,11 @@ impl SessionRecord {
     pub fn renewal_in(&self, now: BootTime) -> Duration {
         BootTime(self.renew_at).remaining(now)
     }
+}
+
+fn thumbprint(enrolment: &Enrolment) -> String {
+    let leaf = enrolment.certificates.first();
+    leaf.map(|der| CertificateThumbprint::of_der(der).to_hex()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -197,6 +213,14 @@ pub(super) mod tests {
         assert!(record.can_go_on(BootTime(1299)));
         assert!(record.can_go_on(BootTime(1449)));
         assert!(!record.can_go_on(BootTime(1450)));
+    }
+
+    #[test]
+    fn a_token_of_the_certificate_before_is_renewed() {
+        let record = record(0, Some(900));
+        assert!(record.is_bound_to(&enrolment()));
+        let renewed = Enrolment { certificates: vec![vec![1]], ..enrolment() };
+        assert!(record.belongs_to(&renewed) && !record.is_bound_to(&renewed));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use signet_evidence::{Purpose, SessionId};
 use zbus::OwnedVariant;
 
 use crate::authenticator::{Setting, Task, Upkeep};
-use crate::enrol::{Activation, Admission};
+use crate::enrol::{Activation, Admission, Renewal};
 use crate::failure::ArgumentError;
 use crate::presence::Request;
 use crate::tpm::EndorsementKind;
@@ -83,13 +83,14 @@ pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentE
     let purpose: String = options.required("purpose")?;
     let purpose = Purpose::from_name(&purpose).ok_or(ArgumentError::Value("purpose"))?;
     let human = matches!(purpose, Purpose::Session | Purpose::Action);
-    if !human && !matches!(purpose, Purpose::Renew | Purpose::Workload) {
+    let machine = matches!(purpose, Purpose::Renew | Purpose::Workload | Purpose::EnrolDevice);
+    if !human && !machine {
         return Err(ArgumentError::Value("purpose"));
     }
     let session: Option<Vec<u8>> = options.optional("session")?;
     let session = session.map(|id| id.try_into().map(SessionId)).transpose();
     let user_verification: Option<String> = options.optional("user_verification")?;
-    let certify = matches!(purpose, Purpose::Session | Purpose::Workload);
+    let certify = matches!(purpose, Purpose::Session | Purpose::Workload | Purpose::EnrolDevice);
     let request = Request {
         purpose,
         challenge: options.required("challenge")?,
@@ -241,9 +242,21 @@ pub(super) fn admission(options: Dictionary) -> Result<Admission, ArgumentError>
         rp_id: options.required("rp_id")?,
         operator: options.required("operator")?,
         ca: options.required("ca")?,
+        issuers: options.optional("issuers")?.unwrap_or_default(),
     };
     options.finish()?;
     Ok(admission)
+}
+
+/// Options of `RenewCertificates`.
+pub(super) fn renewal(options: Dictionary) -> Result<Renewal, ArgumentError> {
+    let mut options = Arguments(options);
+    let renewal = Renewal {
+        device_chain: options.required("device_chain")?,
+        ak_chain: options.required("ak_chain")?,
+    };
+    options.finish()?;
+    Ok(renewal)
 }
 
 #[cfg(test)]

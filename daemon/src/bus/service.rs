@@ -159,6 +159,21 @@ impl Service {
         Ok(())
     }
 
+    async fn renew_certificates(
+        &self,
+        options: Dictionary,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<(), Refusal> {
+        let stored = self.enroller.renew(arguments::renewal(options)?).await?;
+        if let Some(enrolment) = &stored.enrolment {
+            tracing::info!(device = %enrolment.device_id, "certificates renewed");
+        }
+        if let Err(error) = self.device_certificates_changed(&emitter).await {
+            tracing::warn!(%error, "cannot announce the new certificates");
+        }
+        Ok(())
+    }
+
     #[zbus(out_args("request"))]
     async fn request_presence(
         &self,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer,
-    KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
+    KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm, date_time_ymd,
 };
 use signet_evidence::binding::enrolment_qualifying_data;
 use signet_evidence::cbor::{self, Value};
@@ -126,6 +126,20 @@ impl Authority {
             ("operator", "alice".into()),
             ("ca", vec![self.root.clone()].into()),
         ])
+    }
+
+    /// The CA's certificate.
+    pub fn root(&self) -> Vec<u8> {
+        self.root.clone()
+    }
+
+    /// A certificate for a key of this device (its id in hex) that ends with this year.
+    pub fn certify_until(&self, public: &[u8], device: &str, year: i32) -> Vec<u8> {
+        let mut parameters = CertificateParams::default();
+        let name = format!("spiffe://mesh.example/device/{device}");
+        parameters.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+        parameters.not_after = date_time_ymd(year, 12, 31);
+        parameters.signed_by(&Point(point(public)), &self.issuer).unwrap().der().to_vec()
     }
 
     /// A certificate for a key that is given as `TPMT_PUBLIC`.

@@ -24,6 +24,7 @@ pub trait Presence1 {
     fn begin_enrolment(&self) -> zbus::Result<Answer>;
     fn activate_enrolment(&self, options: &Options) -> zbus::Result<Answer>;
     fn complete_enrolment(&self, options: &Options) -> zbus::Result<()>;
+    fn renew_certificates(&self, options: &Options) -> zbus::Result<()>;
     fn request_presence(
         &self,
         handle_token: &str,

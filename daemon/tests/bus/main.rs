@@ -12,4 +12,5 @@ mod faults;
 mod foreign;
 mod interface;
 mod queue;
+mod renewal;
 mod world;

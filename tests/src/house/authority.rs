@@ -169,6 +169,27 @@ impl AuthorityService {
         Ok(fs::write(&file, text + lines)?)
     }
 
+    /// Gives a setting that the file has another value; it counts from the next start.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or has no such setting.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), HouseError> {
+        let file = self.config();
+        let text = fs::read_to_string(&file)?;
+        let begins = format!("{name} = ");
+        let mut found = false;
+        let mut line = |line: &str| {
+            let this = line.starts_with(&begins);
+            found |= this;
+            if this { format!("{begins}{value}\n") } else { format!("{line}\n") }
+        };
+        let changed: String = text.lines().map(&mut line).collect();
+        if !found {
+            return Err(HouseError::Answer { command: name.into(), text });
+        }
+        Ok(fs::write(&file, changed)?)
+    }
+
     /// Starts serving and waits until both listeners are open.
     ///
     /// # Errors

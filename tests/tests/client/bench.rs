@@ -102,6 +102,21 @@ impl Bench {
         std::fs::write(self.cache(), record.to_string()).unwrap();
     }
 
+    /// Changes a setting of the authority, which then starts anew.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.authority.set(name, value).unwrap();
+        self.authority.serve().unwrap();
+    }
+
+    /// How many times the authority decided so about certificates: `None` for allowed.
+    pub(crate) fn recorded(&self, event: &str, code: Option<&str>) -> usize {
+        let records = self.authority.audit().unwrap();
+        records
+            .iter()
+            .filter(|record| record.event == event && record.code.as_deref() == code)
+            .count()
+    }
+
     /// Makes the cached token older by so many seconds.
     pub(crate) fn age_cached(&self, seconds: u64) {
         let record: Value = serde_json::from_slice(&std::fs::read(self.cache()).unwrap()).unwrap();

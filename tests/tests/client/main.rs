@@ -6,4 +6,5 @@ mod ceremony;
 mod enrolment;
 mod gateway;
 mod inspection;
+mod renewal;
 mod session;

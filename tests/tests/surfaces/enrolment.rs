@@ -14,22 +14,22 @@ use signet_tests::world::World;
 use crate::seat::{Seat, TICKET};
 use crate::{Answer, audited, send};
 
-fn text(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn text(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn bytes(value: &Value) -> Vec<u8> {
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(value.as_str().unwrap()).unwrap()
 }
 
-async fn post(seat: &Seat, path: &str, body: &Value) -> Answer {
+pub(crate) async fn post(seat: &Seat, path: &str, body: &Value) -> Answer {
     let request = Request::post(path).header("content-type", "application/json");
     let request = request.body(Body::from(body.to_string())).unwrap();
     send(router::clients(seat.authority.clone()), request).await
 }
 
 /// A workstation's first message, as it should be.
-fn first_message(attester: &Attester) -> Value {
+pub(crate) fn first_message(attester: &Attester) -> Value {
     let ek = attester.endorsement.certified().unwrap();
     json!({
         "ticket": TICKET,
@@ -42,7 +42,7 @@ fn first_message(attester: &Attester) -> Value {
     })
 }
 
-async fn seat_for(attester: &Attester) -> (World, Seat) {
+pub(crate) async fn seat_for(attester: &Attester) -> (World, Seat) {
     let world = fixture::world().unwrap();
     let root = attester.swtpm.ca_certificates().root_der().unwrap();
     let seat = Seat::empty(&world, &[root]).await;
@@ -50,7 +50,7 @@ async fn seat_for(attester: &Attester) -> (World, Seat) {
 }
 
 /// The second message: secret opened, TLS key certified, PCRs quoted, certificate requested.
-async fn second_message(attester: &Attester, begun: &Value) -> Value {
+pub(crate) async fn second_message(attester: &Attester, begun: &Value) -> Value {
     let kind = attester.endorsement.certified().unwrap().kind;
     let secret = attester
         .tpm
@@ -79,7 +79,7 @@ async fn second_message(attester: &Attester, begun: &Value) -> Value {
     })
 }
 
-async fn begin(seat: &Seat, message: &Value) -> Value {
+pub(crate) async fn begin(seat: &Seat, message: &Value) -> Value {
     let answer = post(seat, "/v1/enrol/device/begin", message).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     serde_json::from_str(&answer.body).unwrap()

@@ -58,6 +58,9 @@ impl Seat {
     pub(crate) async fn empty(world: &World, makers: &[Vec<u8>]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = write_files(folder.path(), world, &[]);
+        // CAs of its own: what it issues here is shown to it again.
+        fs::remove_dir_all(folder.path().join("keys")).unwrap();
+        keys::create(&folder.path().join("keys"), UnixTime(world.now)).unwrap();
         for (number, maker) in makers.iter().enumerate() {
             fs::write(folder.path().join(format!("ek-roots/{number}.pem")), pem(maker)).unwrap();
         }

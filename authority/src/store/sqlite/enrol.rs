@@ -107,6 +107,20 @@ impl SqliteStore {
         Ok(())
     }
 
+    pub(super) async fn write_renewal(
+        &self,
+        renewal: &DeviceRenewal,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        consume_challenge(&mut transaction, &renewal.challenge).await?;
+        require_live_device(&mut transaction, &renewal.device).await?;
+        store_clock(&mut transaction, &renewal.device, &renewal.clock).await?;
+        self.write_audit(&mut transaction, audit).await?;
+        Ok(commit(transaction).await?)
+    }
+
     pub(super) async fn insert_credential(
         &self,
         enrolment: &CredentialEnrolment,

@@ -247,6 +247,14 @@ impl Store for SqliteStore {
         self.insert_device(device, audit).await
     }
 
+    async fn renew_device(
+        &self,
+        renewal: &DeviceRenewal,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_renewal(renewal, audit).await
+    }
+
     async fn enrol_credential(
         &self,
         credential: &CredentialEnrolment,

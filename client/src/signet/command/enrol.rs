@@ -13,6 +13,9 @@ use crate::failure::Failure;
 use crate::secret_input;
 
 pub(super) async fn run(context: &Context, options: &Enrol) -> Result<(), Failure> {
+    if options.renew {
+        return renew(context).await;
+    }
     let settings = &context.settings;
     let authority = options.authority.as_ref().or(settings.authority.as_ref());
     let authority = authority
@@ -56,4 +59,10 @@ pub(super) async fn run(context: &Context, options: &Enrol) -> Result<(), Failur
         enrolled.ek_kind,
     );
     context.output.result(&result, &text)
+}
+
+async fn renew(context: &Context) -> Result<(), Failure> {
+    let expires = rfc3339(context.workstation().await?.renew_certificates().await?);
+    let result = json!({ "certificate_expires": expires });
+    context.output.result(&result, &format!("certificate renewed: until {expires}"))
 }

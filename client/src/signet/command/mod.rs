@@ -20,15 +20,17 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use signet_client::ceremony::attend;
 use signet_client::daemon::{Answer, Means, Upkeep};
+use signet_client::renewal::unix_now;
 use signet_client::settings::{Settings, files as settings_files};
 use signet_client::tokens::TokenCache;
 use signet_client::workstation::PresenceError;
 use signet_client::{Bus, Daemon, Tokens, Workstation};
+use signet_evidence::RejectionCode;
 
 use crate::cli::{Cli, Command, Credentials, Finger, Key, MethodName, Pin};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::Output;
+use crate::output::{Output, Style};
 use crate::pin::PinSource;
 use crate::terminal::Terminal;
 
@@ -91,7 +93,27 @@ impl Context {
 
     async fn tokens(&self) -> Result<Tokens, Failure> {
         let cache = TokenCache::open(runtime_directory().as_deref())?;
-        Ok(Tokens::new(self.workstation().await?, cache))
+        Ok(Tokens::new(self.renewed().await?, cache))
+    }
+
+    /// The workstation, its certificate renewed first when it is time. What is still good serves
+    /// when that fails: the next command tries again.
+    async fn renewed(&self) -> Result<Workstation, Failure> {
+        let workstation = self.workstation().await?;
+        if !workstation.certificate_life().is_some_and(|life| life.is_due(unix_now())) {
+            return Ok(workstation);
+        }
+        match workstation.renew_certificates().await {
+            Ok(_) => self.workstation().await,
+            Err(error) if error.rejection() == Some(RejectionCode::DeviceCertificateUntrusted) => {
+                Err(error.into())
+            }
+            Err(error) => {
+                let text = format!("the certificate of this machine was not renewed: {error}");
+                self.output.say(Some(Style::Bad), &text);
+                Ok(workstation)
+            }
+        }
     }
 }
 
