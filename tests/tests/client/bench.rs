@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
+use signet_ctap::commands::{RelyingParty, UserEntity};
+use signet_ctap::operation::{Prompt, RegisterRequest, UserVerification};
 use signet_ctap::{Key, Timing};
 use signet_test_authenticators::{AttestationRoot, Firmware, KeyOptions, VirtualKey};
 use signet_tests::house::{AuthorityService, PIN, Ran, Station};
 use signet_tests::signetd::SignetdOptions;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 pub(crate) struct Bench {
@@ -136,11 +139,16 @@ impl Bench {
 
     /// Swaps the key for one that knows a PIN only; it is not registered.
     pub(crate) async fn plug_pin_key(&mut self) -> VirtualKey {
-        let batch = self.maker.issue(Firmware::Trussed.aaguid()).unwrap();
-        let key = KeyOptions::new(Firmware::Trussed).attestation(batch).start().unwrap();
+        let key = self.plug_fresh_key(Firmware::Trussed).await;
         let mut open = Key::open_path(&key.socket(), Timing::default()).await.unwrap();
         open.set_pin(&Zeroizing::new(PIN.to_owned())).await.unwrap();
-        drop(open);
+        key
+    }
+
+    /// Swaps the key for one fresh from the factory.
+    pub(crate) async fn plug_fresh_key(&mut self, firmware: Firmware) -> VirtualKey {
+        let batch = self.maker.issue(firmware.aaguid()).unwrap();
+        let key = KeyOptions::new(firmware).attestation(batch).start().unwrap();
         let options =
             SignetdOptions { authenticators: vec![key.socket()], ..self.station.signetd_options() };
         self.station.signetd.configure(&options).unwrap();
@@ -148,18 +156,85 @@ impl Bench {
         key
     }
 
-    /// `signet --json …` with a PIN on descriptor 3.
-    pub(crate) async fn run_with_pin(&self, pin: &str, arguments: &[&str]) -> Ran {
-        let file = self.station.file("pin");
-        std::fs::write(&file, pin).unwrap();
+    /// Has the key keep a discoverable credential of another service; gives its id in hex.
+    pub(crate) async fn keep_credential(&self, rp_id: &str, user: &str) -> String {
+        let mut key = Key::open_path(&self.station.key.socket(), Timing::default()).await.unwrap();
+        let request = RegisterRequest {
+            rp: RelyingParty { id: rp_id.into(), name: rp_id.into() },
+            user: UserEntity {
+                id: user.as_bytes().to_vec(),
+                name: user.into(),
+                display_name: user.into(),
+            },
+            client_data_hash: [7; 32],
+            algorithms: vec![-7],
+            exclude_list: Vec::new(),
+            resident_key: true,
+            protection: None,
+            user_verification: UserVerification::Required { pin_fallback: false },
+            min_pin_length: false,
+            enterprise_attestation: None,
+        };
+        self.station.put_finger().unwrap();
+        let made = key.register(&request, &Prompt::nobody()).await.unwrap();
+        made.credential_id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// `signet --json …` with PINs on descriptor 3, one a line.
+    pub(crate) async fn run_with_pin(&self, pins: &str, arguments: &[&str]) -> Ran {
+        std::fs::write(self.station.file("pin"), pins).unwrap();
+        finished(self.shell(arguments, true)).await
+    }
+
+    /// As [`Self::run_with_pin`], with the output for people.
+    pub(crate) async fn people_with_pin(&self, pins: &str, arguments: &[&str]) -> Ran {
+        std::fs::write(self.station.file("pin"), pins).unwrap();
+        finished(self.shell(arguments, false)).await
+    }
+
+    /// `signet …` with the file `pin` on descriptor 3.
+    pub(crate) fn shell(&self, arguments: &[&str], json: bool) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("sh");
-        command.arg("-c").arg("exec \"$0\" --json --pin-fd 3 \"$@\" 3<pin");
+        let flags = if json { "--json --pin-fd 3" } else { "--pin-fd 3" };
+        command.arg("-c").arg(format!("exec \"$0\" {flags} \"$@\" 3<pin"));
         command.arg(self.station.program()).args(arguments);
         command.envs(self.station.environment()).current_dir(self.station.file("."));
         command.stdin(std::process::Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        command
+    }
+
+    /// Runs `signet` at a terminal of its own, typing each answer when its question has been shown;
+    /// gives the exit code and what the terminal showed.
+    pub(crate) async fn typed(
+        &self,
+        arguments: &str,
+        answers: &[(&str, &str)],
+    ) -> (Option<i32>, String) {
+        let mut terminal = tokio::process::Command::new("script");
+        let program = self.station.program().display().to_string();
+        let command = format!("{program} {arguments}");
+        terminal.args(["--quiet", "--flush", "--return", "--command", &command, "/dev/null"]);
+        terminal.envs(self.station.environment()).env("NO_COLOR", "1").env("TERM", "xterm");
+        terminal.current_dir(self.station.file(".")).kill_on_drop(true);
+        let pipe = std::process::Stdio::piped;
+        let mut terminal = terminal.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+        let mut keyboard = terminal.stdin.take().unwrap();
+        let mut screen = terminal.stdout.take().unwrap();
+        let (mut shown, mut read) = (Vec::new(), 0);
+        let mut answers = answers.iter();
+        let mut next = answers.next();
+        while screen.read_buf(&mut shown).await.unwrap() > 0 {
+            let fresh = String::from_utf8_lossy(&shown[read..]).into_owned();
+            if let Some((question, answer)) = next
+                && fresh.contains(question)
+            {
+                keyboard.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+                (next, read) = (answers.next(), shown.len());
+            }
+        }
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert_eq!(next, None, "never asked, but: {shown}");
+        (terminal.wait().await.unwrap().code(), shown)
     }
 }
 
@@ -168,4 +243,10 @@ pub(crate) fn refused(ran: &Ran, exit: i32, code: &str) -> String {
     let (found, message) = ran.error().unwrap_or_else(|| panic!("no error in {ran:?}"));
     assert_eq!((ran.code, found.as_str()), (Some(exit), code), "{message}");
     message
+}
+
+async fn finished(mut command: tokio::process::Command) -> Ran {
+    let output = command.output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -2,13 +2,13 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use signet_tests::house::PIN;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 use crate::bench::{Bench, refused};
 
 /// Reads standard error until this word comes.
-async fn until(child: &mut Child, word: &str) {
+pub(crate) async fn until(child: &mut Child, word: &str) {
     let stderr = child.stderr.as_mut().unwrap();
     let mut lines = BufReader::new(stderr).lines();
     let mut before = Vec::new();
@@ -66,7 +66,8 @@ async fn a_pin_comes_by_descriptor_and_never_twice() {
     assert_eq!(login.code, Some(0), "{}", login.stderr);
     assert!(!login.stderr.contains(PIN) && !login.stdout.contains(PIN));
 
-    let typed = typed_pin(&bench).await;
+    let (code, typed) = bench.typed("login", &[("characters): ", PIN)]).await;
+    assert_eq!(code, Some(0), "{typed}");
     assert!(typed.contains("logged in as alice"), "{typed}");
     assert!(!typed.contains(PIN), "the PIN is not shown: {typed}");
 
@@ -81,34 +82,6 @@ async fn a_pin_comes_by_descriptor_and_never_twice() {
     let message = refused(&nobody, 3, "could-not-ask");
     assert!(message.contains("--pin-fd"), "{message}");
     assert_eq!(bench.good(&["status"]).await["queue_length"], 0);
-}
-
-/// Logs in at a terminal of its own, typing the PIN when asked; gives what the terminal showed.
-async fn typed_pin(bench: &Bench) -> String {
-    let command = bench.station.command(&[]);
-    let mut terminal = tokio::process::Command::new("script");
-    let program = bench.station.program().display().to_string();
-    terminal.args(["--quiet", "--flush", "--return", "--command", &format!("{program} login")]);
-    terminal.arg("/dev/null").kill_on_drop(true);
-    for (name, value) in command.as_std().get_envs() {
-        if let Some(value) = value {
-            terminal.env(name, value);
-        }
-    }
-    let pipe = std::process::Stdio::piped;
-    let mut terminal = terminal.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
-    let mut keyboard = terminal.stdin.take().unwrap();
-    let mut screen = terminal.stdout.take().unwrap();
-    let mut shown = Vec::new();
-    let mut asked = false;
-    while screen.read_buf(&mut shown).await.unwrap() > 0 {
-        if !asked && String::from_utf8_lossy(&shown).contains("characters): ") {
-            asked = true;
-            keyboard.write_all(format!("{PIN}\n").as_bytes()).await.unwrap();
-        }
-    }
-    assert!(terminal.wait().await.unwrap().success(), "{}", String::from_utf8_lossy(&shown));
-    String::from_utf8(shown).unwrap()
 }
 
 /// Runs a command without a controlling terminal.

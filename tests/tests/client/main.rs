@@ -4,7 +4,9 @@
 mod bench;
 mod ceremony;
 mod enrolment;
+mod fingers;
 mod gateway;
 mod inspection;
 mod renewal;
 mod session;
+mod upkeep;

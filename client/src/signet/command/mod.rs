@@ -67,9 +67,9 @@ impl Context {
         Ok(Self { output, settings, bus, terminal })
     }
 
-    /// What presence is proved with.
+    /// What presence is proved with. A person at a terminal may still plug a key in.
     fn means(&self, method: Option<MethodName>) -> Means {
-        Means { method: method.map(Into::into), wait: false }
+        Means { method: method.map(Into::into), wait: self.output.is_live() }
     }
 
     async fn daemon(&self) -> Result<Daemon, Failure> {
