@@ -7,8 +7,8 @@
 pub mod action;
 pub mod binding;
 pub mod cbor;
-pub mod facts;
 pub mod eventlog;
+pub mod facts;
 pub mod header;
 pub mod key;
 pub mod platform;

@@ -74,7 +74,7 @@ impl<'a> Variable<'a> {
         let vendor = Guid(*bytes.first_chunk()?);
         let characters = le_length(bytes, 16)?;
         let length = le_length(bytes, 24)?;
-        if characters > LONGEST_NAME {
+        if !(1..=LONGEST_NAME).contains(&characters) {
             return None;
         }
         let (name, rest) = bytes.get(32..)?.split_at_checked(characters * 2)?;
