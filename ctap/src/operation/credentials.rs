@@ -62,7 +62,9 @@ impl Key {
 
 fn unknown_credential(error: CommandError) -> OperationError {
     match error {
-        CommandError::Status(Status::NO_CREDENTIALS) => OperationError::CredentialNotFound,
+        CommandError::Status(Status::NO_CREDENTIALS | Status::INVALID_CREDENTIAL) => {
+            OperationError::CredentialNotFound
+        }
         error => error.into(),
     }
 }

@@ -161,7 +161,7 @@ impl Key {
     ) -> Result<Verified, OperationError> {
         // A finger that is blocked already is not asked for.
         if self.uv_retries().await? == 0 {
-            return Err(OperationError::UvBlocked);
+            return Err(self.blocked_finger().await?);
         }
         for _ in 0..MAX_FINGER_TRIES {
             prompt.send(Event::FingerNeeded);
@@ -174,10 +174,19 @@ impl Key {
                         break;
                     }
                 }
+                Err(CommandError::Status(Status::UV_BLOCKED)) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(OperationError::UvBlocked)
+        Err(self.blocked_finger().await?)
+    }
+
+    /// Why no finger is taken: a blocked PIN blocks the fingers too, and cannot unblock them.
+    async fn blocked_finger(&mut self) -> Result<OperationError, OperationError> {
+        if self.info().has_pin() && self.pin_retries().await?.left == 0 {
+            return Ok(OperationError::PinBlocked);
+        }
+        Ok(OperationError::UvBlocked)
     }
 
     /// Asks for the PIN until it is right, or the key blocks it.

@@ -1,5 +1,6 @@
 //! Settings of the key: always verify, stricter PINs.
 
+use signet_ctap::commands::EnterpriseAttestation;
 use signet_ctap::operation::{Config, Feature, Prompt, UvMethod};
 use signet_test_authenticators::KeyOptions;
 
@@ -182,4 +183,30 @@ async fn keys_without_enterprise_attestation_say_so() {
             "{firmware:?}: {result:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_key_attests_itself_singly_where_it_may_and_was_told_to() {
+    let key = KeyOptions::new(Firmware::OpenSk).enterprise(RP_ID).start().unwrap();
+    let mut opened = open_with_pin(&key).await;
+    let mut request = registration(BY_PIN);
+    request.enterprise_attestation = Some(EnterpriseAttestation::VendorFacilitated);
+    let lacking = Feature::EnterpriseAttestation;
+    let result = opened.register(&request, &Prompt::nobody()).await.map(drop);
+    assert!(matches!(result, Err(OperationError::Unsupported(f)) if f == lacking), "{result:?}");
+
+    configure(&mut opened, Config::EnterpriseAttestation).await.unwrap();
+    assert_eq!(opened.info().options.enterprise_attestation, Some(true));
+    opened.configure(&Config::EnterpriseAttestation, &Prompt::nobody()).await.unwrap();
+    let made = register(&mut opened, &request).await;
+    assert!(made.enterprise_attestation);
+
+    // Not asked for: not named.
+    request.enterprise_attestation = None;
+    assert!(!register(&mut opened, &request).await.enterprise_attestation);
+    // Its maker did not foresee this relying party.
+    request.enterprise_attestation = Some(EnterpriseAttestation::PlatformManaged);
+    request.rp.id = "other.mesh.example".into();
+    let (result, _) = with_pins(&[PIN], async |p| opened.register(&request, &p).await).await;
+    assert!(matches!(result, Err(OperationError::NotEnterprise)), "{result:?}");
 }

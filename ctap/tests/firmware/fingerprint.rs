@@ -7,11 +7,11 @@ use signet_test_authenticators::KeyOptions;
 use crate::person::{Person, Seen};
 use crate::*;
 
-const RIGHT: &str = "right-index";
-const LEFT: &str = "left-thumb";
+pub(crate) const RIGHT: &str = "right-index";
+pub(crate) const LEFT: &str = "left-thumb";
 
 /// Runs an assertion in front of a person with these fingers and PINs.
-async fn assert_with(
+pub(crate) async fn assert_with(
     key: &VirtualKey,
     opened: &mut Key,
     request: &AssertRequest,
@@ -27,7 +27,7 @@ async fn assert_with(
 }
 
 /// A key from the factory with one finger, a PIN and a credential.
-async fn with_finger() -> (VirtualKey, Key, Registration) {
+pub(crate) async fn with_finger() -> (VirtualKey, Key, Registration) {
     let key = KeyOptions::new(Firmware::OpenSk).finger(RIGHT).start().unwrap();
     let mut opened = open_with_pin(&key).await;
     let person = Person { key: Some(&key), fingers: [RIGHT].into(), ..Person::default() };
@@ -71,6 +71,14 @@ async fn a_finger_is_enrolled_listed_used_and_removed() {
         (&enrolled.template, Some("right index"))
     );
 
+    let (renamed, _) = person::with_pins(&[PIN], async |p| {
+        opened.rename_finger(&enrolled.template, "le doigt", &p).await
+    })
+    .await;
+    renamed.unwrap();
+    let (fingers, _) = person::with_pins(&[PIN], async |p| opened.list_fingers(&p).await).await;
+    assert_eq!(fingers.unwrap()[0].name.as_deref(), Some("le doigt"));
+
     let (removed, _) =
         person::with_pins(&[PIN], async |p| opened.remove_finger(&enrolled.template, &p).await)
             .await;
@@ -78,6 +86,62 @@ async fn a_finger_is_enrolled_listed_used_and_removed() {
     assert!(!opened.info().has_built_in_uv());
     let (fingers, _) = person::with_pins(&[PIN], async |p| opened.list_fingers(&p).await).await;
     assert_eq!(fingers.unwrap(), []);
+}
+
+#[tokio::test]
+async fn names_that_are_too_long_and_fingers_that_are_not_there_are_told() {
+    let key = KeyOptions::new(Firmware::OpenSk).finger(RIGHT).start().unwrap();
+    let mut opened = open_with_pin(&key).await;
+    let long = "x".repeat(65);
+    let nobody = Prompt::nobody();
+    let result = opened.enroll_finger(Some(&long), &nobody).await.map(drop);
+    assert!(matches!(result, Err(OperationError::NameTooLong { limit: 64 })), "{result:?}");
+    let result = opened.rename_finger(b"any", &long, &nobody).await;
+    assert!(matches!(result, Err(OperationError::NameTooLong { limit: 64 })), "{result:?}");
+    let (result, _) =
+        person::with_pins(&[PIN], async |p| opened.rename_finger(b"none", "a", &p).await).await;
+    assert!(matches!(result, Err(OperationError::FingerNotFound)), "{result:?}");
+    let (result, _) =
+        person::with_pins(&[PIN], async |p| opened.remove_finger(b"none", &p).await).await;
+    assert!(matches!(result, Err(OperationError::FingerNotFound)), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_finger_too_many_and_one_twice_are_told() {
+    let mut options = KeyOptions::new(Firmware::OpenSk);
+    for finger in ["one", "two", "three", "four", "five"] {
+        options = options.finger(finger);
+    }
+    let key = options.start().unwrap();
+    let mut opened = open_with_pin(&key).await;
+    let (result, _) =
+        person::with_pins(&[PIN], async |p| opened.enroll_finger(None, &p).await).await;
+    assert!(matches!(result, Err(OperationError::FingersFull)), "{result:?}");
+
+    let (fingers, _) = person::with_pins(&[PIN], async |p| opened.list_fingers(&p).await).await;
+    let last = fingers.unwrap().pop().unwrap().id;
+    person::with_pins(&[PIN], async |p| opened.remove_finger(&last, &p).await).await.0.unwrap();
+    let person = Person {
+        key: Some(&key),
+        pins: [PIN].into(),
+        fingers: ["one", "five", "five", "five", "five"].into(),
+    };
+    let (enrolled, seen) = person.attend(async |p| opened.enroll_finger(None, &p).await).await;
+    enrolled.unwrap();
+    assert!(seen.contains(&Seen::Sample(SampleStatus::AlreadyEnrolled, 4)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_reset_takes_the_fingers_too() {
+    let (mut key, opened, _) = with_finger().await;
+    drop(opened);
+    key.replug().unwrap();
+    let mut opened = open(&key).await;
+    opened.reset_to_factory(&Prompt::nobody()).await.unwrap();
+    assert!(!opened.info().has_built_in_uv());
+    opened.set_pin(&secret(PIN)).await.unwrap();
+    let person = Person { key: Some(&key), pins: [PIN].into(), fingers: [RIGHT; 4].into() };
+    person.attend(async |p| opened.enroll_finger(None, &p).await).await.0.unwrap();
 }
 
 #[tokio::test]
@@ -132,6 +196,11 @@ async fn a_key_without_a_sensor_says_so() {
     let key = VirtualKey::start(Firmware::Trussed).unwrap();
     let mut opened = open_with_pin(&key).await;
     let result = opened.enroll_finger(None, &Prompt::nobody()).await;
+    assert!(
+        matches!(result, Err(OperationError::Unsupported(Feature::FingerEnrolment))),
+        "{result:?}"
+    );
+    let result = opened.fingerprint_sensor().await.map(drop);
     assert!(
         matches!(result, Err(OperationError::Unsupported(Feature::FingerEnrolment))),
         "{result:?}"

@@ -5,7 +5,9 @@
 mod cancel;
 mod configure;
 mod credential;
+mod dressed;
 mod fingerprint;
+mod lockout;
 mod management;
 mod older;
 mod person;

@@ -56,6 +56,49 @@ async fn discoverable_credentials_are_listed_used_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_stored_credential_gets_another_name_and_the_room_is_told() {
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open_with_pin(&key).await;
+        // Each firmware counts in two ways of its own.
+        let room = opened.info().remaining_discoverable.unwrap();
+        let (listed, _) = with_pins(&[PIN], async |p| opened.list_credentials(&p).await).await;
+        let before = listed.unwrap().0;
+        let mut request = registration(BY_PIN);
+        request.resident_key = true;
+        let made = register(&mut opened, &request).await;
+        assert_eq!(opened.refresh().await.unwrap().remaining_discoverable, Some(room - 1));
+
+        let id = &made.credential_id;
+        let user = UserEntity {
+            id: request.user.id.clone(),
+            name: "newer".into(),
+            display_name: "Newer Name".into(),
+        };
+        let rename = async |p| opened.rename_credential(id, &user, &p).await;
+        with_pins(&[PIN], rename).await.0.unwrap();
+        let (listed, _) = with_pins(&[PIN], async |p| opened.list_credentials(&p).await).await;
+        let (metadata, parties) = listed.unwrap();
+        assert_eq!((metadata.existing, metadata.room), (1, before.room - 1), "{firmware:?}");
+        assert_eq!(parties[0].1[0].user_name.as_deref(), Some("newer"));
+        let request = assertion(&made, BY_PIN);
+        assert_by_pin(&mut opened, &request).await.unwrap();
+
+        let none = vec![7; id.len()];
+        let rename = async |p| opened.rename_credential(&none, &user, &p).await;
+        let result = with_pins(&[PIN], rename).await.0;
+        assert!(matches!(result, Err(OperationError::CredentialNotFound)), "{result:?}");
+        let remove = async |p| opened.remove_credential(&none, &p).await;
+        let result = with_pins(&[PIN], remove).await.0;
+        assert!(matches!(result, Err(OperationError::CredentialNotFound)), "{result:?}");
+        let remove = async |p| opened.remove_credential(id, &p).await;
+        with_pins(&[PIN], remove).await.0.unwrap();
+        let (listed, _) = with_pins(&[PIN], async |p| opened.list_credentials(&p).await).await;
+        assert_eq!(listed.unwrap().0, before, "{firmware:?}");
+    }
+}
+
+#[tokio::test]
 async fn management_needs_a_pin() {
     for firmware in BOTH {
         let key = VirtualKey::start(firmware).unwrap();

@@ -34,6 +34,10 @@ pub struct Arguments {
     /// Fingers enrolled at the factory (opensk only)
     #[arg(long, value_delimiter = ',')]
     pub fingers: Vec<String>,
+    /// Relying parties to which the key attests itself singly, once that is enabled; to others it
+    /// does so by its new key alone (opensk only)
+    #[arg(long, value_delimiter = ',')]
+    pub enterprise_rp_id: Vec<String>,
     /// Wait for `touch` on the control socket instead of being touched whenever asked
     #[arg(long)]
     pub manual_touch: bool,

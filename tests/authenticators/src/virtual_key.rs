@@ -61,6 +61,7 @@ pub struct KeyOptions {
     firmware: Firmware,
     manual_touch: bool,
     u2f_only: bool,
+    enterprise: Vec<String>,
     fingers: Vec<String>,
     attestation: Option<AttestationBatch>,
 }
@@ -72,6 +73,7 @@ impl KeyOptions {
             firmware,
             manual_touch: false,
             u2f_only: false,
+            enterprise: Vec::new(),
             fingers: Vec::new(),
             attestation: None,
         }
@@ -86,6 +88,12 @@ impl KeyOptions {
     /// The key is of the U2F generation: its CTAP2 is hidden from the host.
     pub fn u2f_only(mut self) -> Self {
         self.u2f_only = true;
+        self
+    }
+
+    /// The attestation is this single key's, for this relying party, once enabled (OpenSK only).
+    pub fn enterprise(mut self, rp_id: &str) -> Self {
+        self.enterprise.push(rp_id.to_owned());
         self
     }
 
@@ -117,6 +125,9 @@ impl KeyOptions {
         }
         if self.u2f_only {
             arguments.push("--u2f-only".into());
+        }
+        if !self.enterprise.is_empty() {
+            arguments.push(format!("--enterprise-rp-id={}", self.enterprise.join(",")));
         }
         if !self.fingers.is_empty() {
             arguments.push(format!("--fingers={}", self.fingers.join(",")));

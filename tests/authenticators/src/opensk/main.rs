@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
 use opensk::api::customization::DEFAULT_CUSTOMIZATION;
 use opensk::api::persist::{Attestation, AttestationId, Persist};
+use opensk::ctap::data_formats::EnterpriseAttestationMode;
 use opensk::{Ctap, Transport};
 use signet_test_authenticators::rig::{Arguments, Rig};
 use signet_test_authenticators::{Firmware, aaguid_from_hex, scalar};
@@ -21,7 +22,16 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let rig = Rig::open(&arguments).context("sockets")?;
     let mut customization = DEFAULT_CUSTOMIZATION;
-    customization.use_batch_attestation = true;
+    if arguments.enterprise_rp_id.is_empty() {
+        customization.use_batch_attestation = true;
+    } else {
+        let list =
+            arguments.enterprise_rp_id.iter().map(|id| &*id.clone().leak()).collect::<Vec<_>>();
+        customization.enterprise_attestation_mode =
+            Some(EnterpriseAttestationMode::VendorFacilitated);
+        // The customization is what the maker compiles in; it lives as long as the process.
+        customization.enterprise_rp_id_list = list.leak();
+    }
     customization.max_uv_retries = 5;
     let memory = Memory::open(arguments.state.clone())?;
     let mut board = Board::new(customization, memory, &rig.wire, &rig.panel);
@@ -50,7 +60,11 @@ fn provision(board: &mut Board, arguments: &Arguments) -> anyhow::Result<()> {
         None => Firmware::OpenSk.aaguid(),
     };
     board.set_aaguid(&aaguid).map_err(firmware)?;
-    if board.get_attestation(AttestationId::Batch).map_err(firmware)?.is_none() {
+    let id = match arguments.enterprise_rp_id.is_empty() {
+        true => AttestationId::Batch,
+        false => AttestationId::Enterprise,
+    };
+    if board.get_attestation(id).map_err(firmware)?.is_none() {
         let key = std::fs::read(&arguments.attestation_key).context("attestation key")?;
         let scalar = scalar(&key).context("attestation key is not a P-256 key in PKCS#8 DER")?;
         let attestation = Attestation {
@@ -58,9 +72,9 @@ fn provision(board: &mut Board, arguments: &Arguments) -> anyhow::Result<()> {
             certificate: std::fs::read(&arguments.attestation_cert)
                 .context("attestation certificate")?,
         };
-        board.set_attestation(AttestationId::Batch, Some(&attestation)).map_err(firmware)?;
+        board.set_attestation(id, Some(&attestation)).map_err(firmware)?;
     }
-    ensure!(arguments.fingers.len() <= 5, "the sensor has room for five fingers");
+    ensure!(arguments.fingers.len() <= sensor::ROOM, "the sensor has room for five fingers");
     if board.memory().borrow().fingers().is_empty() {
         for (template, finger) in (1u32..).zip(&arguments.fingers) {
             board.memory().borrow_mut().insert_finger(template, finger)?;

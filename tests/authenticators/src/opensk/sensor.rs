@@ -14,6 +14,8 @@ use signet_test_authenticators::panel::{Panel, Press};
 use crate::memory::Memory;
 
 const SAMPLES: usize = 4;
+/// Fingers the sensor has room for.
+pub(crate) const ROOM: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The sensor; templates live in the key's memory.
@@ -65,6 +67,10 @@ impl Sensor {
 
 impl Fingerprint for Sensor {
     fn prepare_enrollment(&mut self) -> CtapResult<()> {
+        // The firmware would notice only after the last sample.
+        if self.memory.borrow().fingers().len() >= ROOM {
+            return Err(Ctap2StatusCode::CTAP2_ERR_FP_DATABASE_FULL);
+        }
         let template = self.memory.borrow().fingers().keys().last().map_or(1, |last| last + 1);
         self.enrolling = Some(Enrolling { template, finger: None, missing: SAMPLES });
         Ok(())
