@@ -146,7 +146,9 @@ impl Appraiser<'_> {
             sign_count: row.sign_count,
             aaguid: row.aaguid,
             attestation: row.attestation,
-            model: self.policy.registration.model(row.aaguid),
+            model: self.policy.registration.model(row.aaguid, row.attestation_key),
+            touch_only: row.touch_only,
+            reported: row.reported.is_some(),
             revoked: row.revoked,
         }
     }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use signet_evidence::{Action, Purpose, SessionId};
+use signet_verifier::AssuranceLevel;
 use signet_verifier::challenge::ChallengeContext;
 
 use crate::appraise::AppraiseError;
@@ -17,8 +18,8 @@ use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, DeviceRow, Event};
 use crate::token::can_go_on;
 
-/// What evidence is wanted for. `scope` and `acr` are taken so that one request says it all; they
-/// count only as the statement repeats them.
+/// What evidence is wanted for. `scope` is taken so that one request says it all; it counts only as
+/// the statement repeats it. `acr` also decides which keys are worth asking for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
@@ -26,8 +27,7 @@ pub struct ChallengeRequest {
     subject: Option<String>,
     #[serde(rename = "scope")]
     _scope: Option<String>,
-    #[serde(rename = "acr")]
-    _acr: Option<String>,
+    acr: Option<String>,
     action: Option<Base64Url>,
     session: Option<String>,
 }
@@ -39,7 +39,11 @@ pub struct ChallengeAnswer {
     audience: String,
     subject: Option<String>,
     rp_id: String,
+    /// Keys that verify their user.
     allow_credentials: Vec<Base64Url>,
+    /// Keys that can only be touched, where a touch would do.
+    touch_credentials: Vec<Base64Url>,
+    /// What `allow_credentials` are asked for; the others are asked for a touch.
     user_verification: &'static str,
     pcrs: Vec<u8>,
     expires_in: u64,
@@ -71,12 +75,20 @@ pub async fn issue(
         Purpose::Workload | Purpose::EnrolDevice => None,
         _ => Some(request.subject.unwrap_or(device.operator)),
     };
-    let mut allow_credentials = Vec::new();
+    let (mut allow_credentials, mut touch_credentials) = (Vec::new(), Vec::new());
     if let (true, Some(subject)) = (human, &subject) {
         let credentials = authority.store.credentials_of(subject).await;
         let credentials = credentials.map_err(|error| decision::failed(&authority, error))?;
-        let live = credentials.into_iter().filter(|credential| !credential.revoked);
-        allow_credentials.extend(live.map(|credential| Base64Url(credential.id)));
+        // A key is only ever added by someone whom a key has verified.
+        let touch_does = wanted.purpose != Purpose::EnrolKey
+            && AssuranceLevel::least_asked(request.acr.as_deref()) <= Some(AssuranceLevel::Touch);
+        for key in credentials.into_iter().filter(|key| !key.revoked && key.reported.is_none()) {
+            match key.touch_only {
+                false => allow_credentials.push(Base64Url(key.id)),
+                true if touch_does => touch_credentials.push(Base64Url(key.id)),
+                true => {}
+            }
+        }
     }
     let lifetimes = &authority.config.settings.lifetimes;
     let lifetime = match wanted.purpose {
@@ -99,6 +111,7 @@ pub async fn issue(
         subject,
         rp_id: authority.appraisal.rp_id.clone(),
         allow_credentials,
+        touch_credentials,
         user_verification: if human { "required" } else { "discouraged" },
         pcrs: authority.appraisal.required_pcrs.iter().copied().collect(),
         expires_in: lifetime.duration().as_secs(),

@@ -1,11 +1,12 @@
 //! Where a decision becomes an answer: its audit record is written and it is counted before anybody
 //! hears of it.
 
+use signet_evidence::RejectionCode;
 use signet_verifier::Rejection;
 
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::{AuditEntry, CommitError, Decision, StoreError};
+use crate::store::{AuditEntry, CommitError, Decision, Event, StoreError};
 
 /// Refuses: writes the exact reason, counts it, and returns what the caller may know of it.
 ///
@@ -19,10 +20,39 @@ pub async fn refuse(
 ) -> Problem {
     entry.decision = Decision::Refused(rejection.code());
     entry.detail = rejection.chain();
-    match record(authority, &entry).await {
-        Ok(()) => Problem::rejected(rejection.code(), audience),
-        Err(problem) => problem,
+    if let Err(problem) = record(authority, &entry).await {
+        return problem;
     }
+    if raises_alarm(rejection.code())
+        && let Err(problem) = alert(authority, entry, rejection.code()).await
+    {
+        return problem;
+    }
+    Problem::rejected(rejection.code(), audience)
+}
+
+/// Refusals that no mistake explains: a key was copied (WebAuthn L3 §6.1.1).
+fn raises_alarm(code: RejectionCode) -> bool {
+    code == RejectionCode::CounterRegressed
+}
+
+/// A record and a count of their own, for rules that wake somebody.
+async fn alert(
+    authority: &Authority,
+    mut entry: AuditEntry,
+    code: RejectionCode,
+) -> Result<(), Problem> {
+    entry.event = Event::Alert;
+    authority.store.append_audit(&entry).await.map_err(|error| failed(authority, error))?;
+    authority.metrics.alerted(code);
+    tracing::error!(
+        code = code.as_str(),
+        subject = entry.subject.as_deref(),
+        device = entry.device.as_ref().map(ToString::to_string),
+        "alert: {}",
+        entry.detail
+    );
+    Ok(())
 }
 
 /// Writes and counts a decision that changes nothing but the audit table.

@@ -12,6 +12,7 @@ pub mod extract;
 pub mod gateway;
 pub mod introspection;
 pub mod keys;
+pub mod metadata;
 pub mod metrics;
 pub mod policy;
 pub mod problem;

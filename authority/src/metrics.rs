@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use signet_evidence::RejectionCode;
+
 use crate::store::{Decision, Event};
 
 /// The authority's metrics.
@@ -19,6 +21,9 @@ pub struct Metrics {
     requests: Family<RouteLabels, Histogram>,
     live_sessions: Gauge,
     store_failures: Counter,
+    alerts: Family<AlertLabels, Counter>,
+    metadata_looks: Family<LookLabels, Counter>,
+    metadata_stale: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +31,16 @@ struct DecisionLabels {
     event: &'static str,
     decision: &'static str,
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlertLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookLabels {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,7 +73,29 @@ impl Default for Metrics {
             "Requests refused because the store failed",
             store_failures.clone(),
         );
-        Self { registry, decisions, requests, live_sessions, store_failures }
+        let (alerts, metadata_looks) = (Family::default(), Family::default());
+        let metadata_stale = Gauge::default();
+        registry.register("alerts", "What a person should look at now, by code", alerts.clone());
+        registry.register(
+            "metadata_looks",
+            "Looks for new FIDO metadata, by outcome",
+            metadata_looks.clone(),
+        );
+        registry.register(
+            "metadata_stale",
+            "Whether the next FIDO metadata is overdue",
+            metadata_stale.clone(),
+        );
+        Self {
+            registry,
+            decisions,
+            requests,
+            live_sessions,
+            store_failures,
+            alerts,
+            metadata_looks,
+            metadata_stale,
+        }
     }
 }
 
@@ -68,7 +105,7 @@ impl Metrics {
         let labels = DecisionLabels {
             event: event.as_str(),
             decision: decision.as_str(),
-            code: decision.code().map_or("", signet_evidence::RejectionCode::as_str),
+            code: decision.code().map_or("", RejectionCode::as_str),
         };
         self.decisions.get_or_create(&labels).inc();
     }
@@ -76,6 +113,22 @@ impl Metrics {
     /// Counts a request that the store's failure refused.
     pub fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// Counts something that a person should look at now.
+    pub fn alerted(&self, code: RejectionCode) {
+        self.alerts.get_or_create(&AlertLabels { code: code.as_str() }).inc();
+    }
+
+    /// Counts a look for new metadata.
+    pub fn metadata_looked(&self, worked: bool) {
+        let outcome = if worked { "ok" } else { "failed" };
+        self.metadata_looks.get_or_create(&LookLabels { outcome }).inc();
+    }
+
+    /// Whether the next metadata is overdue.
+    pub fn metadata_is_stale(&self, stale: bool) {
+        self.metadata_stale.set(i64::from(stale));
     }
 
     /// Records how long an answer took. `route` is the route's pattern, so that no caller makes

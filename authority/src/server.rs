@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::keys::{self, KeyError};
+use crate::metadata;
 use crate::router;
 use crate::state::Authority;
 use crate::tls::{self, ClientCertificate, Serving, TlsError};
@@ -86,6 +87,7 @@ impl Server {
         tasks.spawn(tls::serve(clients, stop.clone()));
         tasks.spawn(tls::serve(gateways, stop.clone()));
         tasks.spawn(authority.revocations.clone().follow(authority.store.clone(), stop.clone()));
+        tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
         while tasks.join_next().await.is_some() {}
     }

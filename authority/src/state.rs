@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::config::Config;
 use crate::enrol::PendingEnrolments;
 use crate::keys::{self, KeyError, Keys};
+use crate::metadata::Judging;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, PolicyLoadError};
 use crate::revocation::RevocationView;
@@ -35,8 +36,10 @@ pub struct Authority {
     pub store: Arc<dyn Store>,
     /// Secrets.
     pub keys: Keys,
-    /// What evidence must show.
+    /// What evidence must show, by the settings alone.
     pub appraisal: AppraisalPolicy,
+    /// The same with the metadata that counts.
+    pub judging: Judging,
     /// Which machines may enrol.
     pub enrolment: EnrolmentPolicy,
     /// Who may do what.
@@ -121,8 +124,12 @@ impl Authority {
         };
         let revocations = RevocationView::default();
         revocations.refresh(store.as_ref()).await?;
+        let appraisal = trust::appraisal(&config, &keys)?;
+        // Checked now, so that the first refresh does not find what the start should have.
+        trust::metadata_roots(&config)?;
         Ok(Arc::new(Self {
-            appraisal: trust::appraisal(&config, &keys)?,
+            judging: Judging::new(appraisal.clone()),
+            appraisal,
             enrolment: trust::enrolment(&config)?,
             policy: ActionPolicySet::load(
                 &config.resolve(config.settings.policy.directory.get_ref()),

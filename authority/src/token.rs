@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use signet_evidence::binding::sha256;
 use signet_evidence::{DeviceId, Purpose, RejectionCode, SessionId, UnixTime};
+use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::token::{MintError, MintedToken, TokenFormat, TokenTerms, mint};
 use signet_verifier::{AttestationResult, Rejection};
 
@@ -139,8 +140,10 @@ async fn judge_and_mint(
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     entry.device = device_of(authority, peer);
-    let judged =
-        authority.appraiser(now).appraise(evidence, peer.der(), &PURPOSES, &mut entry).await;
+    let policy = authority.judging.policy(authority.store.as_ref()).await;
+    let policy = policy.map_err(|error| decision::failed(authority, error))?;
+    let appraiser = authority.appraiser(&policy, now);
+    let judged = appraiser.appraise(evidence, peer.der(), &PURPOSES, &mut entry).await;
     let judged = match judged {
         Ok((result, rows)) => {
             grant(authority, &result, &rows, now).await.map(|granted| (result, granted))
@@ -241,14 +244,9 @@ fn record(
 }
 
 impl Authority {
-    /// Judges evidence at `now` with this authority's rows and rules.
+    /// Judges evidence at `now` with this authority's rows, by `policy` of [`Authority::judging`].
     #[must_use]
-    pub fn appraiser(&self, now: UnixTime) -> Appraiser<'_> {
-        Appraiser {
-            store: self.store.as_ref(),
-            challenge_key: &self.keys.challenge,
-            policy: &self.appraisal,
-            now,
-        }
+    pub fn appraiser<'a>(&'a self, policy: &'a AppraisalPolicy, now: UnixTime) -> Appraiser<'a> {
+        Appraiser { store: self.store.as_ref(), challenge_key: &self.keys.challenge, policy, now }
     }
 }

@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 
-use signet_evidence::webauthn::Aaguid;
+use signet_evidence::webauthn::{Aaguid, CredProtect};
 use signet_verifier::ModelVerification;
 use signet_verifier::assurance::AuthenticatorModel;
 use signet_verifier::certificate::{AnchorError, TrustAnchors};
 use signet_verifier::enrolment::EnrolmentPolicy;
-use signet_verifier::policy::{AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy};
+use signet_verifier::policy::{
+    AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy, RegistrationRules,
+};
 use thiserror::Error;
 
-use crate::config::{BootMode, Config, UserVerificationKind};
+use crate::config::{
+    AaguidText, BootMode, Config, CredProtectKind, StalePolicy, UserVerificationKind,
+};
 use crate::keys::{KeyError, Keys, read_certificates};
 
 /// A root cannot be used.
@@ -57,6 +61,7 @@ fn registration(config: &Config) -> Result<RegistrationPolicy, TrustError> {
     let mut roots = Vec::new();
     for model in &config.settings.authenticators {
         let verification = match model.user_verification {
+            UserVerificationKind::None => ModelVerification::TouchOnly,
             UserVerificationKind::Pin => ModelVerification::PinOnly,
             UserVerificationKind::BuiltInOrPin => ModelVerification::BuiltInOrPin,
             UserVerificationKind::BuiltIn => ModelVerification::BuiltInOnly,
@@ -73,8 +78,38 @@ fn registration(config: &Config) -> Result<RegistrationPolicy, TrustError> {
             });
         }
     }
-    let danger_accept_unattested = config.settings.registration.danger_accept_unattested;
-    Ok(RegistrationPolicy::new(roots, danger_accept_unattested)?)
+    Ok(RegistrationPolicy::new(roots, rules(config))?)
+}
+
+fn rules(config: &Config) -> RegistrationRules {
+    let (settings, metadata) = (&config.settings.registration, config.settings.metadata.as_ref());
+    let models = |listed: &Vec<AaguidText>| listed.iter().map(|one| Aaguid(one.0)).collect();
+    RegistrationRules {
+        danger_accept_unattested: settings.danger_accept_unattested,
+        accept_touch_only: settings.accept_touch_only,
+        allowed: settings.allow_aaguids.as_ref().map(models),
+        denied: models(settings.deny_aaguids.get_ref()),
+        accept_all_models: metadata.is_some_and(|metadata| metadata.accept_all_models),
+        refuse_stale_metadata: metadata
+            .is_some_and(|metadata| metadata.stale == StalePolicy::Refuse),
+        least_cred_protect: match settings.cred_protect {
+            CredProtectKind::UvRequired => Some(CredProtect::UserVerificationRequired),
+            CredProtectKind::UvOptionalWithList => {
+                Some(CredProtect::UserVerificationOptionalWithCredentialIdList)
+            }
+            CredProtectKind::Any => None,
+        },
+    }
+}
+
+/// Whose signature metadata needs; `None` where the settings have no `[metadata]`.
+///
+/// # Errors
+/// See [`TrustError`].
+pub fn metadata_roots(config: &Config) -> Result<Option<TrustAnchors>, TrustError> {
+    let Some(metadata) = &config.settings.metadata else { return Ok(None) };
+    let certificates = read_certificates(&config.resolve(metadata.roots.get_ref()))?;
+    Ok(Some(TrustAnchors::from_der(certificates)?))
 }
 
 /// Which machines may enrol: the TPM makers' certificates that may end an endorsement key's chain.

@@ -115,6 +115,8 @@ rejection_codes! {
     CredentialUnknown = "credential-unknown", BadAssertion, "use a key that is enrolled for you, or enrol this one";
     /// Step 11: the credential is revoked.
     CredentialRevoked = "credential-revoked", BadAssertion, "use another of your keys; this one was revoked";
+    /// Step 11, §4.2: FIDO metadata reports this model as revoked or compromised.
+    AuthenticatorStatus = "authenticator-status", BadAssertion, "use another model of key; this one is reported as unsafe";
     /// Step 11: an assertion over another statement.
     AssertionChallengeMismatch = "assertion-challenge-mismatch", BadAssertion, "the touch was for another request; touch again for this one";
     /// Step 11: client data of another origin, type, or serialisation.
@@ -144,6 +146,14 @@ rejection_codes! {
     AttestationUntrusted = "attestation-untrusted", BadAttestation, "use a model of key that your organisation accepts";
     /// §4.2: the model of key is not on the list.
     AaguidRefused = "aaguid-refused", BadAttestation, "use a model of key that your organisation accepts";
+    /// §4.2: the model of key is on the deny list.
+    AaguidDenied = "aaguid-denied", BadAttestation, "use a model of key that your organisation accepts";
+    /// §4.2: the metadata that models are judged by has run out.
+    MetadataStale = "metadata-stale", BadAttestation, "ask an administrator to import current FIDO metadata";
+    /// §4.2: a key that cannot verify its user, where the settings accept none.
+    TouchOnlyRefused = "touch-only-refused", BadAttestation, "use a key with a PIN or a fingerprint reader; this authority accepts no touch-only keys";
+    /// §4.2: the key does not guard the credential by user verification.
+    CredProtectInsufficient = "cred-protect-insufficient", BadAttestation, "use a signetd of the same protocol version, or a key that supports credProtect";
     /// §4.2: the credential does not use ES256.
     CredentialAlgorithmRefused = "credential-algorithm-refused", BadAttestation, "use a key that supports ES256";
     /// §4.2: this credential is enrolled already.
@@ -299,6 +309,7 @@ impl RejectionCode {
             | AssertionMalformed
             | CredentialUnknown
             | CredentialRevoked
+            | AuthenticatorStatus
             | AssertionChallengeMismatch
             | AssertionClientDataWrong
             | RpIdMismatch
@@ -311,6 +322,10 @@ impl RejectionCode {
             | AttestationInvalid
             | AttestationUntrusted
             | AaguidRefused
+            | AaguidDenied
+            | MetadataStale
+            | TouchOnlyRefused
+            | CredProtectInsufficient
             | CredentialAlgorithmRefused => 11,
             PolicyDenied => 12,
             ChallengeReplayed => 13,

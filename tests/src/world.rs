@@ -2,17 +2,21 @@
 //! made in it, so that the same evidence can be judged again at the same hour.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use signet_evidence::webauthn::{Aaguid, CoseKey};
+use signet_evidence::webauthn::{Aaguid, CoseKey, CredProtect};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
 use signet_verifier::assurance::AuthenticatorModel;
 use signet_verifier::certificate::TrustAnchors;
 use signet_verifier::challenge::ChallengeKey;
 use signet_verifier::ecdsa::P256PublicKey;
-use signet_verifier::policy::{AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy};
+use signet_verifier::metadata::Metadata;
+use signet_verifier::policy::{
+    AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy, RegistrationRules,
+};
 use signet_verifier::records::{
     Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession, TpmClock,
 };
@@ -118,6 +122,16 @@ pub enum Change {
     OtherAttestationRoots,
     /// The root vouches for other models.
     OtherModels,
+    /// The settings deny the model.
+    ModelDenied,
+    /// Metadata reports the model as revoked.
+    ModelReported,
+    /// Metadata has run out, and nothing is registered without it.
+    MetadataStale,
+    /// Metadata says that the model has credProtect.
+    ModelHasCredProtect,
+    /// The model cannot verify its user, and such models are not accepted.
+    ModelTouchOnly,
     /// The device's row names an AK that lives in software.
     SoftwareAk,
     /// The challenge was answered before. The store's to know, as are those that follow.
@@ -137,7 +151,7 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 19] = [
+    const ALL: [(Self, &'static str); 24] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -149,6 +163,11 @@ impl Change {
         (Self::CounterAhead, "counter-ahead"),
         (Self::OtherAttestationRoots, "other-attestation-roots"),
         (Self::OtherModels, "other-models"),
+        (Self::ModelDenied, "model-denied"),
+        (Self::ModelReported, "model-reported"),
+        (Self::MetadataStale, "metadata-stale"),
+        (Self::ModelHasCredProtect, "model-has-cred-protect"),
+        (Self::ModelTouchOnly, "model-touch-only"),
         (Self::SoftwareAk, "software-ak"),
         (Self::ChallengeConsumed, "challenge-consumed"),
         (Self::PresenceExpired, "presence-expired"),
@@ -212,13 +231,25 @@ impl World {
         if changes.contains(&Change::OtherModels) {
             aaguid[0] ^= 1;
         }
-        let verification = ModelVerification::BuiltInOrPin;
+        let has = |change| changes.contains(&change);
+        let verification = if has(Change::ModelTouchOnly) {
+            ModelVerification::TouchOnly
+        } else {
+            ModelVerification::BuiltInOrPin
+        };
         let models = vec![AuthenticatorModel { aaguid: Aaguid(aaguid), verification }];
         let other = changes.contains(&Change::OtherAttestationRoots);
         let certificate = if other { &self.device_ca } else { &self.attestation_root };
         let root = AttestationRoot { certificate: certificate.0.clone(), models };
-        let registration = RegistrationPolicy::new(vec![root], false)
-            .map_err(|_| WorldError("attestation root"))?;
+        let rules = RegistrationRules {
+            denied: has(Change::ModelDenied).then_some(Aaguid(aaguid)).into_iter().collect(),
+            refuse_stale_metadata: has(Change::MetadataStale),
+            least_cred_protect: Some(CredProtect::UserVerificationRequired),
+            ..RegistrationRules::default()
+        };
+        let registration = RegistrationPolicy::new(vec![root], rules)
+            .map_err(|_| WorldError("attestation root"))?
+            .with_metadata(self.metadata(changes)?.map(Arc::new));
         let boot = if changes.contains(&Change::PcrsDrifted) {
             BootPolicy::Enforce
         } else {
@@ -234,6 +265,41 @@ impl World {
             boot,
             registration,
         })
+    }
+
+    /// The metadata that counts after `changes`, if any.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn metadata(&self, changes: &[Change]) -> Result<Option<Metadata>, WorldError> {
+        let has = |change| changes.contains(&change);
+        let speaks = [Change::ModelReported, Change::MetadataStale, Change::ModelHasCredProtect];
+        if !speaks.into_iter().any(has) {
+            return Ok(None);
+        }
+        let reports = if has(Change::ModelReported) {
+            serde_json::json!([{ "status": "REVOKED", "effective": 0 }])
+        } else {
+            serde_json::json!([])
+        };
+        // As a store keeps it: who signed it was judged when it came in.
+        let stored = serde_json::json!({
+            "number": 7,
+            "next_update": if has(Change::MetadataStale) { 0 } else { self.now },
+            "models": [{
+                "identity": { "aaguid": self.aaguid.0 },
+                "description": "Software key",
+                "firmware": 1,
+                "verification": null,
+                "key_protection": [],
+                "matcher_protection": [],
+                "attestation_types": ["basic_full"],
+                "cred_protect": has(Change::ModelHasCredProtect),
+                "roots": [],
+                "reports": reports,
+            }],
+        });
+        serde_json::from_value(stored).map(Some).map_err(|_| WorldError("metadata"))
     }
 
     /// The rows, after `changes`.
@@ -279,6 +345,8 @@ impl World {
             aaguid: Aaguid(self.aaguid.0.as_slice().try_into().map_err(|_| WorldError("aaguid"))?),
             attestation: AttestationKind::Packed,
             model: Some(ModelVerification::BuiltInOrPin),
+            touch_only: false,
+            reported: has(Change::ModelReported),
             revoked: has(Change::CredentialRevoked),
         };
         let session = EnrolledSession {

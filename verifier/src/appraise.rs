@@ -30,6 +30,7 @@ use signet_evidence::{
     Action, CertificateThumbprint, DeviceId, Evidence, Purpose, RejectionCode, SessionId, UnixTime,
 };
 
+use crate::assurance::AssuranceLevel;
 use crate::certificate::{Certificate, KeyPurpose, VerifiedPath};
 use crate::challenge::{ChallengeContext, ChallengeKey, FreshChallenge};
 use crate::policy::{AppraisalPolicy, BootPolicy};
@@ -380,6 +381,10 @@ impl AuthenticatedEvidence {
         if credential.revoked {
             return Err(RejectionCode::CredentialRevoked.into());
         }
+        if credential.reported {
+            return Err(RejectionCode::AuthenticatorStatus.into());
+        }
+        let verification = self.demanded_of(credential, verification)?;
         let verified = VerifiedAssertion::verify(
             assertion,
             &ExpectedAssertion {
@@ -395,11 +400,33 @@ impl AuthenticatedEvidence {
         Ok(Some(ProvedHuman {
             credential_id: credential.id.clone(),
             sign_count: verified.sign_count(),
-            user_verified: verified.user_verified(),
+            // A touch-only key proves a touch, whatever its flags say later; and what a platform's
+            // software writes of itself proves nothing.
+            user_verified: verified.user_verified()
+                && !credential.touch_only
+                && !credential.attestation.flags_are_the_hosts(),
             observed: assertion.observed,
             attestation: credential.attestation,
             model: credential.model,
         }))
+    }
+
+    /// What a key is asked for: a touch-only key cannot do more than touch, so nothing that needs
+    /// more is begun with it (protocol §4.2).
+    fn demanded_of(
+        &self,
+        credential: &EnrolledCredential,
+        verification: UserVerification,
+    ) -> Result<UserVerification, Refusal> {
+        if !credential.touch_only {
+            return Ok(verification);
+        }
+        let statement = &self.evidence.statement;
+        let asked = AssuranceLevel::least_asked(statement.acr.as_deref());
+        if statement.purpose == Purpose::EnrolKey || asked > Some(AssuranceLevel::Touch) {
+            return Err(Refusal::MoreThanTouch);
+        }
+        Ok(UserVerification::Discouraged)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use signet_evidence::webauthn::Aaguid;
 
 /// `acr` of Signet's tokens, in ascending order for RFC 9470.
@@ -41,6 +42,13 @@ impl AssuranceLevel {
         Self::ALL.into_iter().find(|level| level.as_str() == name)
     }
 
+    /// The least of the levels that `acr` asks for (RFC 9470 §4: any of them would do); `None` where it
+    /// names none that is known.
+    #[must_use]
+    pub fn least_asked(acr: Option<&str>) -> Option<Self> {
+        acr.unwrap_or_default().split(' ').filter_map(Self::from_name).min()
+    }
+
     /// Its place in the order, from 0; for policies that compare.
     #[must_use]
     pub fn rank(self) -> u8 {
@@ -61,14 +69,36 @@ pub enum AttestationKind {
     Packed,
     /// `packed` signed by the credential's own key: proves no model.
     PackedSelf,
-    /// `fido-u2f` with a certificate chain to an accepted root.
+    /// `fido-u2f` with a certificate chain to an accepted root: proves the batch, and nothing of the
+    /// flags, which its signature does not cover (L3 §8.6).
     FidoU2f,
+    /// `tpm`: the key is in a TPM that an accepted root certifies. Flags are the host's word.
+    Tpm,
+    /// `android-key`: the key is in a keystore that an accepted root certifies. Flags are the host's.
+    AndroidKey,
+    /// `apple`: the key is in a Secure Enclave of unknown model. Flags are the host's word.
+    Apple,
     /// No attestation.
     None,
 }
 
 impl AttestationKind {
-    const ALL: [Self; 4] = [Self::Packed, Self::PackedSelf, Self::FidoU2f, Self::None];
+    const ALL: [Self; 7] = [
+        Self::Packed,
+        Self::PackedSelf,
+        Self::FidoU2f,
+        Self::Tpm,
+        Self::AndroidKey,
+        Self::Apple,
+        Self::None,
+    ];
+
+    /// Whether the host's software writes the authenticator data, UP and UV included, and its
+    /// protected part only signs. Such a credential never proves more than `signet.host`.
+    #[must_use]
+    pub fn flags_are_the_hosts(self) -> bool {
+        matches!(self, Self::Tpm | Self::AndroidKey | Self::Apple)
+    }
 
     /// Its name in messages and in the store.
     #[must_use]
@@ -77,6 +107,9 @@ impl AttestationKind {
             Self::Packed => "packed",
             Self::PackedSelf => "packed-self",
             Self::FidoU2f => "fido-u2f",
+            Self::Tpm => "tpm",
+            Self::AndroidKey => "android-key",
+            Self::Apple => "apple",
             Self::None => "none",
         }
     }
@@ -99,14 +132,33 @@ pub struct AuthenticatorModel {
 }
 
 /// How a model verifies its user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ModelVerification {
+    /// Not at all: a touch is all it can ask for.
+    TouchOnly,
     /// PIN only.
     PinOnly,
     /// Built-in biometric, with the PIN as fallback.
     BuiltInOrPin,
-    /// Built-in biometric and nothing else.
+    /// Built-in fingerprint reader and nothing else.
     BuiltInOnly,
+    /// Built-in biometrics and no PIN, but not the finger in every case.
+    OtherBuiltInOnly,
+}
+
+impl ModelVerification {
+    /// Its name in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TouchOnly => "none",
+            Self::PinOnly => "pin",
+            Self::BuiltInOrPin => "built-in-or-pin",
+            Self::BuiltInOnly => "built-in",
+            Self::OtherBuiltInOnly => "other-built-in",
+        }
+    }
 }
 
 /// What was proved about the person.
@@ -120,6 +172,9 @@ pub(crate) struct HumanProof {
 /// The level and the RFC 8176 methods that `proof` and an accepted quote prove together.
 pub(crate) fn assess(proof: Option<HumanProof>) -> (AssuranceLevel, Vec<&'static str>) {
     let Some(proof) = proof else { return (AssuranceLevel::Device, Vec::new()) };
+    if proof.attestation.flags_are_the_hosts() {
+        return (AssuranceLevel::Host, vec!["hwk"]);
+    }
     if !proof.user_verified {
         return (AssuranceLevel::Touch, vec!["hwk", "user"]);
     }
@@ -127,13 +182,17 @@ pub(crate) fn assess(proof: Option<HumanProof>) -> (AssuranceLevel, Vec<&'static
     let model = proof.model.filter(|_| proof.attestation == AttestationKind::Packed);
     let mut methods = vec!["hwk", "user", "mfa"];
     match model {
+        // A flag that the model cannot set is believed as little as any other contradiction.
+        Some(ModelVerification::TouchOnly) => (AssuranceLevel::Touch, vec!["hwk", "user"]),
         None => (AssuranceLevel::Uv, methods),
         Some(ModelVerification::PinOnly) => {
             methods.push("pin");
             (AssuranceLevel::Uv, methods)
         }
         // The signed flag does not say which was used, so no "fpt".
-        Some(ModelVerification::BuiltInOrPin) => (AssuranceLevel::UvHardware, methods),
+        Some(ModelVerification::BuiltInOrPin | ModelVerification::OtherBuiltInOnly) => {
+            (AssuranceLevel::UvHardware, methods)
+        }
         Some(ModelVerification::BuiltInOnly) => {
             methods.push("fpt");
             (AssuranceLevel::UvHardware, methods)
@@ -151,7 +210,7 @@ mod tests {
             Some(HumanProof { user_verified, attestation, model })
         };
         use AttestationKind::{None as Unattested, Packed, PackedSelf};
-        use ModelVerification::{BuiltInOnly, BuiltInOrPin, PinOnly};
+        use ModelVerification::{BuiltInOnly, BuiltInOrPin, OtherBuiltInOnly, PinOnly, TouchOnly};
         let cases = [
             (None, AssuranceLevel::Device, vec![]),
             (proof(false, Packed, Some(BuiltInOnly)), AssuranceLevel::Touch, vec!["hwk", "user"]),
@@ -180,6 +239,19 @@ mod tests {
                 proof(true, Packed, Some(BuiltInOnly)),
                 AssuranceLevel::UvHardware,
                 vec!["hwk", "user", "mfa", "fpt"],
+            ),
+            (
+                proof(true, Packed, Some(OtherBuiltInOnly)),
+                AssuranceLevel::UvHardware,
+                vec!["hwk", "user", "mfa"],
+            ),
+            (proof(true, Packed, Some(TouchOnly)), AssuranceLevel::Touch, vec!["hwk", "user"]),
+            (proof(true, AttestationKind::Tpm, None), AssuranceLevel::Host, vec!["hwk"]),
+            (proof(true, AttestationKind::Apple, None), AssuranceLevel::Host, vec!["hwk"]),
+            (
+                proof(true, AttestationKind::AndroidKey, Some(BuiltInOnly)),
+                AssuranceLevel::Host,
+                vec!["hwk"],
             ),
         ];
         for (proof, level, methods) in cases {

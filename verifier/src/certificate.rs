@@ -270,6 +270,19 @@ impl TrustAnchors {
         Ok(all)
     }
 
+    /// Those of `certificates` that can be anchors. Metadata publishes some that cannot, such as
+    /// certificates of version 1; what leads to them is not believed.
+    pub(crate) fn usable<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut all = Self::default();
+        for der in certificates {
+            if let Ok(anchor) = webpki::anchor_from_trusted_cert(&CertificateDer::from(der)) {
+                all.anchors.push(anchor.to_owned());
+                all.certificates.push(der.to_vec());
+            }
+        }
+        all
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

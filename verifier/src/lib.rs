@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod ecdsa;
 pub mod enrolment;
+pub mod metadata;
 pub mod permit;
 pub mod policy;
 pub mod records;

@@ -1,12 +1,15 @@
 //! The AppraisalPolicy: what evidence must show. What a person may then do is the ActionPolicy's.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use signet_evidence::CertificateThumbprint;
-use signet_evidence::webauthn::Aaguid;
+use signet_evidence::webauthn::{Aaguid, CredProtect};
 
 use crate::assurance::{AuthenticatorModel, ModelVerification};
 use crate::certificate::{AnchorError, TrustAnchors};
+use crate::metadata::{AttestationKeyId, Metadata, ModelEntry, ModelIdentity};
 
 /// What the authority demands of evidence.
 #[derive(Clone, Debug)]
@@ -51,7 +54,8 @@ pub enum BootPolicy {
 pub struct RegistrationPolicy {
     roots: Vec<AttestationRoot>,
     anchors: TrustAnchors,
-    danger_accept_unattested: bool,
+    rules: RegistrationRules,
+    metadata: Option<Arc<Metadata>>,
 }
 
 /// A maker's attestation root.
@@ -59,45 +63,110 @@ pub struct RegistrationPolicy {
 pub struct AttestationRoot {
     /// DER certificate.
     pub certificate: Vec<u8>,
-    /// Models that this root may vouch for.
+    /// Models that this root may vouch for. [`Aaguid::ZERO`] stands for its U2F keys.
     pub models: Vec<AuthenticatorModel>,
+}
+
+/// What is accepted at registration, whatever vouches for it.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrationRules {
+    /// Accept authenticators that attest themselves or not at all. Their level never exceeds
+    /// `signet.uv`.
+    pub danger_accept_unattested: bool,
+    /// Accept keys that cannot verify their user. Their level never exceeds `signet.touch`.
+    pub accept_touch_only: bool,
+    /// Where given, the only models that are accepted. They need a root that vouches for them all
+    /// the same.
+    pub allowed: Option<BTreeSet<Aaguid>>,
+    /// Models that are never accepted.
+    pub denied: BTreeSet<Aaguid>,
+    /// Whether metadata vouches for every model in it, or only for those in `allowed`.
+    pub accept_all_models: bool,
+    /// Whether nothing is registered while the metadata is overdue.
+    pub refuse_stale_metadata: bool,
+    /// The least `credProtect` of a key that applies one, or that metadata says could.
+    pub least_cred_protect: Option<CredProtect>,
 }
 
 impl RegistrationPolicy {
     /// Accepts authenticators whose attestation leads to one of `roots` and names a model of that
-    /// root. `danger_accept_unattested` also accepts those that attest themselves or not at all:
-    /// their level never exceeds `signet.uv`.
+    /// root, as far as `rules` let them.
     ///
     /// # Errors
     /// [`AnchorError`] for the first root that is not a usable certificate.
-    pub fn new(
-        roots: Vec<AttestationRoot>,
-        danger_accept_unattested: bool,
-    ) -> Result<Self, AnchorError> {
+    pub fn new(roots: Vec<AttestationRoot>, rules: RegistrationRules) -> Result<Self, AnchorError> {
         let anchors = TrustAnchors::from_der(roots.iter().map(|root| &root.certificate))?;
-        Ok(Self { roots, anchors, danger_accept_unattested })
+        Ok(Self { roots, anchors, rules, metadata: None })
     }
 
-    /// What is known of a model, whichever root vouches for it.
+    /// The same, and what `metadata` says: of more models, and against some.
     #[must_use]
-    pub fn model(&self, aaguid: Aaguid) -> Option<ModelVerification> {
+    pub fn with_metadata(self, metadata: Option<Arc<Metadata>>) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// The metadata that counts.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_deref()
+    }
+
+    /// How a model verifies its user: by the settings, or else by metadata.
+    #[must_use]
+    pub fn model(
+        &self,
+        aaguid: Aaguid,
+        attestation_key: Option<AttestationKeyId>,
+    ) -> Option<ModelVerification> {
         let mut models = self.roots.iter().flat_map(|root| &root.models);
-        models.find(|model| model.aaguid == aaguid).map(|model| model.verification)
+        let configured = models.find(|model| model.aaguid == aaguid);
+        configured.map(|model| model.verification).or_else(|| {
+            let described = self.metadata()?.describing(aaguid, attestation_key).next()?;
+            described.verification
+        })
     }
 
-    pub(crate) fn anchors(&self) -> &TrustAnchors {
-        &self.anchors
+    pub(crate) fn rules(&self) -> &RegistrationRules {
+        &self.rules
     }
 
-    pub(crate) fn accepts_unattested(&self) -> bool {
-        self.danger_accept_unattested
+    /// Where an attestation of this model must lead: to the roots that vouch for it, or, where none
+    /// does, to any that is configured, so that the refusal says which of the two it was.
+    pub(crate) fn anchors(&self, aaguid: Aaguid) -> Cow<'_, TrustAnchors> {
+        let configured = self.roots.iter().filter(|root| root.covers(aaguid));
+        let configured = configured.map(|root| root.certificate.as_slice());
+        let published = self.published_roots(aaguid).map(Vec::as_slice);
+        let vouching: Vec<&[u8]> = configured.chain(published).collect();
+        if vouching.is_empty() {
+            return Cow::Borrowed(&self.anchors);
+        }
+        Cow::Owned(TrustAnchors::usable(vouching))
     }
 
     /// Whether the root of this thumbprint may vouch for the model.
     pub(crate) fn vouches(&self, root: CertificateThumbprint, aaguid: Aaguid) -> bool {
-        self.roots
-            .iter()
-            .filter(|candidate| CertificateThumbprint::of_der(&candidate.certificate) == root)
-            .any(|root| root.models.iter().any(|model| model.aaguid == aaguid))
+        let is_root = |der: &[u8]| CertificateThumbprint::of_der(der) == root;
+        let configured = self.roots.iter().filter(|candidate| candidate.covers(aaguid));
+        configured.map(|root| &root.certificate).any(|der| is_root(der))
+            || self.published_roots(aaguid).any(|der| is_root(der))
+    }
+
+    /// Roots that metadata names for the model, where the rules let it vouch. For U2F, whose models
+    /// have no AAGUID, those of all U2F entries: a batch proves itself by its own certificate.
+    fn published_roots(&self, aaguid: Aaguid) -> impl Iterator<Item = &Vec<u8>> {
+        let allowed = self.rules.allowed.as_ref().is_some_and(|allowed| allowed.contains(&aaguid));
+        let speaks = self.rules.accept_all_models || allowed;
+        let models = self.metadata().filter(|_| speaks).map_or(&[][..], Metadata::models);
+        let of_model = move |model: &&ModelEntry| match &model.identity {
+            ModelIdentity::Aaguid(known) => *known == aaguid.0,
+            ModelIdentity::AttestationKeys(_) => aaguid == Aaguid::ZERO,
+        };
+        models.iter().filter(of_model).flat_map(|model| &model.roots)
+    }
+}
+
+impl AttestationRoot {
+    fn covers(&self, aaguid: Aaguid) -> bool {
+        self.models.iter().any(|model| model.aaguid == aaguid)
     }
 }

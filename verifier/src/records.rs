@@ -67,6 +67,11 @@ pub struct EnrolledCredential {
     pub attestation: AttestationKind,
     /// What the authority's configuration or FIDO metadata says of the model; `None` if nothing.
     pub model: Option<ModelVerification>,
+    /// It was registered by a key that cannot verify its user: it proves a touch and never more,
+    /// whatever flags its assertions carry.
+    pub touch_only: bool,
+    /// FIDO metadata reports its model as revoked or compromised.
+    pub reported: bool,
     /// Revoked.
     pub revoked: bool,
 }

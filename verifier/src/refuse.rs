@@ -1,9 +1,9 @@
 //! Which code each finding has: the one place where errors of the checks become rejections.
 
 use signet_evidence::webauthn::{
-    Aaguid, AttestationObjectError, AuthenticatorDataError, CoseKeyError,
+    Aaguid, AttestationObjectError, AuthenticatorDataError, CoseKeyError, CredProtect,
 };
-use signet_evidence::{Purpose, RejectionCode};
+use signet_evidence::{Purpose, RejectionCode, UnixTime};
 use thiserror::Error;
 
 use crate::challenge::ChallengeError;
@@ -29,10 +29,28 @@ pub(crate) enum Refusal {
     Rebooted { session: u32, found: u32 },
     #[error("PCR {index} does not hold the approved value")]
     Pcr { index: u8 },
-    #[error("authenticator model {0:?} is not one that its root may vouch for")]
+    #[error("authenticator model {0} is not one that its root may vouch for")]
     Model(Aaguid),
     #[error("the authenticator does not attest its model")]
     Unattested,
+    #[error("the settings deny authenticator model {0}")]
+    Denied(Aaguid),
+    #[error("the settings allow other authenticator models than {0}")]
+    NotAllowed(Aaguid),
+    #[error("metadata ran out at {next_update}")]
+    MetadataStale { next_update: UnixTime },
+    #[error("metadata reports authenticator model {model}: {status}")]
+    Reported { model: Aaguid, status: String },
+    #[error("the credential's key is not fixed to its TPM")]
+    LeavesTpm,
+    #[error("the authenticator cannot verify its user, and the settings do not accept that")]
+    TouchOnly,
+    #[error("the authenticator did not verify its user at registration")]
+    Unverified,
+    #[error("the key proves a touch only, and more is asked for")]
+    MoreThanTouch,
+    #[error("the authenticator applied credProtect {found:?} where {least:?} is due")]
+    CredProtect { found: Option<CredProtect>, least: CredProtect },
     #[error("the TPM's clock reads {found:?} after {last:?}")]
     Clock { found: TpmClock, last: TpmClock },
 }
@@ -48,7 +66,14 @@ impl From<Refusal> for Rejection {
             Refusal::OtherKey => RejectionCode::KeyThumbprintMismatch,
             Refusal::Rebooted { .. } => RejectionCode::TpmRebooted,
             Refusal::Pcr { .. } => RejectionCode::BootPolicyRefused,
-            Refusal::Model(_) => RejectionCode::AaguidRefused,
+            Refusal::Model(_) | Refusal::NotAllowed(_) => RejectionCode::AaguidRefused,
+            Refusal::Denied(_) => RejectionCode::AaguidDenied,
+            Refusal::MetadataStale { .. } => RejectionCode::MetadataStale,
+            Refusal::Reported { .. } => RejectionCode::AuthenticatorStatus,
+            Refusal::LeavesTpm => RejectionCode::AttestationInvalid,
+            Refusal::TouchOnly => RejectionCode::TouchOnlyRefused,
+            Refusal::Unverified | Refusal::MoreThanTouch => RejectionCode::UvMissing,
+            Refusal::CredProtect { .. } => RejectionCode::CredProtectInsufficient,
             Refusal::Unattested => RejectionCode::AttestationFormatRefused,
             Refusal::Clock { .. } => RejectionCode::TpmClockRegressed,
         };

@@ -1,13 +1,13 @@
 //! Registering an authenticator (protocol §4.2): steps 6 to 10 of the appraisal, then WebAuthn L3
 //! §7.1 in the place of step 11.
 
-use signet_evidence::RejectionCode;
-use signet_evidence::UnixTime;
 use signet_evidence::binding::registration_challenge;
+use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData};
+use signet_evidence::{RejectionCode, UnixTime};
 
 use crate::appraise::AuthenticatedEvidence;
-use crate::assurance::AttestationKind;
-use crate::policy::AppraisalPolicy;
+use crate::assurance::{AttestationKind, ModelVerification};
+use crate::policy::{AppraisalPolicy, RegistrationPolicy};
 use crate::records::Enrolled;
 use crate::refuse::Refusal;
 use crate::rejection::Rejection;
@@ -20,6 +20,7 @@ use crate::webauthn::{ExpectedRegistration, UserVerification, VerifiedRegistrati
 pub struct RegistrationResult {
     machine: AttestationResult,
     registration: VerifiedRegistration,
+    touch_only: bool,
 }
 
 impl RegistrationResult {
@@ -35,6 +36,12 @@ impl RegistrationResult {
         &self.registration
     }
 
+    /// Whether the key cannot verify its user: its assertions prove a touch and never more.
+    #[must_use]
+    pub fn touch_only(&self) -> bool {
+        self.touch_only
+    }
+
     /// Whether an enrolled key of the same operator authorised this one, with its user verified.
     #[must_use]
     pub fn authorised_by_key(&self) -> bool {
@@ -43,7 +50,8 @@ impl RegistrationResult {
 }
 
 impl AuthenticatedEvidence {
-    /// Judges evidence of purpose `enrol-key`. User verification is demanded of both keys.
+    /// Judges evidence of purpose `enrol-key`. User verification is demanded of a key that authorises
+    /// another, and of the new one unless it cannot verify and the policy accepts such keys.
     ///
     /// # Errors
     /// A [`Rejection`]; the first failing step decides its code.
@@ -56,32 +64,113 @@ impl AuthenticatedEvidence {
         let registration = self.check_registration(policy, now);
         // The machine first: the order of the steps decides which code is given.
         let machine = self.appraise(enrolled, UserVerification::Required, policy, now)?;
-        Ok(RegistrationResult { machine, registration: registration? })
+        let (registration, touch_only) = registration?;
+        Ok(RegistrationResult { machine, registration, touch_only })
     }
 
     fn check_registration(
         &self,
         policy: &AppraisalPolicy,
         now: UnixTime,
-    ) -> Result<VerifiedRegistration, Rejection> {
+    ) -> Result<(VerifiedRegistration, bool), Rejection> {
         let part = self.evidence.registration.as_ref().ok_or(RejectionCode::PurposeWrong)?;
         let format = RejectionCode::AttestationFormatRefused;
         let part = part.value.security_key().ok_or(format)?;
+        let accepted = &policy.registration;
         let expected = ExpectedRegistration {
             challenge: &registration_challenge(self.evidence.statement_bytes()),
             rp_id: &policy.rp_id,
             origin: &policy.origin(),
-            user_verification: UserVerification::Required,
+            // Judged below, once it is known what the key can do.
+            user_verification: UserVerification::Discouraged,
         };
-        let accepted = &policy.registration;
-        let verified = VerifiedRegistration::verify(part, &expected, accepted.anchors(), now)?;
-        match (verified.kind(), verified.anchor()) {
-            (AttestationKind::Packed, Some(root)) if !accepted.vouches(root, verified.aaguid()) => {
-                Err(Refusal::Model(verified.aaguid()).into())
-            }
-            (AttestationKind::Packed, Some(_)) => Ok(verified),
-            _ if accepted.accepts_unattested() => Ok(verified),
-            _ => Err(Refusal::Unattested.into()),
+        // An unreadable model leads nowhere; `verify` says what is wrong with it.
+        let claimed = claimed_model(&part.attestation_object).unwrap_or(Aaguid::ZERO);
+        let anchors = accepted.anchors(claimed);
+        let verified = VerifiedRegistration::verify(part, &expected, &anchors, now)?;
+        check_model(&verified, accepted, now)?;
+        let touch_only = check_user(&verified, accepted)?;
+        if !touch_only {
+            check_protection(&verified, accepted)?;
+        }
+        Ok((verified, touch_only))
+    }
+}
+
+fn claimed_model(attestation_object: &[u8]) -> Option<Aaguid> {
+    let object = AttestationObject::parse(attestation_object).ok()?;
+    let data = AuthenticatorData::parse(&object.authenticator_data).ok()?;
+    data.attested_credential.map(|credential| credential.aaguid)
+}
+
+/// The lists and the metadata first: what stands against a model counts even where the model is only
+/// claimed. Then who vouches for it.
+fn check_model(
+    registration: &VerifiedRegistration,
+    accepted: &RegistrationPolicy,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    let (rules, model) = (accepted.rules(), registration.aaguid());
+    if rules.denied.contains(&model) {
+        return Err(Refusal::Denied(model));
+    }
+    if rules.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&model)) {
+        return Err(Refusal::NotAllowed(model));
+    }
+    if let Some(metadata) = accepted.metadata() {
+        if rules.refuse_stale_metadata && metadata.is_stale(now) {
+            return Err(Refusal::MetadataStale { next_update: metadata.next_update() });
+        }
+        if let Some(status) = metadata.reported(model, registration.attestation_key(), now) {
+            return Err(Refusal::Reported { model, status: status.as_str().to_owned() });
         }
     }
+    if registration.leaves_tpm() {
+        return Err(Refusal::LeavesTpm);
+    }
+    match registration.anchor() {
+        Some(root) if accepted.vouches(root, model) => Ok(()),
+        Some(_) => Err(Refusal::Model(model)),
+        None if rules.danger_accept_unattested => Ok(()),
+        None => Err(Refusal::Unattested),
+    }
+}
+
+/// Whether the key proves a touch and never more. A key that could have verified its user must.
+fn check_user(
+    registration: &VerifiedRegistration,
+    accepted: &RegistrationPolicy,
+) -> Result<bool, Refusal> {
+    let kind = registration.kind();
+    let model = accepted.model(registration.aaguid(), registration.attestation_key());
+    // The signature of fido-u2f does not cover the flags, and U2F knows no verification.
+    let cannot = kind == AttestationKind::FidoU2f || model == Some(ModelVerification::TouchOnly);
+    // Of a key that proves nothing of itself nobody can know what it could have done.
+    let unknown = registration.anchor().is_none();
+    match (cannot, registration.user_verified()) {
+        (false, true) => Ok(false),
+        (false, false) if !unknown => Err(Refusal::Unverified),
+        _ if accepted.rules().accept_touch_only => Ok(true),
+        _ => Err(Refusal::TouchOnly),
+    }
+}
+
+/// A key that applies `credProtect` applies enough of it; one that could, does (CTAP 2.1 §12.1).
+fn check_protection(
+    registration: &VerifiedRegistration,
+    accepted: &RegistrationPolicy,
+) -> Result<(), Refusal> {
+    let Some(least) = accepted.rules().least_cred_protect else { return Ok(()) };
+    let found = registration.cred_protect();
+    let could = || {
+        let key = registration.attestation_key();
+        let mut models = accepted.metadata().into_iter();
+        models.any(|known| {
+            known.describing(registration.aaguid(), key).any(|model| model.cred_protect)
+        })
+    };
+    if found.is_some_and(|found| found < least) || (found.is_none() && could()) {
+        return Err(Refusal::CredProtect { found, least });
+    }
+    Ok(())
 }

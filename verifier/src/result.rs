@@ -184,7 +184,9 @@ impl AttestationResult {
         let attested = human.model.filter(|_| human.attestation == AttestationKind::Packed);
         let verification = if human.user_verified {
             match (attested, human.observed) {
-                (Some(ModelVerification::BuiltInOnly), _) => Some(("built-in", "model")),
+                (Some(ModelVerification::BuiltInOnly | ModelVerification::OtherBuiltInOnly), _) => {
+                    Some(("built-in", "model"))
+                }
                 (Some(ModelVerification::PinOnly), _) => Some(("pin", "model")),
                 (_, Some(ObservedVerification::BuiltIn)) => Some(("built-in", "host")),
                 (_, Some(ObservedVerification::Pin)) => Some(("pin", "host")),

@@ -8,6 +8,7 @@ use serde_json::json;
 use signet_authority::appraise::{AppraiseError, Appraiser};
 use signet_authority::config::Config;
 use signet_authority::keys;
+use signet_authority::metadata::Judging;
 use signet_authority::state::system_clock;
 use signet_authority::store::{AuditEntry, Decision, Event};
 use signet_authority::trust;
@@ -50,6 +51,7 @@ pub(super) async fn run(
     let purposes = purposes(&evidence, arguments.purpose.as_deref())?;
     let now = arguments.at.map_or_else(|| system_clock()(), UnixTime);
     let store = open_store(&config).await?;
+    let policy = Judging::new(policy).policy(&store).await?;
     let appraiser =
         Appraiser { store: &store, challenge_key: &keys.challenge, policy: &policy, now };
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);

@@ -12,11 +12,14 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use settings::{
-    AuthenticatorModel, BootMode, GatewaySettings, Lifetimes, Limits, LogSettings,
-    PeerCertificateSource, PolicySettings, Registration, TpmSettings, UserVerificationKind,
+    AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
+    MetadataSettings, PeerCertificateSource, PolicySettings, Registration, StalePolicy,
+    TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
-pub use values::{AaguidText, HttpsUrl, RpId, Span, SpiffeText, TrustDomain, ValueError, is_name};
+pub use values::{
+    AaguidText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain, ValueError, is_name,
+};
 
 use settings::Settings;
 
@@ -95,6 +98,18 @@ pub enum Conflict {
         "spiffe_id is not in this trust domain; write \"spiffe://<trust_domain>/gateway/<name>\""
     )]
     ForeignGateway,
+    /// One AAGUID in both lists.
+    #[error("deny_aaguids holds an AAGUID that allow_aaguids holds too; write it in one of them")]
+    AllowedAndDenied,
+    /// Two sources of metadata, which could contradict each other.
+    #[error("metadata has both a file and a url; write one of them")]
+    FileAndUrl,
+    /// Every certificate under the roots could sign.
+    #[error("signer is empty; write the DNS name of the certificate that signs the BLOB")]
+    NoSigner,
+    /// A BLOB changes once a month.
+    #[error("refresh is below a minute; write refresh = \"6h\"")]
+    RefreshTooOften,
     /// A PCR index that no TPM has.
     #[error("required_pcrs holds an index above 23; write indices between 0 and 23")]
     PcrIndex,
@@ -164,7 +179,13 @@ impl Config {
         let settings = &self.settings;
         let named = settings.authenticators.iter().map(|model| &model.roots);
         let directories = [&settings.tpm.ek_roots, &settings.policy.directory];
-        for path in directories.into_iter().chain(named) {
+        // The BLOB's own file may come later: an import or a timer brings it.
+        let metadata = settings.metadata.iter();
+        let trusted = metadata.flat_map(|metadata| {
+            let url_roots = metadata.url.as_ref().map(|_| &metadata.url_roots);
+            [Some(&metadata.roots), url_roots]
+        });
+        for path in directories.into_iter().chain(named).chain(trusted.flatten()) {
             let resolved = self.resolve(path.get_ref());
             if !resolved.exists() {
                 return Err(ConfigError::Missing {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Conflict;
-use super::values::{AaguidText, HttpsUrl, RpId, Span, SpiffeText, TrustDomain};
+use super::values::{AaguidText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain};
 
 /// Longest session token (protocol §3.1).
 const SESSION_TOKEN_CAP: Span = Span::seconds(900);
@@ -48,6 +48,8 @@ pub struct Settings {
     /// What is accepted at key enrolment besides the named models.
     #[serde(default)]
     pub registration: Registration,
+    /// FIDO metadata.
+    pub metadata: Option<MetadataSettings>,
     /// Gateways that may ask.
     #[serde(default)]
     pub gateways: Vec<GatewaySettings>,
@@ -141,7 +143,7 @@ pub struct AuthenticatorModel {
     pub name: String,
     /// PEM file of the attestation roots.
     pub roots: Spanned<PathBuf>,
-    /// AAGUIDs that these roots may vouch for.
+    /// AAGUIDs that these roots may vouch for. The one of zeros stands for their U2F keys.
     pub aaguids: Vec<AaguidText>,
     /// How the model verifies its user, by its metadata.
     pub user_verification: UserVerificationKind,
@@ -151,6 +153,8 @@ pub struct AuthenticatorModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UserVerificationKind {
+    /// Not at all: a touch is all that it asks for, as U2F keys do.
+    None,
     /// PIN only; no sensor.
     Pin,
     /// Built-in sensor with a PIN to fall back on.
@@ -160,11 +164,82 @@ pub enum UserVerificationKind {
 }
 
 /// What is accepted at key enrolment besides the named models.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registration {
     /// Accept keys that do not attest themselves (`none` or self attestation).
     pub danger_accept_unattested: bool,
+    /// Accept keys that cannot verify their user; they never prove more than `signet.touch`.
+    pub accept_touch_only: bool,
+    /// How well a key must guard its credential.
+    pub cred_protect: CredProtectKind,
+    /// Where given, the only models that are accepted.
+    pub allow_aaguids: Option<Vec<AaguidText>>,
+    /// Models that are never accepted.
+    pub deny_aaguids: Spanned<Vec<AaguidText>>,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            danger_accept_unattested: false,
+            accept_touch_only: false,
+            cred_protect: CredProtectKind::default(),
+            allow_aaguids: None,
+            deny_aaguids: Spanned::new(0..0, Vec::new()),
+        }
+    }
+}
+
+/// The least `credProtect` (CTAP 2.1 §12.1) of a key that applies one, or that metadata says could.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredProtectKind {
+    /// Level 3: the credential is of no use, and not even found, without its user.
+    #[default]
+    UvRequired,
+    /// Level 2: without its user, only by whoever knows its id.
+    UvOptionalWithList,
+    /// Any level.
+    Any,
+}
+
+/// FIDO metadata: what the FIDO Alliance, or one's own organisation, publishes of models.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataSettings {
+    /// PEM file of the roots that a BLOB's chain may lead to.
+    pub roots: Spanned<PathBuf>,
+    /// DNS name that the certificate which signs it must have.
+    #[serde(default = "default_signer")]
+    pub signer: Spanned<String>,
+    /// File that is read again at each refresh.
+    pub file: Option<Spanned<PathBuf>>,
+    /// Where it is fetched from at each refresh.
+    pub url: Option<Spanned<MetadataUrl>>,
+    /// PEM file of the CAs that may certify that server; by default Debian's bundle of web CAs.
+    #[serde(default = "default_url_roots")]
+    pub url_roots: Spanned<PathBuf>,
+    /// How often file or URL is looked at.
+    #[serde(default = "default_refresh")]
+    pub refresh: Spanned<Span>,
+    /// What happens when the next BLOB is overdue.
+    #[serde(default)]
+    pub stale: StalePolicy,
+    /// Accept every model in it, and not only those of `allow_aaguids`.
+    #[serde(default)]
+    pub accept_all_models: bool,
+}
+
+/// What happens when the next BLOB is overdue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StalePolicy {
+    /// It is logged and counted; what is known goes on counting.
+    #[default]
+    Warn,
+    /// No key is enrolled until it is there.
+    Refuse,
 }
 
 /// One gateway that may ask for decisions.
@@ -229,7 +304,9 @@ pub struct LogSettings {
 impl Settings {
     /// The first contradiction, with the byte offset of the setting to change.
     pub(super) fn conflict(&self) -> Option<(usize, Conflict)> {
-        self.lifetime_conflict().or_else(|| self.address_conflict())
+        self.lifetime_conflict()
+            .or_else(|| self.address_conflict())
+            .or_else(|| self.metadata_conflict())
     }
 
     fn lifetime_conflict(&self) -> Option<(usize, Conflict)> {
@@ -274,6 +351,25 @@ impl Settings {
             .map(|(_, span, conflict)| (span.span().start, conflict))
     }
 
+    fn metadata_conflict(&self) -> Option<(usize, Conflict)> {
+        let registration = &self.registration;
+        let denied = registration.deny_aaguids.get_ref();
+        let both = |allowed: &Vec<AaguidText>| denied.iter().any(|one| allowed.contains(one));
+        if registration.allow_aaguids.as_ref().is_some_and(both) {
+            return Some((registration.deny_aaguids.span().start, Conflict::AllowedAndDenied));
+        }
+        let metadata = self.metadata.as_ref()?;
+        if let (Some(_), Some(url)) = (&metadata.file, &metadata.url) {
+            return Some((url.span().start, Conflict::FileAndUrl));
+        }
+        let (signer, refresh) = (&metadata.signer, &metadata.refresh);
+        if signer.get_ref().is_empty() {
+            return Some((signer.span().start, Conflict::NoSigner));
+        }
+        let often = *refresh.get_ref() < Span::seconds(60);
+        often.then(|| (refresh.span().start, Conflict::RefreshTooOften))
+    }
+
     fn address_conflict(&self) -> Option<(usize, Conflict)> {
         let gateway = &self.gateway_listen;
         if *gateway.get_ref() == self.listen && self.listen.port() != 0 {
@@ -291,6 +387,18 @@ impl Settings {
             .any(|index| *index > 23)
             .then(|| (pcrs.span().start, Conflict::PcrIndex))
     }
+}
+
+fn default_signer() -> Spanned<String> {
+    Spanned::new(0..0, "mds.fidoalliance.org".to_owned())
+}
+
+fn default_url_roots() -> Spanned<PathBuf> {
+    Spanned::new(0..0, "/etc/ssl/certs/ca-certificates.crt".into())
+}
+
+fn default_refresh() -> Spanned<Span> {
+    Spanned::new(0..0, Span::seconds(6 * 3600))
 }
 
 fn default_database() -> PathBuf {

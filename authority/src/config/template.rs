@@ -66,9 +66,33 @@ boot = "baseline"
 [registration]
 # Accept keys that do not attest themselves. Whoever registers such a key may hold it in software.
 danger_accept_unattested = false
+# Accept keys that can only be touched, such as U2F keys. Whoever finds one can touch it too, so what
+# they prove is never more than signet.touch; policies decide what that opens.
+accept_touch_only = false
+# How well a key must guard its credential, if it can: "uv-required", "uv-optional-with-list", "any".
+cred_protect = "uv-required"
+# Models that are never accepted.
+deny_aaguids = []
+# Where it is given, no other model is accepted.
+# allow_aaguids = ["00000000-0000-0000-0000-000000000000"]
+
+# FIDO metadata: what is published of models of security key. It says how a model verifies its user and
+# which were revoked or broken; keys of those are refused, enrolled ones too. It vouches for the models
+# in allow_aaguids, or for all with accept_all_models.
+# [metadata]
+# The root that the BLOB's signature leads to, and the name of the certificate that makes it.
+# roots = "metadata-roots.pem"
+# signer = "mds.fidoalliance.org"
+# Where BLOBs come from: a file or a URL, or neither: `signet-authority metadata import FILE`.
+# url = "https://mds3.fidoalliance.org/"
+# refresh = "6h"
+# When the next BLOB is overdue: "warn", or "refuse" to enrol keys until it is there.
+# stale = "warn"
+# accept_all_models = false
 
 # Models of security key. A key is accepted when one of these roots vouches for it and its AAGUID is
-# listed. user_verification is what the maker's metadata says: "pin", "built-in-or-pin", "built-in".
+# listed; the one of zeros stands for U2F keys. user_verification is what the maker's metadata says:
+# "none", "pin", "built-in-or-pin", "built-in".
 # [[authenticators]]
 # name = "Example key with fingerprint reader"
 # roots = "attestation-roots/example.pem"

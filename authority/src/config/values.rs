@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use signet_evidence::webauthn::Aaguid;
 use thiserror::Error;
 
 /// A value of the wrong form; the message says what to write.
@@ -26,6 +27,9 @@ pub enum ValueError {
     /// Not a SPIFFE ID.
     #[error("not a SPIFFE ID; write \"spiffe://<trust_domain>/gateway/<name>\"")]
     SpiffeId,
+    /// Not an https URL.
+    #[error("not an https URL; write \"https://host/path\"")]
+    MetadataUrl,
     /// Not an AAGUID.
     #[error(
         "not an AAGUID; write it in the form \"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\" (lower-case hex)"
@@ -113,6 +117,13 @@ text_value! {
     })
 }
 text_value! {
+    /// `https://host[:port][/path]`.
+    MetadataUrl, MetadataUrl, |text| text.strip_prefix("https://").is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && rest.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#@".contains(&b))
+    })
+}
+text_value! {
     /// A SPIFFE trust domain name (SPIFFE-ID §2.1).
     TrustDomain, TrustDomain, |text| {
         !text.is_empty()
@@ -155,21 +166,12 @@ impl TryFrom<String> for AaguidText {
     type Error = ValueError;
 
     fn try_from(text: String) -> Result<Self, ValueError> {
-        let groups: Vec<usize> = text.split('-').map(str::len).collect();
-        let digits: String = text.chars().filter(|c| *c != '-').collect();
-        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-        if groups != [8, 4, 4, 4, 12] || !digits.bytes().all(hex) {
-            return Err(ValueError::Aaguid);
-        }
-        let number = u128::from_str_radix(&digits, 16).map_err(|_| ValueError::Aaguid)?;
-        Ok(Self(number.to_be_bytes()))
+        Aaguid::from_text(&text).map(|aaguid| Self(aaguid.0)).ok_or(ValueError::Aaguid)
     }
 }
 
 impl fmt::Display for AaguidText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = signet_evidence::thumbprint::hex(&self.0);
-        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-        write!(f, "{a}-{b}-{c}-{d}-{e}")
+        Aaguid(self.0).fmt(f)
     }
 }

@@ -8,8 +8,11 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use signet_evidence::webauthn::Aaguid;
 use signet_evidence::{RejectionCode, UnixTime};
-use signet_verifier::{ModelVerification, RegistrationResult};
+use signet_verifier::metadata::AttestationKeyId;
+use signet_verifier::policy::RegistrationPolicy;
+use signet_verifier::{AttestationKind, ModelVerification, RegistrationResult};
 
 use crate::appraise::AppraiseError;
 use crate::caller::{EnrolledMachine, Peer, require_machine};
@@ -44,6 +47,12 @@ pub struct Authenticator {
     aaguid: String,
     attestation: &'static str,
     uv_capable: &'static str,
+    touch_only: bool,
+    /// The model by its metadata; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// `ok`, or what metadata reports of the model: then the key is refused.
+    status: String,
     enrolled_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used: Option<i64>,
@@ -79,7 +88,9 @@ pub async fn enrol(
         }
         Err(AppraiseError::Store(error)) => return Err(decision::failed(&authority, error)),
     };
-    let credential = credential_row(&authority, &result, name, now)?;
+    let policy = authority.judging.policy(authority.store.as_ref()).await;
+    let policy = policy.map_err(|error| decision::failed(&authority, error))?.registration.clone();
+    let credential = credential_row(&authority, &policy, &result, name, now)?;
     entry.detail = format!(
         "{} attestation of {}, authorised by {}",
         credential.attestation.as_str(),
@@ -90,7 +101,7 @@ pub async fn enrol(
             Authorisation::Credential { .. } => "an enrolled key",
         }
     );
-    let answer = authenticator(&authority, &credential);
+    let answer = authenticator(&policy, &credential);
     let enrolment = CredentialEnrolment {
         credential,
         device: device.id,
@@ -111,7 +122,8 @@ async fn judge(
     entry: &mut AuditEntry,
     now: UnixTime,
 ) -> Result<(RegistrationResult, Authorisation), AppraiseError> {
-    let appraiser = authority.appraiser(now);
+    let policy = authority.judging.policy(authority.store.as_ref()).await?;
+    let appraiser = authority.appraiser(&policy, now);
     let (result, _) = appraiser.appraise_registration(&request.evidence.0, peer, entry).await?;
     let authorisation =
         authorise(authority, &result, request.ticket.as_deref(), device, now).await?;
@@ -161,7 +173,9 @@ pub async fn list(
     let machine = require_machine(&authority, peer, Event::KeyEnrol).await?;
     let rows = authority.store.credentials_of(&machine.device.operator).await;
     let rows = rows.map_err(|error| decision::failed(&authority, error))?;
-    let authenticators = rows.iter().map(|row| authenticator(&authority, row)).collect();
+    let policy = authority.judging.policy(authority.store.as_ref()).await;
+    let policy = policy.map_err(|error| decision::failed(&authority, error))?;
+    let authenticators = rows.iter().map(|row| authenticator(&policy.registration, row)).collect();
     Ok(Json(Authenticators { authenticators }))
 }
 
@@ -195,6 +209,7 @@ pub async fn remove(
 
 fn credential_row(
     authority: &Authority,
+    policy: &RegistrationPolicy,
     result: &RegistrationResult,
     name: Option<String>,
     now: UnixTime,
@@ -208,14 +223,23 @@ fn credential_row(
         .authenticators
         .iter()
         .find(|model| model.aaguids.iter().any(|aaguid| aaguid.0 == registration.aaguid().0));
-    let model_name = model.map_or("security key", |model| model.name.as_str());
+    let described = description(policy, registration.aaguid(), registration.attestation_key());
+    let described = described.as_deref().unwrap_or("security key");
+    let model_name = model.map_or(described, |model| model.name.as_str());
+    // U2F alone has a use for it; what else attests has a model of its own.
+    let attestation_key = registration.attestation_key();
+    let attestation_key =
+        attestation_key.filter(|_| registration.kind() == AttestationKind::FidoU2f);
     Ok(CredentialRow {
         id: registration.credential_id().to_vec(),
         subject: subject.to_owned(),
-        name: name.unwrap_or_else(|| model_name.to_owned()),
+        name: name.unwrap_or_else(|| model_name.chars().take(MAX_NAME).collect()),
         public_key: registration.public_key().clone(),
         aaguid: registration.aaguid(),
         attestation: registration.kind(),
+        attestation_key,
+        touch_only: result.touch_only(),
+        reported: None,
         sign_count: registration.sign_count(),
         enrolled_at: now,
         last_used: None,
@@ -223,18 +247,30 @@ fn credential_row(
     })
 }
 
-fn authenticator(authority: &Authority, row: &CredentialRow) -> Authenticator {
+/// What metadata calls the model.
+fn description(
+    policy: &RegistrationPolicy,
+    aaguid: Aaguid,
+    key: Option<AttestationKeyId>,
+) -> Option<String> {
+    let model = policy.metadata()?.describing(aaguid, key).next()?;
+    (!model.description.is_empty()).then(|| model.description.clone())
+}
+
+fn authenticator(policy: &RegistrationPolicy, row: &CredentialRow) -> Authenticator {
     Authenticator {
         credential_id: Base64Url(row.id.clone()),
         name: row.name.clone(),
         aaguid: AaguidText(row.aaguid.0).to_string(),
         attestation: row.attestation.as_str(),
-        uv_capable: match authority.appraisal.registration.model(row.aaguid) {
-            Some(ModelVerification::PinOnly) => "pin",
-            Some(ModelVerification::BuiltInOrPin) => "built-in-or-pin",
-            Some(ModelVerification::BuiltInOnly) => "built-in",
+        uv_capable: match policy.model(row.aaguid, row.attestation_key) {
+            _ if row.touch_only => ModelVerification::TouchOnly.as_str(),
+            Some(verification) => verification.as_str(),
             None => "unknown",
         },
+        touch_only: row.touch_only,
+        model: description(policy, row.aaguid, row.attestation_key),
+        status: row.reported.clone().unwrap_or_else(|| "ok".to_owned()),
         enrolled_at: row.enrolled_at.0,
         last_used: row.last_used.map(|at| at.0),
         revoked: row.revoked,

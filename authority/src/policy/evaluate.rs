@@ -186,6 +186,7 @@ fn context(
         ("presence_age_seconds", Value::new_long(presence.age_seconds())),
         ("uvm", optional(presence.uvm)),
         ("uvm_source", optional(presence.uvm_source)),
+        ("pin_can_stand_in", Value::new_bool(presence.pin_can_stand_in())),
         ("key_attestation", optional(presence.key_attestation)),
         ("boot", text(presence.boot)),
         ("device_identity", text(presence.device_identity)),

@@ -64,6 +64,12 @@ impl PresenceFacts<'_> {
         }
     }
 
+    /// Whether a PIN could have done what the key asked a finger for. Only an attested model of which
+    /// metadata, or the settings, say that it has no PIN rules that out.
+    pub(super) fn pin_can_stand_in(self) -> bool {
+        (self.uvm, self.uvm_source) != (Some("built-in"), Some("model"))
+    }
+
     pub(super) fn age_seconds(self) -> i64 {
         self.age.map_or(i64::MAX, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
     }

@@ -43,6 +43,12 @@ pub enum Event {
     Revoke,
     /// A gateway's certificate was issued.
     GatewayCertificate,
+    /// FIDO metadata was imported, or refused.
+    Metadata,
+    /// Metadata turned against the model of an enrolled key, or for it again.
+    KeyStatus,
+    /// Something that a person should look at now.
+    Alert,
 }
 
 impl Event {
@@ -66,6 +72,9 @@ impl Event {
             Self::Authorize => "authorize",
             Self::Revoke => "revoke",
             Self::GatewayCertificate => "gateway-certificate",
+            Self::Metadata => "metadata",
+            Self::KeyStatus => "key-status",
+            Self::Alert => "alert",
         }
     }
 }

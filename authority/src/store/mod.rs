@@ -13,14 +13,15 @@ use std::ops::Range;
 use async_trait::async_trait;
 use signet_evidence::binding::Sha256;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
+use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
-    MintRecord, NewTicket, Revocation, RevocationKind, RevocationTarget, SessionChange,
-    SessionKind, SessionRow, Ticket, TicketKind, TokenRow,
+    Imported, Marked, MintRecord, NewTicket, Revocation, RevocationKind, RevocationTarget,
+    SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind, TokenRow,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -39,6 +40,17 @@ pub enum StoreError {
         /// The table.
         table: &'static str,
     },
+}
+
+/// Metadata that was not taken.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// Older than what counts.
+    #[error("older metadata than what counts now")]
+    Rollback(#[from] Rollback),
+    /// The store cannot.
+    #[error("the store could not commit")]
+    Store(#[from] StoreError),
 }
 
 /// A change that was not made.
@@ -143,6 +155,21 @@ pub trait Store: Send + Sync {
 
     /// Revocations with a sequence number above `after`, in order.
     async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Takes new metadata, and marks the enrolled keys of models that something stands against: what
+    /// was proved with them ends. A mark is lifted when nothing stands against the model any more.
+    /// Writes `audit`, and a record for each mark and each lift.
+    async fn import_metadata(
+        &self,
+        import: &StoredMetadata,
+        audit: &AuditEntry,
+    ) -> Result<Imported, ImportError>;
+
+    /// The digest of the metadata that counts: whether a node has to read it anew.
+    async fn metadata_digest(&self) -> Result<Option<Sha256>, StoreError>;
+
+    /// The metadata that counts.
+    async fn metadata(&self) -> Result<Option<StoredMetadata>, StoreError>;
 
     /// Places in the status lists that nobody else gets.
     async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError>;

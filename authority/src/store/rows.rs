@@ -8,6 +8,7 @@ use signet_evidence::{DeviceId, SessionId, UnixTime};
 use signet_verifier::AttestationKind;
 use signet_verifier::challenge::FreshChallenge;
 use signet_verifier::ecdsa::P256PublicKey;
+use signet_verifier::metadata::{AttestationKeyId, Metadata};
 use signet_verifier::records::TpmClock;
 use signet_verifier::token::PresenceRecord;
 
@@ -172,6 +173,12 @@ pub struct CredentialRow {
     pub aaguid: Aaguid,
     /// How it attested itself.
     pub attestation: AttestationKind,
+    /// What metadata knows the model by where it has no AAGUID.
+    pub attestation_key: Option<AttestationKeyId>,
+    /// Whether it proves a touch and never more.
+    pub touch_only: bool,
+    /// The status that FIDO metadata reports of its model, while that stands against it.
+    pub reported: Option<String>,
     /// Signature counter last seen.
     pub sign_count: u32,
     /// When it was enrolled.
@@ -180,6 +187,37 @@ pub struct CredentialRow {
     pub last_used: Option<UnixTime>,
     /// Whether it, or its operator, is revoked.
     pub revoked: bool,
+}
+
+/// The metadata that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMetadata {
+    /// SHA-256 of the BLOB.
+    pub digest: Sha256,
+    /// What it says.
+    pub metadata: Metadata,
+    /// When it was believed.
+    pub imported_at: UnixTime,
+}
+
+/// An enrolled key whose standing an import changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Its id.
+    pub credential: Vec<u8>,
+    /// Whose it is.
+    pub subject: String,
+    /// What is reported of its model from now on; `None` when the mark was lifted.
+    pub reported: Option<String>,
+}
+
+/// What an import changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Keys that are refused from now on, or no longer.
+    pub marked: Vec<Marked>,
+    /// What ended with them.
+    pub revocations: Vec<Revocation>,
 }
 
 /// What a session is for; only a person's is ever continued.

@@ -122,6 +122,9 @@ fn fido_registration(registration: &FidoRegistration) -> Section {
                 AttestationStatement::Packed(packed) if packed.x5c.is_empty() => "packed (self)",
                 AttestationStatement::Packed(_) => "packed",
                 AttestationStatement::FidoU2f(_) => "fido-u2f",
+                AttestationStatement::Tpm(_) => "tpm",
+                AttestationStatement::AndroidKey(_) => "android-key",
+                AttestationStatement::Apple(_) => "apple",
             };
             section
                 .with("attestation", format)

@@ -7,6 +7,8 @@ use crate::cbor::{self, CborError};
 
 /// Certificates in one `x5c`; real chains have one to three.
 const LONGEST_CHAIN: usize = 8;
+/// `ver` of the `tpm` format.
+const TPM_VERSION: &str = "2.0";
 
 /// An attestation object (L3 §6.5.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,27 @@ pub enum AttestationStatement {
     Packed(PackedStatement),
     /// `fido-u2f` (§8.6).
     FidoU2f(U2fStatement),
+    /// `tpm` (§8.3).
+    Tpm(TpmStatement),
+    /// `android-key` (§8.4): shaped like `packed`, always with a chain.
+    AndroidKey(PackedStatement),
+    /// `apple` (§8.8): certificates, leaf first; the leaf holds what others sign.
+    Apple(Vec<Vec<u8>>),
+}
+
+/// `attStmt` of the `tpm` format (L3 §8.3). `ver` is always `2.0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmStatement {
+    /// COSE algorithm of the signature.
+    pub algorithm: i64,
+    /// AIK certificates, leaf first.
+    pub x5c: Vec<Vec<u8>>,
+    /// Signature by the AIK over `certify_info`, in the algorithm's WebAuthn form.
+    pub signature: Vec<u8>,
+    /// `certInfo`: `TPMS_ATTEST`.
+    pub certify_info: Vec<u8>,
+    /// `pubArea`: `TPMT_PUBLIC` of the credential's key.
+    pub public_area: Vec<u8>,
 }
 
 /// `attStmt` of the `packed` format (L3 §8.2).
@@ -57,8 +80,8 @@ pub enum AttestationObjectError {
     /// Not a map of exactly `fmt`, `attStmt` and `authData`.
     #[error("attestation object does not have exactly fmt, attStmt and authData")]
     Malformed,
-    /// A format other than `none`, `packed` and `fido-u2f`.
-    #[error("attestation format is not one of none, packed, fido-u2f")]
+    /// A format that is not read here.
+    #[error("attestation format is not one of none, packed, fido-u2f, tpm, android-key, apple")]
     UnsupportedFormat,
     /// `attStmt` does not have the members of its format.
     #[error("attestation statement does not have the members of its format")]
@@ -93,6 +116,9 @@ impl AttestationObject {
             }
             "packed" => AttestationStatement::Packed(packed(members)?),
             "fido-u2f" => AttestationStatement::FidoU2f(u2f(members)?),
+            "tpm" => AttestationStatement::Tpm(tpm(members)?),
+            "android-key" => AttestationStatement::AndroidKey(android_key(members)?),
+            "apple" => AttestationStatement::Apple(apple(members)?),
             _ => return Err(E::UnsupportedFormat),
         };
         Ok(Self { statement, authenticator_data })
@@ -101,25 +127,27 @@ impl AttestationObject {
     /// The canonical encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = |bytes: &Vec<u8>| Value::Bytes(bytes.clone());
         let (format, statement) = match &self.statement {
             AttestationStatement::None => ("none", vec![]),
-            AttestationStatement::Packed(packed) => {
-                let mut members = vec![
-                    ("alg", packed.algorithm.into()),
-                    ("sig", Value::Bytes(packed.signature.clone())),
-                ];
-                if !packed.x5c.is_empty() {
-                    members.push(("x5c", chain_value(&packed.x5c)));
-                }
-                ("packed", members)
+            AttestationStatement::Packed(packed) => ("packed", signed_members(packed)),
+            AttestationStatement::AndroidKey(signed) => ("android-key", signed_members(signed)),
+            AttestationStatement::FidoU2f(u2f) => {
+                let chain = chain_value(std::slice::from_ref(&u2f.certificate));
+                ("fido-u2f", vec![("sig", bytes(&u2f.signature)), ("x5c", chain)])
             }
-            AttestationStatement::FidoU2f(u2f) => (
-                "fido-u2f",
+            AttestationStatement::Tpm(tpm) => (
+                "tpm",
                 vec![
-                    ("sig", Value::Bytes(u2f.signature.clone())),
-                    ("x5c", chain_value(std::slice::from_ref(&u2f.certificate))),
+                    ("ver", TPM_VERSION.into()),
+                    ("alg", tpm.algorithm.into()),
+                    ("x5c", chain_value(&tpm.x5c)),
+                    ("sig", bytes(&tpm.signature)),
+                    ("certInfo", bytes(&tpm.certify_info)),
+                    ("pubArea", bytes(&tpm.public_area)),
                 ],
             ),
+            AttestationStatement::Apple(x5c) => ("apple", vec![("x5c", chain_value(x5c))]),
         };
         cbor::encode(&text_map(vec![
             ("fmt", Value::Text(format.to_owned())),
@@ -129,14 +157,52 @@ impl AttestationObject {
     }
 }
 
+fn signed_members(signed: &PackedStatement) -> Vec<(&'static str, Value)> {
+    let mut members =
+        vec![("alg", signed.algorithm.into()), ("sig", Value::Bytes(signed.signature.clone()))];
+    if !signed.x5c.is_empty() {
+        members.push(("x5c", chain_value(&signed.x5c)));
+    }
+    members
+}
+
 fn packed(mut members: Members) -> Result<PackedStatement, AttestationObjectError> {
     use AttestationObjectError as E;
-    let algorithm = members.take("alg").and_then(|value| value.as_integer()).ok_or(E::Statement)?;
-    let algorithm = i64::try_from(algorithm).map_err(|_| E::Statement)?;
+    let algorithm = members.integer("alg").ok_or(E::Statement)?;
     let signature = members.bytes("sig").ok_or(E::Statement)?;
     let x5c = members.take("x5c").map_or(Ok(vec![]), chain)?;
     members.finish().ok_or(E::Statement)?;
     Ok(PackedStatement { algorithm, signature, x5c })
+}
+
+fn android_key(members: Members) -> Result<PackedStatement, AttestationObjectError> {
+    let signed = packed(members)?;
+    if signed.x5c.is_empty() { Err(AttestationObjectError::Statement) } else { Ok(signed) }
+}
+
+fn tpm(mut members: Members) -> Result<TpmStatement, AttestationObjectError> {
+    use AttestationObjectError as E;
+    if members.take("ver") != Some(TPM_VERSION.into()) {
+        return Err(E::Statement);
+    }
+    let statement = TpmStatement {
+        algorithm: members.integer("alg").ok_or(E::Statement)?,
+        x5c: chain(members.take("x5c").ok_or(E::Statement)?)?,
+        signature: members.bytes("sig").ok_or(E::Statement)?,
+        certify_info: members.bytes("certInfo").ok_or(E::Statement)?,
+        public_area: members.bytes("pubArea").ok_or(E::Statement)?,
+    };
+    members.finish().ok_or(E::Statement)?;
+    Ok(statement)
+}
+
+fn apple(mut members: Members) -> Result<Vec<Vec<u8>>, AttestationObjectError> {
+    use AttestationObjectError as E;
+    let x5c = chain(members.take("x5c").ok_or(E::Statement)?)?;
+    // Level 2 had `alg` here, which said nothing; devices still send it.
+    members.take("alg");
+    members.finish().ok_or(E::Statement)?;
+    Ok(x5c)
 }
 
 fn u2f(mut members: Members) -> Result<U2fStatement, AttestationObjectError> {
@@ -201,6 +267,10 @@ impl Members {
             Value::Bytes(bytes) => Some(bytes),
             _ => None,
         }
+    }
+
+    fn integer(&mut self, key: &str) -> Option<i64> {
+        self.take(key)?.as_integer().and_then(|value| i64::try_from(value).ok())
     }
 
     fn finish(self) -> Option<()> {

@@ -1,5 +1,7 @@
 //! Authenticator data (L3 §6.1): what the authenticator signs about itself.
 
+use std::fmt;
+
 use ciborium::Value;
 use thiserror::Error;
 
@@ -15,6 +17,32 @@ const MAX_DEPTH: usize = 16;
 /// Model of an authenticator (L3 §6.5.1); all zero when it does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aaguid(pub [u8; 16]);
+
+impl Aaguid {
+    /// Of authenticators without a model: U2F, and those that hide it.
+    pub const ZERO: Self = Self([0; 16]);
+
+    /// Reads the text form of a UUID, in lower case (RFC 9562 §4).
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if groups != [8, 4, 4, 4, 12] || !digits.bytes().all(hex) {
+            return None;
+        }
+        let number = u128::from_str_radix(&digits, 16).ok()?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for Aaguid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = crate::thumbprint::hex(&self.0);
+        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+        write!(f, "{a}-{b}-{c}-{d}-{e}")
+    }
+}
 
 /// Flags of authenticator data (L3 §6.1). Bits 1 and 5 are reserved for future use and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use crate::cbor::{self, CborError};
 
 /// COSE algorithm −7: ECDSA with SHA-256, in WebAuthn always on P-256 (L3 §5.8.5).
 pub const COSE_ALG_ES256: i64 = -7;
+/// COSE algorithm −257: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8812 §2). Of attestation keys only; no
+/// credential uses it.
+pub const COSE_ALG_RS256: i64 = -257;
 
 const KEY_TYPE: i64 = 1;
 const ALGORITHM: i64 = 3;

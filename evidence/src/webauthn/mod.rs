@@ -9,11 +9,12 @@ mod client_data;
 mod cose_key;
 
 pub use attestation_object::{
-    AttestationObject, AttestationObjectError, AttestationStatement, PackedStatement, U2fStatement,
+    AttestationObject, AttestationObjectError, AttestationStatement, PackedStatement, TpmStatement,
+    U2fStatement,
 };
 pub use authenticator_data::{
     Aaguid, AttestedCredentialData, AuthenticatorData, AuthenticatorDataError, CredProtect,
     Extensions, Flags, LONGEST_CREDENTIAL_ID,
 };
 pub use client_data::{Ceremony, ClientData, ClientDataError};
-pub use cose_key::{COSE_ALG_ES256, CoseKey, CoseKeyError};
+pub use cose_key::{COSE_ALG_ES256, COSE_ALG_RS256, CoseKey, CoseKeyError};

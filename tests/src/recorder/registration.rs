@@ -15,12 +15,19 @@ impl Recorder {
         for (code, change) in [
             ("attestation-untrusted", Change::OtherAttestationRoots),
             ("aaguid-refused", Change::OtherModels),
+            ("aaguid-denied", Change::ModelDenied),
+            ("metadata-stale", Change::MetadataStale),
+            ("touch-only-refused", Change::ModelTouchOnly),
+            ("cred-protect-insufficient", Change::ModelHasCredProtect),
+            ("authenticator-status", Change::ModelReported),
             ("credential-duplicate", Change::CredentialEnrolled),
             ("registration-not-authorised", Change::NoGrant),
         ] {
+            // Evidence of enrolled keys has this code too.
+            let name = if code == "authenticator-status" { "registration" } else { "genuine" };
             let mut fixture = self.fixture(
                 code,
-                "genuine",
+                name,
                 "protocol 4.2",
                 "a genuine key that the policy does not name",
                 sealed.clone(),

@@ -228,6 +228,7 @@ impl Recorder {
             ("tpm-clock-regressed", Change::ClockAhead, "protocol 2.4 step 9"),
             ("credential-unknown", Change::CredentialUnknown, "protocol 2.4 step 11"),
             ("credential-revoked", Change::CredentialRevoked, "protocol 2.4 step 11"),
+            ("authenticator-status", Change::ModelReported, "protocol 2.4 step 11"),
             ("counter-regressed", Change::CounterAhead, "WebAuthn L3 7.2 step 22"),
         ] {
             let mut fixture = self.fixture(

@@ -14,10 +14,10 @@ use signet_authority::state::Authority;
 use signet_authority::store::{
     AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceEnrolment,
     DeviceRow, Event, MintRecord, NewTicket, RevocationTarget, SessionChange, SessionKind,
-    SessionRow, SqliteStore, Store, TicketKind, TokenRow,
+    SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TokenRow,
 };
 use signet_evidence::tpm::{Name, TpmtPublic};
-use signet_evidence::webauthn::{AttestationObject, AuthenticatorData, CoseKey};
+use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData, CoseKey};
 use signet_evidence::{CertificateThumbprint, DeviceId, Evidence, Purpose, UnixTime};
 use signet_tests::fixture::{Fixture, Kind};
 use signet_tests::world::{Change, World};
@@ -113,11 +113,17 @@ fn write_files(folder: &Path, world: &World, changes: &[Change]) -> PathBuf {
     if changed(Change::OtherModels) {
         aaguid[0] ^= 1;
     }
-    let hex = signet_evidence::thumbprint::hex(&aaguid);
-    let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    let uuid = Aaguid(aaguid.try_into().unwrap());
+    if changed(Change::ModelDenied) {
+        text = text.replace("deny_aaguids = []", &format!("deny_aaguids = [\"{uuid}\"]"));
+    }
+    if changed(Change::MetadataStale) {
+        text.push_str("\n[metadata]\nroots = \"attestation-roots/root.pem\"\nstale = \"refuse\"\n");
+    }
+    let verification = if changed(Change::ModelTouchOnly) { "none" } else { "built-in-or-pin" };
     text.push_str(&format!(
         "\n[[authenticators]]\nname = \"software key\"\nroots = \"attestation-roots/root.pem\"\n\
-         aaguids = [\"{uuid}\"]\nuser_verification = \"built-in-or-pin\"\n\
+         aaguids = [\"{uuid}\"]\nuser_verification = \"{verification}\"\n\
          \n[[gateways]]\nspiffe_id = \"{GATEWAY}\"\npeer_certificate = \"sha256-header\"\n"
     ));
     for name in ["ek-roots", "attestation-roots", "policies"] {
@@ -214,6 +220,10 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
         store.enrol_credential(&credential, &audit(Event::KeyEnrol)).await.unwrap();
     } else {
         store.enrol_credential(&credential, &audit(Event::KeyEnrol)).await.unwrap();
+    }
+    if let Some(metadata) = world.metadata(&fixture.with).unwrap() {
+        let import = StoredMetadata { digest: [7; 32], metadata, imported_at: now };
+        store.import_metadata(&import, &audit(Event::Metadata)).await.unwrap();
     }
     seed_session(store, world, fixture, &id, clock).await;
     seed_revocations(store, world, fixture, id).await;
@@ -331,6 +341,9 @@ fn credential_row(world: &World, fixture: &Fixture) -> CredentialRow {
         public_key,
         aaguid: enrolled.aaguid,
         attestation: enrolled.attestation,
+        attestation_key: None,
+        touch_only: enrolled.touch_only,
+        reported: None,
         sign_count: enrolled.sign_count,
         enrolled_at: UnixTime(world.now),
         last_used: None,

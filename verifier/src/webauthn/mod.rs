@@ -5,7 +5,9 @@ mod attestation;
 mod registration;
 
 pub use assertion::{AssertionError, ExpectedAssertion, VerifiedAssertion};
-pub use attestation::{AttestationError, VerifiedAttestation};
+pub use attestation::{
+    AttestationError, PlatformStatementError, TpmStatementError, VerifiedAttestation,
+};
 pub use registration::{ExpectedRegistration, RegistrationError, VerifiedRegistration};
 
 /// Whether the authenticator must have verified its user (L3 §5.8.6, without `preferred`: a verifier

@@ -11,6 +11,7 @@ use super::UserVerification;
 use super::attestation::{AttestationError, VerifiedAttestation};
 use crate::assurance::AttestationKind;
 use crate::certificate::TrustAnchors;
+use crate::metadata::AttestationKeyId;
 
 /// What a registration must answer.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +143,18 @@ impl VerifiedRegistration {
     #[must_use]
     pub fn aaguid(&self) -> Aaguid {
         self.attestation.aaguid()
+    }
+
+    /// The key that attested, as metadata names U2F models.
+    #[must_use]
+    pub fn attestation_key(&self) -> Option<AttestationKeyId> {
+        self.attestation.attestation_key()
+    }
+
+    /// Whether this is a TPM's key that may leave it.
+    #[must_use]
+    pub fn leaves_tpm(&self) -> bool {
+        self.attestation.leaves_tpm()
     }
 
     /// The root that the attestation certificate leads to.

@@ -152,6 +152,10 @@ impl SqliteStore {
             }
             inserted => inserted.map_err(unavailable)?,
         }
+        // Metadata may have come in since the evidence was judged.
+        if self.is_reported(&mut transaction, credential).await? {
+            return Err(RejectionCode::AuthenticatorStatus.into());
+        }
         self.write_audit(&mut transaction, audit).await?;
         Ok(commit(transaction).await?)
     }
@@ -166,7 +170,8 @@ impl SqliteStore {
             self.integrity.mac("credentials", &read::credential_parts(credential, &public_key));
         sqlx::query(
             "INSERT INTO credentials (id, subject, name, public_key, aaguid, attestation, mac,
-             sign_count, enrolled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             sign_count, enrolled_at, touch_only, attestation_key)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&credential.id)
         .bind(&credential.subject)
@@ -177,6 +182,8 @@ impl SqliteStore {
         .bind(mac.to_vec())
         .bind(credential.sign_count)
         .bind(credential.enrolled_at.0)
+        .bind(credential.touch_only)
+        .bind(credential.attestation_key.map(|key| key.0.to_vec()))
         .execute(connection)
         .await?;
         Ok(())

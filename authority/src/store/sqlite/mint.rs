@@ -151,7 +151,8 @@ pub(super) async fn store_counter(
     now: UnixTime,
 ) -> Result<(), CommitError> {
     let row = sqlx::query(
-        "SELECT sign_count, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL
+        "SELECT sign_count, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL,
+         credentials.reported IS NOT NULL
          FROM credentials JOIN operators ON operators.name = credentials.subject
          WHERE credentials.id = ?",
     )
@@ -162,6 +163,9 @@ pub(super) async fn store_counter(
     let Some(row) = row else { return Err(RejectionCode::CredentialUnknown.into()) };
     if row.try_get::<bool, _>(1).map_err(unavailable)? {
         return Err(RejectionCode::CredentialRevoked.into());
+    }
+    if row.try_get::<bool, _>(2).map_err(unavailable)? {
+        return Err(RejectionCode::AuthenticatorStatus.into());
     }
     let stored: u32 = row.try_get(0).map_err(unavailable)?;
     if count <= stored && (count, stored) != (0, 0) {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod enrol;
+mod metadata;
 mod mint;
 mod read;
 mod revoke;
@@ -325,6 +326,22 @@ impl Store for SqliteStore {
 
     async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
         self.read_revocations(after).await
+    }
+
+    async fn import_metadata(
+        &self,
+        import: &StoredMetadata,
+        audit: &AuditEntry,
+    ) -> Result<Imported, ImportError> {
+        self.write_metadata(import, audit).await
+    }
+
+    async fn metadata_digest(&self) -> Result<Option<Sha256>, StoreError> {
+        self.read_metadata_digest().await
+    }
+
+    async fn metadata(&self) -> Result<Option<StoredMetadata>, StoreError> {
+        self.read_metadata().await
     }
 
     async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError> {

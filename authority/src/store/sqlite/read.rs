@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_verifier::ecdsa::P256PublicKey;
+use signet_verifier::metadata::AttestationKeyId;
 use signet_verifier::records::TpmClock;
 use signet_verifier::token::PresenceRecord;
 use signet_verifier::{AssuranceLevel, AttestationKind};
@@ -128,6 +129,7 @@ impl SqliteStore {
             (column(row, "public_key")?, column(row, "aaguid")?);
         let attestation: String = column(row, "attestation")?;
         let last_used: Option<i64> = column(row, "last_used")?;
+        let attestation_key: Option<Vec<u8>> = column(row, "attestation_key")?;
         let credential = CredentialRow {
             id: column(row, "id")?,
             subject: column(row, "subject")?,
@@ -135,6 +137,12 @@ impl SqliteStore {
             public_key: CoseKey::parse(&public_key).map_err(|_| corrupt())?,
             aaguid: Aaguid(aaguid.try_into().map_err(|_| corrupt())?),
             attestation: AttestationKind::from_name(&attestation).ok_or_else(corrupt)?,
+            attestation_key: attestation_key
+                .map(|key| key.try_into().map(AttestationKeyId))
+                .transpose()
+                .map_err(|_| corrupt())?,
+            touch_only: column(row, "touch_only")?,
+            reported: column(row, "reported")?,
             sign_count: column(row, "sign_count")?,
             enrolled_at: UnixTime(column(row, "enrolled_at")?),
             last_used: last_used.map(UnixTime),
@@ -237,15 +245,23 @@ pub(super) fn device_parts<'a>(device: &'a DeviceRow, pcrs: &'a str) -> [&'a [u8
 pub(super) fn credential_parts<'a>(
     credential: &'a CredentialRow,
     public_key: &'a [u8],
-) -> [&'a [u8]; 6] {
-    [
+) -> Vec<&'a [u8]> {
+    let mut parts: Vec<&[u8]> = vec![
         &credential.id,
         credential.subject.as_bytes(),
         credential.name.as_bytes(),
         public_key,
         &credential.aaguid.0,
         credential.attestation.as_str().as_bytes(),
-    ]
+    ];
+    // Only where they say something: rows from before they were known keep their MAC.
+    if credential.touch_only {
+        parts.push(b"touch-only");
+    }
+    if let Some(key) = &credential.attestation_key {
+        parts.push(&key.0);
+    }
+    parts
 }
 
 /// PCR values as a JSON object of index to hex.

@@ -48,8 +48,7 @@ async fn revoke_target(
             if !mark(connection, query, now, id).await? {
                 return Ok(false);
             }
-            let query = "SELECT id FROM sessions WHERE credential = ? AND ended_at IS NULL";
-            end_sessions(connection, query, id, now).await?;
+            end_sessions_of_key(connection, id, now).await?;
         }
         RevocationTarget::Device(id) => return revoke_device(connection, id, now).await,
         RevocationTarget::Operator(name) => return revoke_operator(connection, name, now).await,
@@ -113,6 +112,16 @@ async fn revoke_operator(
         end_session(connection, session_id(&row)?, now).await?;
     }
     Ok(true)
+}
+
+/// Ends the sessions whose presence was proved with a key.
+pub(super) async fn end_sessions_of_key(
+    connection: &mut SqliteConnection,
+    credential: &[u8],
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let query = "SELECT id FROM sessions WHERE credential = ? AND ended_at IS NULL";
+    end_sessions(connection, query, credential, now).await
 }
 
 async fn end_sessions(
@@ -179,7 +188,7 @@ async fn feed(
     Ok(())
 }
 
-async fn last_sequence(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(super) async fn last_sequence(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let row = sqlx::query("SELECT coalesce(max(sequence), 0) FROM revocations")
         .fetch_one(connection)
         .await
@@ -187,7 +196,7 @@ async fn last_sequence(connection: &mut SqliteConnection) -> Result<i64, StoreEr
     row.try_get(0).map_err(unavailable)
 }
 
-async fn revocations(
+pub(super) async fn revocations(
     connection: &mut SqliteConnection,
     after: i64,
 ) -> Result<Vec<Revocation>, StoreError> {

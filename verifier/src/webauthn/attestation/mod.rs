@@ -1,5 +1,9 @@
-//! Attestation: what an authenticator can prove about its own model.
+//! Attestation: what an authenticator can prove about its own model (L3 §8).
 
+mod key_description;
+mod tpm;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use signet_evidence::binding::Sha256;
 use signet_evidence::webauthn::{
     Aaguid, AttestationObject, AttestationObjectError, AttestationStatement,
@@ -15,6 +19,10 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Version};
 use crate::assurance::AttestationKind;
 use crate::certificate::{Certificate, CertificateError, PathError, TrustAnchors, VerifiedPath};
 use crate::ecdsa::P256PublicKey;
+use crate::metadata::AttestationKeyId;
+
+pub use key_description::PlatformStatementError;
+pub use tpm::TpmStatementError;
 
 /// `id-fido-gen-ce-aaguid`, 1.3.6.1.4.1.45724.1.1.4 (L3 §8.2.1), content octets.
 const OID_AAGUID: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0xe5, 0x1c, 1, 1, 4];
@@ -22,7 +30,7 @@ const OID_AAGUID: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0xe5, 0x1c, 1, 1, 4];
 /// Why an attestation is not believed. Variants stand in the order of the checks.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AttestationError {
-    /// The attestation object is malformed, or of another format than none, packed and fido-u2f.
+    /// The attestation object is malformed, or of a format that is not known here.
     #[error("attestation object is not taken")]
     Object(#[source] AttestationObjectError),
     /// Authenticator data is malformed, or its credential is not ES256.
@@ -34,12 +42,18 @@ pub enum AttestationError {
     /// The credential public key is not on the curve.
     #[error("credential public key is not a point on P-256")]
     CredentialKey,
-    /// The statement is signed with another algorithm than ES256 (L3 §8.2).
-    #[error("attestation algorithm {0} is not ES256 (-7)")]
+    /// The statement is signed with another algorithm than ES256, or RS256 for `tpm`.
+    #[error("attestation algorithm {0} is not taken")]
     Algorithm(i64),
     /// The attestation certificate cannot be read, or its key is not on P-256.
     #[error("attestation certificate is not taken")]
     Certificate(#[source] CertificateError),
+    /// A `tpm` statement (L3 §8.3).
+    #[error("tpm statement is not believed")]
+    Tpm(#[source] TpmStatementError),
+    /// An `android-key` or `apple` statement (L3 §8.4, §8.8).
+    #[error("statement of a platform is not believed")]
+    Platform(#[source] PlatformStatementError),
     /// The attestation signature does not verify (L3 §8.2, §8.6).
     #[error("attestation signature does not verify")]
     SignatureInvalid,
@@ -63,7 +77,24 @@ pub struct VerifiedAttestation {
     kind: AttestationKind,
     data: AuthenticatorData,
     credential: AttestedCredentialData,
-    anchor: Option<CertificateThumbprint>,
+    proof: Option<Proof>,
+    leaves_tpm: bool,
+}
+
+/// What a certificate chain proved.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    anchor: CertificateThumbprint,
+    key: Option<AttestationKeyId>,
+}
+
+/// What an attestation statement is about.
+struct Subject<'a> {
+    /// `authData ‖ SHA-256(clientDataJSON)`: what most formats sign.
+    signed: &'a [u8],
+    client_data_hash: &'a Sha256,
+    key: &'a P256PublicKey,
+    aaguid: Aaguid,
 }
 
 impl VerifiedAttestation {
@@ -89,19 +120,44 @@ impl VerifiedAttestation {
         let key =
             P256PublicKey::from_uncompressed_point(credential.public_key.uncompressed_point())
                 .map_err(|_| E::CredentialKey)?;
-        let (kind, anchor) = match &object.statement {
-            AttestationStatement::None => (AttestationKind::None, None),
-            AttestationStatement::Packed(packed) => {
-                let signed = [&object.authenticator_data[..], client_data_hash].concat();
-                verify_packed(packed, &signed, &key, credential.aaguid, roots, now)?
-            }
+        let signed = [&object.authenticator_data[..], client_data_hash].concat();
+        let subject =
+            Subject { signed: &signed, client_data_hash, key: &key, aaguid: credential.aaguid };
+        let mut leaves_tpm = false;
+        let (kind, leaf, chain) = match &object.statement {
+            AttestationStatement::None => (AttestationKind::None, None, &[][..]),
+            AttestationStatement::Packed(packed) => match verify_packed(packed, &subject)? {
+                Some(leaf) => (AttestationKind::Packed, Some(leaf), &packed.x5c[..]),
+                None => (AttestationKind::PackedSelf, None, &[][..]),
+            },
             AttestationStatement::FidoU2f(u2f) => {
-                let signed = u2f_message(&data, &credential, client_data_hash);
-                let anchor = verify_u2f(u2f, &signed, credential.aaguid, roots, now)?;
-                (AttestationKind::FidoU2f, Some(anchor))
+                let message = u2f_message(&data, &credential, client_data_hash);
+                let leaf = verify_u2f(u2f, &message, &subject)?;
+                let chain = std::slice::from_ref(&u2f.certificate);
+                (AttestationKind::FidoU2f, Some(leaf), chain)
+            }
+            AttestationStatement::Tpm(statement) => {
+                let (leaf, public) = tpm::verify(statement, &subject)?;
+                leaves_tpm = !tpm::is_fixed(&public);
+                (AttestationKind::Tpm, Some(leaf), &statement.x5c[..])
+            }
+            AttestationStatement::AndroidKey(statement) => {
+                let leaf = key_description::verify_android(statement, &subject)?;
+                (AttestationKind::AndroidKey, Some(leaf), &statement.x5c[..])
+            }
+            AttestationStatement::Apple(x5c) => {
+                let leaf = key_description::verify_apple(x5c, &subject)?;
+                (AttestationKind::Apple, Some(leaf), &x5c[..])
             }
         };
-        Ok(Self { kind, data, credential, anchor })
+        let proof = match (leaf, chain.split_first()) {
+            (Some(certificate), Some((leaf, intermediates))) => Some(Proof {
+                anchor: anchor_of(leaf, intermediates, roots, now)?,
+                key: certificate.p256_key().ok().map(attestation_key_id),
+            }),
+            _ => None,
+        };
+        Ok(Self { kind, data, credential, proof, leaves_tpm })
     }
 
     /// How the authenticator attested itself.
@@ -131,45 +187,53 @@ impl VerifiedAttestation {
     /// The root that the attestation certificate leads to.
     #[must_use]
     pub fn anchor(&self) -> Option<CertificateThumbprint> {
-        self.anchor
+        self.proof.map(|proof| proof.anchor)
+    }
+
+    /// The key that attested, as metadata names it; `None` for one that is not on P-256.
+    #[must_use]
+    pub fn attestation_key(&self) -> Option<AttestationKeyId> {
+        self.proof.and_then(|proof| proof.key)
+    }
+
+    /// Whether this is a TPM's key that may leave it (`fixedTPM`, `fixedParent` or
+    /// `sensitiveDataOrigin` is clear). L3 §8.3 leaves that to the verifier's policy.
+    #[must_use]
+    pub fn leaves_tpm(&self) -> bool {
+        self.leaves_tpm
     }
 }
 
-/// L3 §8.2, verification procedure.
+/// L3 §8.2, verification procedure, up to the path. `None` for self attestation.
 fn verify_packed(
     packed: &PackedStatement,
-    signed: &[u8],
-    credential_key: &P256PublicKey,
-    aaguid: Aaguid,
-    roots: &TrustAnchors,
-    now: UnixTime,
-) -> Result<(AttestationKind, Option<CertificateThumbprint>), AttestationError> {
+    subject: &Subject<'_>,
+) -> Result<Option<Certificate>, AttestationError> {
     use AttestationError as E;
     if packed.algorithm != COSE_ALG_ES256 {
         return Err(E::Algorithm(packed.algorithm));
     }
-    let Some((leaf, intermediates)) = packed.x5c.split_first() else {
-        credential_key.verify_der(signed, &packed.signature).map_err(|_| E::SignatureInvalid)?;
-        return Ok((AttestationKind::PackedSelf, None));
+    let Some(leaf) = packed.x5c.first() else {
+        let signature = &packed.signature;
+        subject.key.verify_der(subject.signed, signature).map_err(|_| E::SignatureInvalid)?;
+        return Ok(None);
     };
-    verify_by_certificate(leaf, signed, &packed.signature)?;
-    check_packed_certificate(leaf, aaguid)?;
-    Ok((AttestationKind::Packed, Some(anchor_of(leaf, intermediates, roots, now)?)))
+    let certificate = verify_by_certificate(leaf, subject.signed, &packed.signature)?;
+    check_packed_certificate(leaf, subject.aaguid)?;
+    Ok(Some(certificate))
 }
 
-/// L3 §8.6, verification procedure.
+/// L3 §8.6, verification procedure, up to the path.
 fn verify_u2f(
     u2f: &U2fStatement,
     signed: &[u8],
-    aaguid: Aaguid,
-    roots: &TrustAnchors,
-    now: UnixTime,
-) -> Result<CertificateThumbprint, AttestationError> {
-    verify_by_certificate(&u2f.certificate, signed, &u2f.signature)?;
-    if aaguid != Aaguid([0; 16]) {
+    subject: &Subject<'_>,
+) -> Result<Certificate, AttestationError> {
+    let certificate = verify_by_certificate(&u2f.certificate, signed, &u2f.signature)?;
+    if subject.aaguid != Aaguid::ZERO {
         return Err(AttestationError::U2fAaguid);
     }
-    anchor_of(&u2f.certificate, &[], roots, now)
+    Ok(certificate)
 }
 
 /// `verificationData` of L3 §8.6.
@@ -186,10 +250,19 @@ fn verify_by_certificate(
     leaf: &[u8],
     signed: &[u8],
     signature: &[u8],
-) -> Result<(), AttestationError> {
+) -> Result<Certificate, AttestationError> {
     let certificate = Certificate::parse(leaf).map_err(AttestationError::Certificate)?;
     let key = certificate.p256_key().map_err(AttestationError::Certificate)?;
-    key.verify_der(signed, signature).map_err(|_| AttestationError::SignatureInvalid)
+    key.verify_der(signed, signature).map_err(|_| AttestationError::SignatureInvalid)?;
+    Ok(certificate)
+}
+
+/// SHA-1 of the key's point: metadata's own name for it, which nothing rests on.
+fn attestation_key_id(key: &P256PublicKey) -> AttestationKeyId {
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, key.uncompressed_point());
+    let mut id = [0; 20];
+    id.copy_from_slice(digest.as_ref());
+    AttestationKeyId(id)
 }
 
 fn anchor_of(
@@ -234,6 +307,15 @@ fn check_packed_certificate(leaf: &[u8], aaguid: Aaguid) -> Result<(), Attestati
     {
         return Err(E::CertificateRequirements);
     }
+    check_aaguid_extension(&certificate, aaguid)
+}
+
+/// The AAGUID extension of L3 §8.2 and §8.3, where there is one.
+fn check_aaguid_extension(
+    certificate: &X509Certificate<'_>,
+    aaguid: Aaguid,
+) -> Result<(), AttestationError> {
+    use AttestationError as E;
     let mut found =
         certificate.iter_extensions().filter(|extension| extension.oid.as_bytes() == OID_AAGUID);
     let Some(extension) = found.next() else { return Ok(()) };
