@@ -49,7 +49,8 @@ pub async fn renew(
     let mut entry = AuditEntry::new(now, event, Decision::Allowed);
     entry.device = Some(device.id.clone());
     let (evidence, purpose) = (&request.evidence.0, [Purpose::EnrolDevice]);
-    let appraiser = authority.appraiser(now);
+    // No key is judged here, so no metadata is asked for.
+    let appraiser = authority.appraiser(&authority.appraisal, now);
     let judged = appraiser.appraise(evidence, certificate.der(), &purpose, &mut entry).await;
     let result = match judged {
         Ok((result, _)) => result,
