@@ -25,6 +25,13 @@ pub struct Config {
     pub authenticators: Authenticators,
     /// Whether there is anybody to ask.
     pub prompts: Prompts,
+    /// Fewest characters of a new PIN that the TPM checks.
+    #[serde(deserialize_with = "pin_length")]
+    pub tpm_pin_min_length: u32,
+    /// `same` as `bus`, or where else fprintd is.
+    pub fprintd_bus: FprintdBus,
+    /// Whether matches of libfprint's test devices count. They let anybody in: for tests only.
+    pub danger_accept_virtual_reader: bool,
     /// How long to wait for whom.
     pub timeouts: Timeouts,
     /// How many requests may be unfinished.
@@ -39,6 +46,16 @@ pub enum Bus {
     System,
     /// The bus at this address.
     Address(String),
+}
+
+/// Where fprintd is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum FprintdBus {
+    /// On the bus that we serve on.
+    Same,
+    /// On this one.
+    Other(Bus),
 }
 
 /// Where security keys are looked for.
@@ -119,6 +136,9 @@ impl Default for Config {
             pcrs: (0..=7).collect(),
             authenticators: Authenticators::Discover,
             prompts: Prompts::Caller,
+            tpm_pin_min_length: 6,
+            fprintd_bus: FprintdBus::Same,
+            danger_accept_virtual_reader: false,
             timeouts: Timeouts::default(),
             limits: RequestLimits::default(),
         }
@@ -154,6 +174,14 @@ impl Config {
             .map_err(|source| ConfigError::Invalid { path: path.to_owned(), source })
     }
 
+    /// The bus of fprintd.
+    pub fn fprintd_bus(&self) -> &Bus {
+        match &self.fprintd_bus {
+            FprintdBus::Same => &self.bus,
+            FprintdBus::Other(bus) => bus,
+        }
+    }
+
     /// The ceremony's limits.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -171,6 +199,12 @@ impl Config {
 impl From<String> for Bus {
     fn from(text: String) -> Self {
         if text == "system" { Self::System } else { Self::Address(text) }
+    }
+}
+
+impl From<String> for FprintdBus {
+    fn from(text: String) -> Self {
+        if text == "same" { Self::Same } else { Self::Other(text.into()) }
     }
 }
 
@@ -198,6 +232,13 @@ fn registers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::E
         return Err(de::Error::custom("name at least one register; they are numbered 0 to 23"));
     }
     Ok(registers)
+}
+
+fn pin_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        length @ 4..=63 => Ok(length),
+        _ => Err(de::Error::custom("give a number of characters from 4 to 63")),
+    }
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -246,12 +287,17 @@ mod tests {
         let config: Config = toml::from_str(
             "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\
              pcrs = [0, 23]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
+             tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
+             danger_accept_virtual_reader = true\n\
              [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\n[limits]\nper_caller = 2\ntotal = 3\n",
         )
         .unwrap();
         assert_eq!(config.bus, Bus::Address("unix:path=/run/test/bus".into()));
         assert_eq!(config.authenticators, Authenticators::Paths(vec!["/dev/hidraw3".into()]));
         assert_eq!(config.prompts, Prompts::None);
+        assert_eq!(config.tpm_pin_min_length, 8);
+        assert_eq!(config.fprintd_bus(), &Bus::Address("unix:path=/y".into()));
+        assert!(config.danger_accept_virtual_reader);
         let limits = config.limits();
         assert_eq!((limits.per_caller, limits.total), (2, 3));
         assert_eq!(limits.proof, Duration::from_secs(6));
@@ -265,6 +311,7 @@ mod tests {
             ("pcrs = [24]", "numbered 0 to 23"),
             ("authenticators = \"all\"", "discover"),
             ("prompts = \"always\"", "expected `caller` or `none`"),
+            ("tpm_pin_min_length = 3", "4 to 63"),
             ("[timeouts]\nprompt = 0", "1 to 3600"),
             ("[limits]\ntotal = 5000", "1 to 1024"),
         ] {

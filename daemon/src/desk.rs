@@ -12,6 +12,7 @@ use crate::authenticator::{KeyRing, Line, Pin};
 use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
 use crate::config::Prompts;
 use crate::failure::{ArgumentError, Bug, Failure};
+use crate::platform::Platform;
 use crate::presence::Answers;
 use crate::prompt::PromptText;
 use crate::tpm::Tpm;
@@ -26,6 +27,8 @@ pub struct Services {
     pub pcrs: Vec<u8>,
     /// The security keys.
     pub keys: KeyRing,
+    /// The keys of this machine that stand for people.
+    pub platform: Platform,
     /// Whether anybody can be asked.
     pub prompts: Prompts,
 }
@@ -305,8 +308,14 @@ async fn ask(
 ) -> Result<Given, Failure> {
     match work {
         Work::Presence { prepared, .. } => {
-            let (_taken, mut keys) = services.keys.take(None).await?;
-            prepared.ask(&mut keys, step, line).await.map(Given::Answers)
+            let (_taken, mut keys) = match prepared.needs_security_key() {
+                true => {
+                    services.keys.take(None).await.map(|(taken, keys)| (Some(taken), Some(keys)))?
+                }
+                false => (None, None),
+            };
+            let answers = prepared.ask(keys.as_mut(), &services.platform, step, line).await;
+            answers.map(Given::Answers)
         }
         Work::Upkeep(upkeep) => {
             let (_taken, mut keys) = services.keys.take(upkeep.path.as_deref()).await?;

@@ -189,8 +189,14 @@ impl Enroller {
                 return Err(Failure::AlreadyEnrolled { authority: present.authority.clone() });
             }
         }
-        self.store(Stored { pending_key: None, enrolment: Some(enrolment), ..(*stored).clone() })
-            .await?;
+        // Keys of another storage root are lost: the TPM was cleared.
+        let parent = tls_key.parent;
+        self.store(move |stored| {
+            stored.pending_key = None;
+            stored.enrolment = Some(enrolment);
+            stored.platform_keys.retain(|key| key.key.parent == parent);
+        })
+        .await?;
         Ok(self.state.stored())
     }
 
@@ -206,7 +212,7 @@ impl Enroller {
         let present = usable(&stored)?;
         let ak = self.tpm.attestation_key().await?.public;
         let enrolment = renewal.check(present, &ak)?;
-        self.store(Stored { enrolment: Some(enrolment), ..(*stored).clone() }).await?;
+        self.store(move |stored| stored.enrolment = Some(enrolment)).await?;
         Ok(self.state.stored())
     }
 
@@ -222,7 +228,7 @@ impl Enroller {
         }
         let key = self.tpm.create_tls_key().await?;
         let pending_key = Some(StoredKey(key.clone()));
-        self.store(Stored { pending_key, ..(*stored).clone() }).await?;
+        self.store(move |stored| stored.pending_key = pending_key).await?;
         Ok(key)
     }
 
@@ -233,10 +239,19 @@ impl Enroller {
     }
 
     /// Waits for the disk without holding up the bus.
-    async fn store(&self, stored: Stored) -> Result<(), Failure> {
+    async fn store(
+        &self,
+        change: impl FnOnce(&mut Stored) + Send + 'static,
+    ) -> Result<(), Failure> {
         let state = self.state.clone();
-        let written = tokio::task::spawn_blocking(move || state.replace(stored)).await;
-        Ok(written.map_err(|_| Failure::Internal(Bug::TaskLost))??)
+        let write = move || {
+            state.change(|stored| {
+                change(stored);
+                Ok::<_, Failure>(())
+            })
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written.map_err(|_| Failure::Internal(Bug::TaskLost))?
     }
 }
 

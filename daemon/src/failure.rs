@@ -8,6 +8,7 @@ use signet_evidence::statement::StatementError;
 
 use crate::ceremony::{Refused, Waited};
 use crate::enrol::TranscriptError;
+use crate::platform::fprintd::ReaderError;
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
@@ -181,6 +182,14 @@ pub enum Failure {
     /// Too many wrong fingers and no PIN to fall back on.
     #[error("the fingerprint is locked after wrong tries: repeat and use the key's PIN")]
     UvBlocked,
+    /// The fingerprint reader of this machine.
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
+    /// No room for another platform key.
+    #[error(
+        "this machine remembers as many platform keys as it can: enrol it anew, or use a security key"
+    )]
+    PlatformKeysFull,
     /// Taken back by the caller.
     #[error("the request was cancelled: repeat it if that was a mistake")]
     Cancelled,
@@ -271,10 +280,26 @@ impl Failure {
             Self::TimedOut(Waited::Turn | Waited::Person) => "TimedOut",
             Self::CannotPrompt => "CannotPrompt",
             Self::TooManyRequests(_) => "TooManyRequests",
+            Self::Reader(error) => reader_name(*error),
+            Self::PlatformKeysFull => "AuthenticatorFull",
             Self::Tpm(error) => tpm_name(error),
             Self::State(_) => "StateUnwritable",
             Self::Internal(_) => "Internal",
         }
+    }
+}
+
+fn reader_name(error: ReaderError) -> &'static str {
+    use ReaderError as E;
+    match error {
+        E::NoBus | E::NoService | E::NoReader | E::Virtual | E::Denied | E::Removed => {
+            "ReaderMissing"
+        }
+        E::Busy => "ReaderBusy",
+        E::NoFingers => "NoEnrolledFingers",
+        E::Changed => "FingersChanged",
+        E::NoMatch => "UvInvalid",
+        E::ServiceEnded | E::Failed | E::Silent => "ReaderFailed",
     }
 }
 
@@ -283,7 +308,9 @@ fn tpm_name(error: &TpmError) -> &'static str {
         TpmError::InvalidTcti { .. }
         | TpmError::NotFound { .. }
         | TpmError::AccessDenied { .. } => "TpmMissing",
-        TpmError::Lockout => "TpmLockout",
+        TpmError::Lockout | TpmError::PinLocked { .. } => "TpmLockout",
+        TpmError::WrongPin { .. } => "PinInvalid",
+        TpmError::UserKeyLost => "PlatformKeyLost",
         TpmError::Cleared | TpmError::Tampered => "TpmCleared",
         TpmError::QueueFull => "TooManyRequests",
         TpmError::NoTlsKey => "NotEnrolled",
@@ -343,6 +370,24 @@ mod tests {
             TpmError::NotFound { tcti: tcti() }.into(),
             TpmError::Timeout.into(),
             TpmError::Lockout.into(),
+            TpmError::PinLocked { wait: std::time::Duration::from_secs(600) }.into(),
+            TpmError::WrongPin { tries_left: 2 }.into(),
+            TpmError::UserKeyLost.into(),
+            TpmError::AuthorisationRefused.into(),
+            Failure::PlatformKeysFull,
+            ReaderError::NoBus.into(),
+            ReaderError::NoService.into(),
+            ReaderError::NoReader.into(),
+            ReaderError::Virtual.into(),
+            ReaderError::Denied.into(),
+            ReaderError::Removed.into(),
+            ReaderError::Busy.into(),
+            ReaderError::NoFingers.into(),
+            ReaderError::Changed.into(),
+            ReaderError::NoMatch.into(),
+            ReaderError::ServiceEnded.into(),
+            ReaderError::Failed.into(),
+            ReaderError::Silent.into(),
             TpmError::Cleared.into(),
             Failure::TpmSlow,
             StateError::Corrupt { path }.into(),

@@ -12,6 +12,8 @@ use signet_daemon::bus::{self, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
 use signet_daemon::enrol::Enroller;
+use signet_daemon::platform::Platform;
+use signet_daemon::platform::fprintd::Reader;
 use signet_daemon::state::StateDir;
 use signet_daemon::tpm::{Tpm, TpmConfig};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,15 +92,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tpm_config.tls_key = stored.key().cloned();
     let tpm = Tpm::start(tpm_config)?;
     let keys = KeyRing::new(config.authenticators.clone());
+    let reader = Reader::new(config.fprintd_bus().clone(), config.danger_accept_virtual_reader);
+    let platform = Platform::new(tpm.clone(), state.clone(), reader, config.tpm_pin_min_length);
     let services = Services {
         tpm: tpm.clone(),
         pcrs: config.pcrs.clone(),
         keys: keys.clone(),
+        platform: platform.clone(),
         prompts: config.prompts,
     };
     let desk = Desk::new(services, config.limits());
     let enroller = Enroller::new(tpm.clone(), state.clone(), config.pcrs.clone());
-    let service = Service::new(desk.clone(), enroller, state, tpm, keys, config.timeouts.tpm);
+    let patience = config.timeouts.tpm;
+    let service = Service::new(desk.clone(), enroller, state, tpm, keys, platform, patience);
     let ready = || {
         tracing::info!("ready");
         // Not started by systemd: nobody to tell.

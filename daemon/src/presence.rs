@@ -10,14 +10,15 @@ use signet_evidence::header::{CertifiedKey, SignedAttest};
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::webauthn::{Ceremony as WebAuthnCeremony, ClientData};
 use signet_evidence::{
-    Action, CertificateChain, FidoAssertion, FidoRegistration, KeyPart, KeyThumbprint, Purpose,
-    SessionId, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
+    Action, Assertion, CertificateChain, FidoAssertion, FidoRegistration, KeyPart, KeyThumbprint,
+    Purpose, Registration, SessionId, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
 
 use crate::authenticator::{Asserted, Keys, Line, observed};
 use crate::ceremony::Need;
 use crate::enrol::point;
 use crate::failure::{ArgumentError, Bug, Failure};
+use crate::platform::{Means, Part, Plan, Platform};
 use crate::prompt::PromptText;
 use crate::state::{Base64, Enrolment, Stored};
 use crate::tpm::{Tpm, TpmError};
@@ -47,6 +48,8 @@ pub struct Request {
     pub user_verification: bool,
     /// Whether the AK certifies the TLS key.
     pub certify: bool,
+    /// What the person shall use; for enrol-key what the new key shall be.
+    pub means: Option<Means>,
 }
 
 /// A request with its statement fixed, ready to be shown and signed.
@@ -58,6 +61,8 @@ pub struct Prepared {
     ak_chain: CertificateChain,
     rp_id: String,
     origin: String,
+    /// What a platform key does, where one answers or is made.
+    part: Option<Part>,
     /// What the person is told, step by step; empty when nobody is asked.
     pub prompts: Vec<PromptText>,
 }
@@ -65,8 +70,8 @@ pub struct Prepared {
 /// What the person's keys signed.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    assertion: Option<FidoAssertion>,
-    registration: Option<(FidoRegistration, Registered)>,
+    assertion: Option<Assertion>,
+    registration: Option<(Registration, Registered)>,
 }
 
 /// The credential that was made.
@@ -74,8 +79,8 @@ pub struct Answers {
 pub struct Registered {
     /// Credential id.
     pub credential_id: Vec<u8>,
-    /// Model of the key.
-    pub aaguid: [u8; 16],
+    /// Model of the security key; none for platform keys.
+    pub aaguid: Option<[u8; 16]>,
 }
 
 /// The result of a request.
@@ -84,17 +89,22 @@ pub struct Produced {
     /// Presence Evidence.
     pub evidence: Vec<u8>,
     /// The credential that asserted.
-    pub asserted: Option<FidoAssertion>,
+    pub asserted: Option<Assertion>,
     /// The credential that was made.
     pub registered: Option<Registered>,
 }
 
 impl Prepared {
-    /// Fixes the statement.
+    /// Fixes the statement. `part` is what a platform key does, with the host's facts for it.
     ///
     /// # Errors
     /// [`Failure::NotEnrolled`], [`Failure::InvalidArgument`], [`Failure::NoCredential`].
-    pub fn new(request: Request, stored: &Stored, now: UnixTime) -> Result<Self, Failure> {
+    pub fn new(
+        request: Request,
+        part: Option<Part>,
+        stored: &Stored,
+        now: UnixTime,
+    ) -> Result<Self, Failure> {
         let enrolment = usable(stored)?;
         let action = request.action.as_deref().map(Action::parse).transpose();
         let action = action.map_err(ArgumentError::Action)?;
@@ -112,11 +122,21 @@ impl Prepared {
             acr: request.acr.clone(),
             action: action.clone(),
             session: request.session,
-            host_facts: None,
+            host_facts: part
+                .as_ref()
+                .and_then(|part| part.plan().facts())
+                .map(|facts| facts.clone().into()),
         };
         let statement = statement.encode().map_err(ArgumentError::Statement)?;
         let details = action.as_ref().map(Action::details);
-        let asks = PromptText::new(request.purpose, details, &enrolment.authority);
+        let mut asks = PromptText::new(request.purpose, details, &enrolment.authority);
+        match &part {
+            None => {}
+            Some(Part::Sign(key, _)) => asks.method = Some(key.method),
+            Some(Part::Make(_, plan)) => {
+                asks = PromptText::platform_key(plan.method(), &enrolment.authority);
+            }
+        }
         let prompts = match request.purpose {
             Purpose::Session | Purpose::Action if request.allow_credentials.is_empty() => {
                 return Err(Failure::NoCredential);
@@ -132,9 +152,17 @@ impl Prepared {
             ak_chain: chain(&enrolment.ak_chain)?,
             rp_id: enrolment.rp_id.clone(),
             origin: format!("https://{}", enrolment.rp_id),
+            part,
             prompts,
             request,
         })
+    }
+
+    /// Whether a security key has to be there.
+    pub fn needs_security_key(&self) -> bool {
+        self.part.is_none()
+            || self.request.purpose == Purpose::EnrolKey
+                && !self.request.allow_credentials.is_empty()
     }
 
     /// Whether a person is needed.
@@ -142,35 +170,60 @@ impl Prepared {
         if self.prompts.is_empty() { Need::Machine } else { Need::Person }
     }
 
-    /// Asks the person: an assertion, a new key, or both in this order. `step` is told before each.
+    /// Asks the person: an assertion, a new key, or both in this order. `step` is told before each;
+    /// `keys` are there where [`Self::needs_security_key`] says so.
     ///
     /// # Errors
     /// What the person or the key did.
     pub async fn ask(
         &self,
-        keys: &mut Keys,
+        mut keys: Option<&mut Keys>,
+        platform: &Platform,
         step: &(dyn Fn(usize) + Send + Sync),
         line: &mut Line<'_>,
     ) -> Result<Answers, Failure> {
-        if self.request.purpose != Purpose::EnrolKey {
-            step(0);
-            let (assertion, _) = self.assert(keys, line).await?;
-            return Ok(Answers { assertion: Some(assertion), registration: None });
-        }
         step(0);
+        if let Some(Part::Sign(key, plan)) = &self.part {
+            let assertion = platform.assert(key, plan, &self.statement, line).await?;
+            let assertion = Some(Assertion::Platform(assertion));
+            return Ok(Answers { assertion, registration: None });
+        }
+        let enrols = self.request.purpose == Purpose::EnrolKey;
         let authorised = match self.request.allow_credentials.as_slice() {
-            [] => None,
-            _ => Some(self.assert(keys, line).await?),
+            [] if enrols => None,
+            _ => Some(self.assert(keys.as_deref_mut(), line).await?),
         };
-        step(self.prompts.len().saturating_sub(1));
         let by = authorised.as_ref().map(|(_, asserted)| asserted);
-        let registration = Some(self.register(keys, by, line).await?);
-        Ok(Answers { assertion: authorised.map(|(assertion, _)| assertion), registration })
+        let registration = match &self.part {
+            _ if !enrols => None,
+            Some(Part::Make(user, plan)) => {
+                step(self.prompts.len().saturating_sub(1));
+                Some(self.make(platform, user, plan, line).await?)
+            }
+            _ => {
+                step(self.prompts.len().saturating_sub(1));
+                Some(self.register(keys, by, line).await?)
+            }
+        };
+        let assertion = authorised.map(|(assertion, _)| Assertion::SecurityKey(assertion));
+        Ok(Answers { assertion, registration })
+    }
+
+    async fn make(
+        &self,
+        platform: &Platform,
+        user: &str,
+        plan: &Plan,
+        line: &mut Line<'_>,
+    ) -> Result<(Registration, Registered), Failure> {
+        let (made, id) = platform.register(plan, user, &self.statement, line).await?;
+        let registered = Registered { credential_id: id.as_bytes().to_vec(), aaguid: None };
+        Ok((Registration::Platform(made), registered))
     }
 
     async fn assert(
         &self,
-        keys: &mut Keys,
+        keys: Option<&mut Keys>,
         line: &mut Line<'_>,
     ) -> Result<(FidoAssertion, Asserted), Failure> {
         let challenge = assertion_challenge(&self.statement);
@@ -179,6 +232,7 @@ impl Prepared {
         // A key is only ever added by someone whom a key has verified.
         let required = self.request.user_verification || self.request.purpose == Purpose::EnrolKey;
         let allowed = &self.request.allow_credentials;
+        let keys = keys.ok_or(Failure::NoAuthenticator)?;
         let asserted = keys.assert(&self.rp_id, hash, allowed, required, line).await?;
         let answer = &asserted.assertion;
         let assertion = FidoAssertion {
@@ -193,20 +247,22 @@ impl Prepared {
 
     async fn register(
         &self,
-        keys: &mut Keys,
+        keys: Option<&mut Keys>,
         authorised_by: Option<&Asserted>,
         line: &mut Line<'_>,
-    ) -> Result<(FidoRegistration, Registered), Failure> {
+    ) -> Result<(Registration, Registered), Failure> {
         let challenge = registration_challenge(&self.statement);
         let client_data = self.client_data(WebAuthnCeremony::Registration, &challenge);
         let hash = sha256(&client_data);
         let subject = self.request.subject.as_deref().unwrap_or_default();
         let excluded = &self.request.exclude_credentials;
+        let keys = keys.ok_or(Failure::NoAuthenticator)?;
         let made = keys.register(&self.rp_id, subject, hash, excluded, authorised_by, line).await?;
-        let registered = Registered { credential_id: made.credential_id, aaguid: made.aaguid };
+        let aaguid = Some(made.aaguid);
+        let registered = Registered { credential_id: made.credential_id, aaguid };
         let registration =
             FidoRegistration { attestation_object: made.attestation_object, client_data };
-        Ok((registration, registered))
+        Ok((Registration::SecurityKey(registration), registered))
     }
 
     fn client_data(&self, ceremony: WebAuthnCeremony, challenge: &[u8]) -> Vec<u8> {
@@ -223,12 +279,20 @@ impl Prepared {
         pcrs: &[u8],
         answers: Answers,
     ) -> Result<Produced, Failure> {
-        let assertion = answers.assertion.as_ref().map(FidoAssertion::encode);
-        let registration = answers.registration.as_ref().map(|(part, _)| part.encode());
+        let assertion = answers.assertion.as_ref().map(|assertion| match assertion {
+            Assertion::SecurityKey(key) => Encoded::SecurityKey(key.encode()),
+            Assertion::Platform(key) => Encoded::Platform(key.encode()),
+        });
+        let registration = answers.registration.as_ref().map(|(made, _)| match made {
+            Registration::SecurityKey(key) => Encoded::SecurityKey(key.encode()),
+            Registration::Platform(key) => Encoded::Platform(key.encode()),
+        });
+        let assertion = assertion.as_ref().map(Encoded::part);
+        let registration = registration.as_ref().map(Encoded::part);
         let bound = qualifying_data(
             &self.statement,
-            assertion.as_deref().unwrap_or_default(),
-            registration.as_deref(),
+            assertion.map(KeyPart::bytes).unwrap_or_default(),
+            registration.map(KeyPart::bytes),
         );
         let quote = tpm.quote(bound, pcrs).await?;
         let certification = match self.request.certify {
@@ -248,8 +312,8 @@ impl Prepared {
         let unsigned = UnsignedEvidence::new(
             &self.statement,
             &self.device_chain,
-            assertion.as_deref().map(KeyPart::SecurityKey),
-            registration.as_deref().map(KeyPart::SecurityKey),
+            assertion,
+            registration,
             &tpm_evidence,
         );
         let signature = tpm.sign_tls(sha256(&unsigned.to_be_signed())).await?;
@@ -262,6 +326,21 @@ impl Prepared {
             asserted: answers.assertion,
             registered: answers.registration.map(|(_, registered)| registered),
         })
+    }
+}
+
+/// An encoded assertion or registration.
+enum Encoded {
+    SecurityKey(Vec<u8>),
+    Platform(Vec<u8>),
+}
+
+impl Encoded {
+    fn part(&self) -> KeyPart<'_> {
+        match self {
+            Self::SecurityKey(bytes) => KeyPart::SecurityKey(bytes),
+            Self::Platform(bytes) => KeyPart::Platform(bytes),
+        }
     }
 }
 

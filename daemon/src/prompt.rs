@@ -4,6 +4,7 @@
 use signet_evidence::{ActionDetails, Purpose};
 
 use crate::authenticator::{Setting, Task};
+use crate::platform::Method;
 
 /// The two lines of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct PromptText {
     pub title: String,
     /// What exactly; of a critical action the names, the method, the host and the path.
     pub action: String,
+    /// What is asked for, where it is no security key.
+    pub method: Option<Method>,
 }
 
 impl PromptText {
@@ -28,12 +31,18 @@ impl PromptText {
                     details.locations.first().map_or("", |location| self::host(location)),
                     details.path
                 ),
+                method: None,
             },
             (Purpose::EnrolKey, None) => Self {
                 title: "Enrol this security key".to_owned(),
                 action: format!("new key for {host}"),
+                method: None,
             },
-            _ => Self { title: "Sign in".to_owned(), action: format!("new session at {host}") },
+            _ => Self {
+                title: "Sign in".to_owned(),
+                action: format!("new session at {host}"),
+                method: None,
+            },
         }
     }
 
@@ -86,7 +95,7 @@ impl PromptText {
                 "where it was used, this key cannot sign in after this",
             ),
         };
-        Self { title: title.to_owned(), action: action.to_owned() }
+        Self { title: title.to_owned(), action: action.to_owned(), method: None }
     }
 
     /// As [`Self::new`] for [`Purpose::EnrolKey`], when an enrolled key must agree first.
@@ -94,7 +103,18 @@ impl PromptText {
         Self {
             title: "Allow another security key".to_owned(),
             action: format!("touch a key that is enrolled at {}", host(authority)),
+            method: None,
         }
+    }
+
+    /// The text for a new platform key.
+    pub fn platform_key(method: Method, authority: &str) -> Self {
+        let title = match method {
+            Method::Pin => "Choose a PIN for this machine",
+            Method::Fingerprint => "Enrol your finger at this machine",
+        };
+        let action = format!("new key for {}", host(authority));
+        Self { title: title.to_owned(), action, method: Some(method) }
     }
 }
 

@@ -19,6 +19,7 @@ use signet_evidence::DeviceId;
 use signet_evidence::binding::sha256;
 use signet_evidence::thumbprint::hex;
 
+use crate::platform::PlatformKey;
 use crate::tpm::{BlobError, TlsKey};
 
 const FILE: &str = "state";
@@ -36,6 +37,9 @@ pub struct Stored {
     pub pending_key: Option<StoredKey>,
     /// The enrolment, with its TLS key.
     pub enrolment: Option<Enrolment>,
+    /// Keys of this TPM that stand for people. Absent in the files of versions before them.
+    #[serde(default, with = "platform_keys")]
+    pub platform_keys: Vec<PlatformKey>,
 }
 
 /// What the authority gave this machine.
@@ -187,6 +191,11 @@ impl StateDir {
         }
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
     /// What is remembered now.
     pub fn stored(&self) -> Arc<Stored> {
         Arc::clone(&self.shared.stored.lock().unwrap_or_else(PoisonError::into_inner))
@@ -198,9 +207,26 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Unwritable`].
     pub fn replace(&self, stored: Stored) -> Result<(), StateError> {
+        self.change(|current| {
+            *current = stored;
+            Ok(())
+        })
+    }
+
+    /// Changes what is remembered, as [`replace`](Self::replace); nobody else changes it meanwhile.
+    /// Nothing happens when `change` fails.
+    ///
+    /// # Errors
+    /// That of `change`, and [`StateError::Unwritable`].
+    pub fn change<E: From<StateError>>(
+        &self,
+        change: impl FnOnce(&mut Stored) -> Result<(), E>,
+    ) -> Result<(), E> {
         let shared = &self.shared;
         // Held over the write, so that memory and disk change together.
         let mut current = shared.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = Stored::clone(&current);
+        change(&mut stored)?;
         let new = shared.path.join(NEW_FILE);
         let written = write_new(&new, &encode(&stored))
             .and_then(|()| fs::rename(&new, shared.path.join(FILE)))
@@ -208,7 +234,7 @@ impl StateDir {
         if let Err(source) = written {
             // Half a file is of no use; failing to remove it changes nothing.
             let _ = fs::remove_file(&new);
-            return Err(unwritable(&shared.path.join(FILE), source));
+            return Err(unwritable(&shared.path.join(FILE), source).into());
         }
         *current = Arc::new(stored);
         Ok(())
@@ -219,7 +245,7 @@ impl Stored {
     fn fresh() -> Result<Self, StateError> {
         let mut ak_salt = [0; 32];
         rand::fill(&mut ak_salt).map_err(|_| StateError::Randomness)?;
-        Ok(Self { ak_salt, pending_key: None, enrolment: None })
+        Ok(Self { ak_salt, pending_key: None, enrolment: None, platform_keys: Vec::new() })
     }
 
     /// The key that the TPM should hold: the pending one, which exists only where there is no
@@ -295,6 +321,58 @@ impl<'de> Deserialize<'de> for StoredKey {
     }
 }
 
+/// One key: what releases it, its parts, whose it is.
+mod platform_keys {
+    use super::{Base64, Deserialize, Deserializer, PlatformKey, Serialize, Serializer};
+    use crate::platform::Method;
+    use crate::tpm::UserKey;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Entry {
+        method: Name,
+        public: Base64,
+        private: Base64,
+        parent: Base64,
+        user: String,
+        used: bool,
+    }
+
+    #[derive(Clone, Copy, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Name {
+        TpmPin,
+        Fingerprint,
+    }
+
+    pub(super) fn serialize<S: Serializer>(keys: &[PlatformKey], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(keys.iter().cloned().map(|PlatformKey { method, key, user, used }| {
+            let method = match method {
+                Method::Pin => Name::TpmPin,
+                Method::Fingerprint => Name::Fingerprint,
+            };
+            let [public, private, parent] = [key.public, key.private, key.parent].map(Base64);
+            Entry { method, public, private, parent, user, used }
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<PlatformKey>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(from)?.into_iter();
+        Ok(entries
+            .map(|Entry { method, public, private, parent, user, used }| {
+                let method = match method {
+                    Name::TpmPin => Method::Pin,
+                    Name::Fingerprint => Method::Fingerprint,
+                };
+                let key = UserKey { public: public.0, private: private.0, parent: parent.0 };
+                PlatformKey { method, key, user, used }
+            })
+            .collect())
+    }
+}
+
 mod base64_array {
     use super::{Base64, Deserialize, Deserializer, Serialize, Serializer};
 
@@ -324,6 +402,8 @@ mod device_id {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::Method;
+    use crate::tpm::UserKey;
 
     fn key() -> StoredKey {
         StoredKey(TlsKey { public: vec![1], private: vec![2], parent: vec![3] })
@@ -358,6 +438,23 @@ mod tests {
             let found = fs::metadata(path.join(name)).unwrap().permissions().mode();
             assert_eq!(found & 0o777, mode, "{name}");
         }
+    }
+
+    #[test]
+    fn platform_keys_are_remembered_and_may_be_absent() {
+        let key = |method, used| PlatformKey {
+            method,
+            key: UserKey { public: vec![1], private: vec![2], parent: vec![3] },
+            user: "alice".into(),
+            used,
+        };
+        let platform_keys = vec![key(Method::Pin, true), key(Method::Fingerprint, false)];
+        let stored = Stored { platform_keys, ..Stored::fresh().unwrap() };
+        assert_eq!(decode(&encode(&stored)), Some(stored.clone()));
+        let mut older = serde_json::to_value(&stored).unwrap();
+        older.as_object_mut().unwrap().remove("platform_keys");
+        let older: Stored = serde_json::from_value(older).unwrap();
+        assert_eq!(older, Stored { platform_keys: Vec::new(), ..stored });
     }
 
     #[test]

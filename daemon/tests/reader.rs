@@ -121,7 +121,7 @@ async fn a_wrong_finger_may_be_followed_by_the_right_one_and_three_are_too_many(
         for tries_left in [2, 1] {
             verifying.expect(Notice::FingerNeeded).await;
             desk.fprintd.scan("mallory").unwrap();
-            verifying.expect(Notice::Retry(Retry::NoMatch { tries_left })).await;
+            verifying.expect(Notice::NoMatch { tries_left }).await;
         }
         verifying.expect(Notice::FingerNeeded).await;
         desk.fprintd.scan(if right { PRINT } else { "mallory" }).unwrap();
@@ -156,7 +156,7 @@ async fn false_results_of_other_programs_are_ignored() {
     }
     for tries_left in [2, 1] {
         desk.fprintd.scan("mallory").unwrap();
-        verifying.expect(Notice::Retry(Retry::NoMatch { tries_left })).await;
+        verifying.expect(Notice::NoMatch { tries_left }).await;
         verifying.expect(Notice::FingerNeeded).await;
     }
     desk.fprintd.scan("mallory").unwrap();

@@ -122,6 +122,11 @@ impl KeyRing {
         known
     }
 
+    /// Whether there is any, as far as can be seen without opening it.
+    pub fn any_plugged(&self) -> bool {
+        !self.plugged().is_empty()
+    }
+
     fn remember(&self, known: Vec<KeyFacts>) {
         *self.shared.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }

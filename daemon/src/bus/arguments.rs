@@ -9,6 +9,7 @@ use zbus::OwnedVariant;
 use crate::authenticator::{Setting, Task, Upkeep};
 use crate::enrol::{Activation, Admission, Renewal};
 use crate::failure::ArgumentError;
+use crate::platform::Means;
 use crate::presence::Request;
 use crate::tpm::EndorsementKind;
 
@@ -55,6 +56,12 @@ impl Arguments {
         } else {
             Err(ArgumentError::Value(name))
         }
+    }
+
+    fn means(&mut self) -> Result<Option<Means>, ArgumentError> {
+        let name: Option<String> = self.optional("method")?;
+        let means = |name: String| Means::from_name(&name).ok_or(ArgumentError::Value("method"));
+        name.map(means).transpose()
     }
 
     fn id(&mut self, name: &'static str) -> Result<Vec<u8>, ArgumentError> {
@@ -108,6 +115,7 @@ pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentE
             Some(_) => return Err(ArgumentError::Value("user_verification")),
         },
         certify: options.optional("certify")?.unwrap_or(certify),
+        means: options.means()?,
     };
     options.finish()?;
     Ok((request, wait))
@@ -129,6 +137,7 @@ pub(super) fn registration(options: Dictionary) -> Result<(Request, bool), Argum
         exclude_credentials: options.credentials("exclude_credentials")?,
         user_verification: true,
         certify: false,
+        means: options.means()?,
     };
     options.finish()?;
     Ok((request, wait))

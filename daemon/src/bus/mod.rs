@@ -1,6 +1,7 @@
 //! `org.signet.Presence1` on D-Bus. `dbus/org.signet.Presence1.xml` is the interface's source.
 
 mod arguments;
+mod caller;
 mod keys;
 mod pin;
 mod refusal;

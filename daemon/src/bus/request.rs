@@ -136,6 +136,9 @@ impl Place {
         if let Some(text) = text {
             details.insert("title", text.title.into());
             details.insert("action", text.action.into());
+            if let Some(method) = text.method {
+                details.insert("method", method.name().into());
+            }
         }
         log(RequestObject::progress(&self.emitter(), name, details).await);
     }
@@ -172,6 +175,10 @@ fn spell(stage: Stage) -> (&'static str, Results) {
         Stage::WrongFinger { tries_left } => {
             details.insert("tries_left", tries_left.into());
             "wrong-finger"
+        }
+        Stage::FingerRetry(retry) => {
+            details.insert("reason", retry.name().into());
+            "finger-retry"
         }
         Stage::PinNeeded { tries_left, min_length } => {
             details.insert("tries_left", tries_left.into());
@@ -228,10 +235,12 @@ fn evidence(produced: Produced) -> Results {
     let mut results = Results::from([("evidence", produced.evidence.into())]);
     if let Some(registered) = produced.registered {
         results.insert("credential_id", registered.credential_id.into());
-        results.insert("aaguid", registered.aaguid.to_vec().into());
+        if let Some(aaguid) = registered.aaguid {
+            results.insert("aaguid", aaguid.to_vec().into());
+        }
     } else if let Some(asserted) = produced.asserted {
-        results.insert("credential_id", asserted.credential_id.into());
-        let observed = match asserted.observed {
+        results.insert("credential_id", asserted.credential_id().to_vec().into());
+        let observed = match asserted.security_key().and_then(|key| key.observed) {
             Some(Observed::BuiltIn) => Some("built-in"),
             Some(Observed::Pin) => Some("pin"),
             Some(Observed::Other) | None => None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use signet_evidence::UnixTime;
+use signet_evidence::{Purpose, UnixTime};
 use tokio::sync::mpsc;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
@@ -21,6 +21,7 @@ use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
 use crate::failure::Failure;
+use crate::platform::{Means, Platform};
 use crate::presence::{Prepared, Request};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
@@ -35,6 +36,7 @@ pub struct Service {
     state: StateDir,
     tpm: Tpm,
     keys: KeyRing,
+    platform: Platform,
     tpm_patience: Duration,
     /// Paths of unfinished requests.
     places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
@@ -48,15 +50,37 @@ impl Service {
         state: StateDir,
         tpm: Tpm,
         keys: KeyRing,
+        platform: Platform,
         tpm_patience: Duration,
     ) -> Self {
         let places = Arc::default();
-        Self { desk, enroller, state, tpm, keys, tpm_patience, places }
+        Self { desk, enroller, state, tpm, keys, platform, tpm_patience, places }
     }
 
     /// Fixes the statement of a request for evidence.
-    fn presence(&self, (request, wait): (Request, bool)) -> Result<Work, Failure> {
-        let prepared = Box::new(Prepared::new(request, &self.state.stored(), now())?);
+    async fn presence(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        (mut request, wait): (Request, bool),
+    ) -> Result<Work, Failure> {
+        // Before anything is asked of other services.
+        crate::presence::usable(&self.state.stored())?;
+        let part = match (request.purpose, request.means) {
+            (Purpose::Session | Purpose::Action, means) => {
+                let (allowed, plugged) = (&request.allow_credentials, self.keys.any_plugged());
+                self.platform.answerer(means, allowed, plugged).await?
+            }
+            (Purpose::EnrolKey, Some(Means::Platform(method))) => {
+                let sender = header.sender().ok_or(Failure::NotAllowed)?;
+                let user = super::caller::unix_user(connection, sender).await?;
+                Some(self.platform.maker(method, user).await?)
+            }
+            _ => None,
+        };
+        // No security key holds those, and only a security key brings another key.
+        request.allow_credentials.retain(|id| part.is_some() || !self.platform.holds(id));
+        let prepared = Box::new(Prepared::new(request, part, &self.state.stored(), now())?);
         Ok(Work::Presence { prepared, wait })
     }
 
@@ -182,7 +206,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = self.presence(arguments::presence(options)?)?;
+        let request = arguments::presence(options)?;
+        let work = self.presence(connection, &header, request).await?;
         Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 
@@ -194,7 +219,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = self.presence(arguments::registration(options)?)?;
+        let request = arguments::registration(options)?;
+        let work = self.presence(connection, &header, request).await?;
         Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 
@@ -335,6 +361,7 @@ impl Service {
     #[zbus(out_args("results"))]
     async fn status(&self) -> Result<(Results,), Refusal> {
         let properties = self.patiently(self.tpm.properties()).await;
+        let (reader, platform_keys) = self.platform.status().await;
         let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
         let mut results = match properties {
             Ok(properties) => tpm_status(properties),
@@ -349,6 +376,8 @@ impl Service {
             ("operator", self.operator().into()),
             ("authority", self.authority().into()),
             ("queue_length", queue_length.into()),
+            ("fingerprint_reader", reader.into()),
+            ("platform_keys", platform_keys.into()),
         ]));
         Ok((results,))
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use signet_ctap::commands::SampleStatus;
 
+use crate::platform::fprintd::Retry;
+
 /// Who asks: the unique bus name of a connection. Turns are taken by caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallerId(Arc<str>);
@@ -67,6 +69,8 @@ pub enum Stage {
         /// Fingers left until the authenticator wants its PIN.
         tries_left: u32,
     },
+    /// The reader of this machine could not read the finger.
+    FingerRetry(Retry),
     /// The authenticator wants its PIN.
     PinNeeded {
         /// PINs left until the authenticator locks itself.
@@ -102,7 +106,11 @@ impl Stage {
 
     /// Whether the person was there just now, so that the time to wait begins again.
     pub(super) fn shows_person(self) -> bool {
-        matches!(self, Self::Sample { status, .. } if status != SampleStatus::NoActivity)
+        match self {
+            Self::Sample { status, .. } => status != SampleStatus::NoActivity,
+            Self::FingerRetry(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -90,11 +90,18 @@ pub enum Retry {
     NotCentered,
     /// The finger stayed on the reader.
     RemoveAndRetry,
-    /// Not an enrolled finger; so many tries are left.
-    NoMatch {
-        /// Tries left.
-        tries_left: u32,
-    },
+}
+
+impl Retry {
+    /// fprintd's word for it, without its prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScanAgain => "retry-scan",
+            Self::SwipeTooShort => "swipe-too-short",
+            Self::NotCentered => "finger-not-centered",
+            Self::RemoveAndRetry => "remove-and-retry",
+        }
+    }
 }
 
 /// What a person is told during a verification.
@@ -102,8 +109,13 @@ pub enum Retry {
 pub enum Notice {
     /// The reader waits for a finger.
     FingerNeeded,
-    /// Again.
+    /// The scan was of no use: again.
     Retry(Retry),
+    /// Not an enrolled finger.
+    NoMatch {
+        /// Fingers left until the verification fails.
+        tries_left: u32,
+    },
 }
 
 /// The fingerprint reader of this machine. Clones share it: one verification at a time.
@@ -292,7 +304,7 @@ impl Claimed {
                 Attempt::Matched => return Ok(()),
                 Attempt::NoMatch => {
                     if tries_left > 0 {
-                        notice(Notice::Retry(Retry::NoMatch { tries_left }));
+                        notice(Notice::NoMatch { tries_left });
                     }
                     answer(device.verify_stop()).await?;
                 }

@@ -6,5 +6,7 @@
 
 mod authorisation;
 pub mod fprintd;
+mod keys;
 
 pub use authorisation::{AuthorisationKey, Match};
+pub use keys::{Means, Method, Part, Plan, Platform, PlatformKey};

@@ -168,7 +168,7 @@ pub enum TpmError {
     },
     /// The TPM takes no PIN for a while.
     #[error(
-        "too many wrong PINs: the TPM takes one more try {} from now at the latest; only the TPM's owner can end this earlier, by tpm2_dictionarylockout",
+        "too many wrong PINs: wait, the TPM takes one more try {} from now at the latest; only the TPM's owner can end this earlier, by tpm2_dictionarylockout",
         duration(*wait)
     )]
     PinLocked {
@@ -177,7 +177,7 @@ pub enum TpmError {
     },
     /// A user key cannot be loaded: the TPM was cleared or replaced, or the stored key was changed.
     #[error(
-        "the platform key is lost, because the TPM was cleared or the stored key is damaged: enrol another with `signet key add --platform`"
+        "the platform key is lost because the TPM was cleared or the stored key is damaged: enrol another with `signet key add --platform`"
     )]
     UserKeyLost,
     /// No authorisation was given for a fingerprint key, or one for another session, digest or key.
