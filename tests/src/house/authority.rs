@@ -128,17 +128,31 @@ impl AuthorityService {
         Ok(())
     }
 
-    /// Accepts security keys of one model and maker.
+    /// Accepts security keys of one model and maker, that verify their user by finger or PIN.
     ///
     /// # Errors
     /// When the settings cannot be written.
     pub fn accept_keys(&self, root_pem: &str, aaguid: [u8; 16]) -> Result<(), HouseError> {
+        self.accept_keys_that(root_pem, aaguid, "built-in-or-pin")
+    }
+
+    /// Accepts security keys of one model and maker, that verify their user as the setting
+    /// `user_verification` says.
+    ///
+    /// # Errors
+    /// When the settings cannot be written.
+    pub fn accept_keys_that(
+        &self,
+        root_pem: &str,
+        aaguid: [u8; 16],
+        user_verification: &str,
+    ) -> Result<(), HouseError> {
         fs::write(self.folder.join("attestation-roots/software-key.pem"), root_pem)?;
         let aaguid = uuid(aaguid);
         self.configure(&format!(
             "\n[[authenticators]]\nname = \"Software key of the test bench\"\n\
              roots = \"attestation-roots/software-key.pem\"\naaguids = [\"{aaguid}\"]\n\
-             user_verification = \"built-in-or-pin\"\n"
+             user_verification = \"{user_verification}\"\n"
         ))
     }
 

@@ -23,6 +23,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// A workstation that is not enrolled.
     pub(crate) async fn new() -> Self {
+        Self::with_models("built-in-or-pin", "built-in-or-pin").await
+    }
+
+    /// A workstation that is not enrolled, at an authority that was told how the two models of key
+    /// verify their user.
+    pub(crate) async fn with_models(opensk: &str, trussed: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let maker = AttestationRoot::generate().unwrap();
         let station = Station::start(&maker).await.unwrap();
@@ -31,8 +37,9 @@ impl Bench {
             AuthorityService::init(&folder.path().join("authority"), "alice").unwrap();
         authority.accept_tpms(&[&makers.root, &makers.intermediate]).unwrap();
         let root = maker.certificate_pem();
-        authority.accept_keys(&root, Firmware::OpenSk.aaguid()).unwrap();
-        authority.accept_keys(&root, Firmware::Trussed.aaguid()).unwrap();
+        for (firmware, verifies) in [(Firmware::OpenSk, opensk), (Firmware::Trussed, trussed)] {
+            authority.accept_keys_that(&root, firmware.aaguid(), verifies).unwrap();
+        }
         authority.serve().unwrap();
         Self { station, authority, maker, _folder: folder }
     }
@@ -40,10 +47,15 @@ impl Bench {
     /// A workstation that is enrolled, without a key of its operator's.
     pub(crate) async fn enrolled() -> Self {
         let bench = Self::new().await;
-        let ticket = bench.authority.first_ticket().to_owned();
-        let ran = bench.enrol(&ticket).await;
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        bench.enrol_first().await;
         bench
+    }
+
+    /// Enrols the workstation with the authority's first ticket.
+    pub(crate) async fn enrol_first(&self) {
+        let ticket = self.authority.first_ticket().to_owned();
+        let ran = self.enrol(&ticket).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     }
 
     /// An enrolled workstation with its operator's key.
