@@ -18,7 +18,7 @@ PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
 	ca-certificates openssl faketime python3-gi systemd fprintd polkitd python3-dbusmock
 
-.PHONY: help setup demo test check unit clean
+.PHONY: help setup demo test check unit fuzz fuzz-short clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -54,7 +54,7 @@ demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running
 	@cargo build --workspace --bins
 	@target/debug/signet-demo $(if $(KEEP),--keep)
 
-test: setup check unit ## Everything that tests
+test: setup check unit fuzz-short ## Everything that tests
 	@echo "make test: all passed"
 
 check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies
@@ -68,6 +68,12 @@ check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, depend
 unit: setup ## Unit, property, conformance and end-to-end tests
 	cargo build -q --workspace --bins
 	cargo test --workspace
+
+fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each of them in turn)
+	@fuzz/run.sh $(or $(SECONDS),60) $(T)
+
+fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly compiler
+	@fuzz/run.sh 3
 
 clean: ## Remove what was built
 	rm -rf target $(VENV)

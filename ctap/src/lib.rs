@@ -31,6 +31,8 @@ pub mod cbor;
 pub mod channel;
 pub mod commands;
 mod discover;
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 pub mod operation;
 mod packet;

@@ -119,12 +119,8 @@ impl Key {
     /// What the sensor is like. Needs no token.
     pub async fn sensor_info(&mut self) -> Result<SensorInfo, CommandError> {
         let silence = self.channel().timing().silence;
-        let mut answer = self.bio_enrollment(Sub::SensorInfo, None, None, silence).await?;
-        Ok(SensorInfo {
-            swipe: answer.unsigned(0x02)? == Some(2),
-            max_samples: answer.unsigned(0x03)?,
-            max_name_length: answer.unsigned(0x08)?,
-        })
+        let answer = self.bio_enrollment(Sub::SensorInfo, None, None, silence).await?;
+        Ok(SensorInfo::from_fields(answer)?)
     }
 
     /// Starts an enrolment and takes the first sample, waiting at most `patience` for a finger.
@@ -135,10 +131,9 @@ impl Key {
     ) -> Result<Sample, CommandError> {
         let parameters = cbor::map([(0x03, Some(milliseconds(patience)))]);
         let silence = self.channel().timing().silence + patience;
-        let mut answer =
+        let answer =
             self.bio_enrollment(Sub::EnrollBegin, Some(parameters), Some(token), silence).await?;
-        let template = answer.bytes(0x04)?.ok_or(DecodeError::Missing(0x04))?;
-        sample(template, answer)
+        Ok(Sample::first(answer)?)
     }
 
     /// Takes the next sample.
@@ -153,7 +148,7 @@ impl Key {
         let silence = self.channel().timing().silence + patience;
         let answer =
             self.bio_enrollment(Sub::CaptureNext, Some(parameters), Some(token), silence).await?;
-        sample(template.to_vec(), answer)
+        Ok(Sample::next(template.to_vec(), answer)?)
     }
 
     /// Gives an enrolment up. Needs no token.
@@ -166,18 +161,12 @@ impl Key {
     pub async fn templates(&mut self, token: &Token) -> Result<Vec<Template>, CommandError> {
         let silence = self.channel().timing().silence;
         let answer = self.bio_enrollment(Sub::Enumerate, None, Some(token), silence).await;
-        let mut answer = match answer {
+        let answer = match answer {
             // "If there are no enrollments existing … return CTAP2_ERR_INVALID_OPTION."
             Err(CommandError::Status(Status::INVALID_OPTION)) => return Ok(Vec::new()),
             answer => answer?,
         };
-        let infos = answer.array(0x07)?.ok_or(DecodeError::Missing(0x07))?;
-        let template = |info| {
-            let mut info = Fields::from_value(info)?;
-            let id = info.bytes(0x01)?.ok_or(DecodeError::Missing(0x01))?;
-            Ok(Template { id, name: info.text(0x02)? })
-        };
-        infos.into_iter().map(template).collect()
+        Ok(Template::all_from_fields(answer)?)
     }
 
     /// Names a finger.
@@ -223,10 +212,39 @@ impl Key {
     }
 }
 
-fn sample(template: Vec<u8>, mut answer: Fields) -> Result<Sample, CommandError> {
-    let status = answer.unsigned(0x05)?.ok_or(DecodeError::Missing(0x05))?;
-    let remaining = answer.unsigned(0x06)?.ok_or(DecodeError::Missing(0x06))?;
-    Ok(Sample { template, status: SampleStatus::from_code(status), remaining })
+impl SensorInfo {
+    pub(crate) fn from_fields(mut answer: Fields) -> Result<Self, DecodeError> {
+        Ok(Self {
+            swipe: answer.unsigned(0x02)? == Some(2),
+            max_samples: answer.unsigned(0x03)?,
+            max_name_length: answer.unsigned(0x08)?,
+        })
+    }
+}
+
+impl Sample {
+    pub(crate) fn first(mut answer: Fields) -> Result<Self, DecodeError> {
+        let template = answer.bytes(0x04)?.ok_or(DecodeError::Missing(0x04))?;
+        Self::next(template, answer)
+    }
+
+    fn next(template: Vec<u8>, mut answer: Fields) -> Result<Self, DecodeError> {
+        let status = answer.unsigned(0x05)?.ok_or(DecodeError::Missing(0x05))?;
+        let remaining = answer.unsigned(0x06)?.ok_or(DecodeError::Missing(0x06))?;
+        Ok(Self { template, status: SampleStatus::from_code(status), remaining })
+    }
+}
+
+impl Template {
+    pub(crate) fn all_from_fields(mut answer: Fields) -> Result<Vec<Self>, DecodeError> {
+        let infos = answer.array(0x07)?.ok_or(DecodeError::Missing(0x07))?;
+        let template = |info| {
+            let mut info = Fields::from_value(info)?;
+            let id = info.bytes(0x01)?.ok_or(DecodeError::Missing(0x01))?;
+            Ok(Self { id, name: info.text(0x02)? })
+        };
+        infos.into_iter().map(template).collect()
+    }
 }
 
 fn milliseconds(duration: Duration) -> Value {

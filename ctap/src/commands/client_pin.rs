@@ -56,11 +56,8 @@ pub struct PinRetries {
 impl Key {
     /// Tries left for the PIN.
     pub async fn pin_retries(&mut self) -> Result<PinRetries, CommandError> {
-        let mut answer = self.client_pin(Sub::PinRetries, [], &mut |_| {}).await?;
-        Ok(PinRetries {
-            left: answer.unsigned(0x03)?.ok_or(DecodeError::Missing(0x03))?,
-            power_cycle_needed: answer.flag(0x04)?.unwrap_or(false),
-        })
+        let answer = self.client_pin(Sub::PinRetries, [], &mut |_| {}).await?;
+        Ok(PinRetries::from_fields(answer)?)
     }
 
     /// Tries left for built-in user verification.
@@ -155,7 +152,16 @@ impl Key {
     }
 }
 
-fn token_of(secret: &SharedSecret, mut answer: Fields) -> Result<Token, CommandError> {
+impl PinRetries {
+    pub(crate) fn from_fields(mut answer: Fields) -> Result<Self, DecodeError> {
+        Ok(Self {
+            left: answer.unsigned(0x03)?.ok_or(DecodeError::Missing(0x03))?,
+            power_cycle_needed: answer.flag(0x04)?.unwrap_or(false),
+        })
+    }
+}
+
+pub(crate) fn token_of(secret: &SharedSecret, mut answer: Fields) -> Result<Token, CommandError> {
     let encrypted = answer.bytes(0x02)?.ok_or(DecodeError::Missing(0x02))?;
     Ok(secret.decrypt_token(&encrypted)?)
 }

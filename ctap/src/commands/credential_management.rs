@@ -63,11 +63,8 @@ pub struct StoredCredential {
 impl Key {
     /// Room on the key.
     pub async fn credentials_metadata(&mut self, token: &Token) -> Result<Metadata, CommandError> {
-        let mut answer = self.credential_management(Sub::Metadata, None, Some(token)).await?;
-        Ok(Metadata {
-            existing: answer.unsigned(0x01)?.ok_or(DecodeError::Missing(0x01))?,
-            room: answer.unsigned(0x02)?.ok_or(DecodeError::Missing(0x02))?,
-        })
+        let answer = self.credential_management(Sub::Metadata, None, Some(token)).await?;
+        Ok(Metadata::from_fields(answer)?)
     }
 
     /// Relying parties with discoverable credentials.
@@ -154,6 +151,15 @@ impl Key {
     }
 }
 
+impl Metadata {
+    pub(crate) fn from_fields(mut answer: Fields) -> Result<Self, DecodeError> {
+        Ok(Self {
+            existing: answer.unsigned(0x01)?.ok_or(DecodeError::Missing(0x01))?,
+            room: answer.unsigned(0x02)?.ok_or(DecodeError::Missing(0x02))?,
+        })
+    }
+}
+
 fn none_if_empty(answer: Result<Fields, CommandError>) -> Result<Option<Fields>, CommandError> {
     match answer {
         Err(CommandError::Status(Status::NO_CREDENTIALS)) => Ok(None),
@@ -168,7 +174,7 @@ fn total(answer: &mut Fields, member: i64) -> Result<u32, DecodeError> {
     }
 }
 
-fn relying_party(mut answer: Fields) -> Result<StoredRelyingParty, CommandError> {
+pub(crate) fn relying_party(mut answer: Fields) -> Result<StoredRelyingParty, DecodeError> {
     let id_hash = answer.bytes(0x04)?.ok_or(DecodeError::Missing(0x04))?;
     let id = answer.named(0x03)?.and_then(|mut rp| rp.remove("id"));
     Ok(StoredRelyingParty {
@@ -177,7 +183,7 @@ fn relying_party(mut answer: Fields) -> Result<StoredRelyingParty, CommandError>
     })
 }
 
-fn credential(mut answer: Fields) -> Result<StoredCredential, CommandError> {
+pub(crate) fn credential(mut answer: Fields) -> Result<StoredCredential, DecodeError> {
     let mut user = answer.named(0x06)?.ok_or(DecodeError::Missing(0x06))?;
     let user_id = user.remove("id").and_then(|id| id.into_bytes().ok());
     Ok(StoredCredential {

@@ -85,7 +85,7 @@ impl GetAssertion<'_> {
 }
 
 impl GetAssertionAnswer {
-    fn from_fields(mut fields: Fields) -> Result<Self, DecodeError> {
+    pub(crate) fn from_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let auth_data = fields.bytes(0x02)?.ok_or(DecodeError::Missing(0x02))?;
         let user = fields.named(0x04)?.and_then(|mut user| user.remove("id"));
         Ok(Self {

@@ -179,7 +179,7 @@ impl MakeCredential<'_> {
 }
 
 impl MakeCredentialAnswer {
-    fn from_fields(mut fields: Fields) -> Result<Self, DecodeError> {
+    pub(crate) fn from_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let auth_data = fields.bytes(0x02)?.ok_or(DecodeError::Missing(0x02))?;
         Ok(Self {
             format: fields.text(0x01)?.ok_or(DecodeError::Missing(0x01))?,

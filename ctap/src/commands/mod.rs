@@ -1,9 +1,9 @@
 //! CTAP2 and U2F commands, one file each: parameters and answers as types, no policy.
 
 mod bio_enrollment;
-mod client_pin;
+pub(crate) mod client_pin;
 mod config;
-mod credential_management;
+pub(crate) mod credential_management;
 mod get_assertion;
 mod get_info;
 mod make_credential;

@@ -1,0 +1,17 @@
+//! The fuzz targets' seeds, and small changes of them, on any compiler.
+
+#[path = "../../fuzz/evidence.rs"]
+mod evidence;
+#[path = "../../fuzz/replay.rs"]
+#[allow(clippy::disallowed_methods, reason = "the test reads its seeds")]
+mod replay;
+
+#[test]
+fn attestation_object() {
+    replay::seeds("attestation_object", evidence::attestation_object);
+}
+
+#[test]
+fn authenticator_data() {
+    replay::seeds("authenticator_data", evidence::authenticator_data);
+}
