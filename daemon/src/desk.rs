@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::authenticator::{KeyRing, Line, Pin};
+use crate::authenticator::{KeyRing, Line, Pin, Task};
 use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
 use crate::config::Prompts;
 use crate::failure::{ArgumentError, Bug, Failure};
@@ -290,7 +290,7 @@ async fn prompt(
 ) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Prompt);
     let mut notice = |stage| shared.notice(id, stage);
-    let mut line = Line::new(&mut notice, &mut pins);
+    let mut line = Line { notice: &mut notice, pins: &mut pins };
     let step = |step| shared.step(id, step);
     let result = ask(&shared.services, &work, &step, &mut line).await;
     report.finish(result, |entry, given| match given {
@@ -307,18 +307,24 @@ async fn ask(
     line: &mut Line<'_>,
 ) -> Result<Given, Failure> {
     match work {
-        Work::Presence { prepared, .. } => {
-            let (_taken, mut keys) = match prepared.needs_security_key() {
-                true => {
-                    services.keys.take(None).await.map(|(taken, keys)| (Some(taken), Some(keys)))?
-                }
-                false => (None, None),
+        Work::Presence { prepared, wait } => {
+            let taken = match (prepared.needs_security_key(), wait) {
+                (false, _) => None,
+                (true, true) => Some(services.keys.take_when_plugged(line).await?),
+                (true, false) => Some(services.keys.take(None).await?),
             };
+            let (_taken, mut keys) = taken.unzip();
             let answers = prepared.ask(keys.as_mut(), &services.platform, step, line).await;
             answers.map(Given::Answers)
         }
         Work::Upkeep(upkeep) => {
-            let (_taken, mut keys) = services.keys.take(upkeep.path.as_deref()).await?;
+            let only = upkeep.path.as_deref();
+            let (_taken, mut keys) = services.keys.take(only).await?;
+            if upkeep.task == Task::Reset
+                && !only.is_some_and(|path| services.keys.is_just_plugged(path))
+            {
+                return Err(Failure::NotJustPlugged);
+            }
             upkeep.run(&mut keys, line).await.map(Given::Finding)
         }
     }

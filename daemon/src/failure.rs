@@ -2,6 +2,7 @@
 //!
 //! Every message says what to do next; the cause stays in `source()` and in the log.
 
+use signet_ctap::operation::Feature;
 use signet_evidence::action::ActionError;
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::statement::StatementError;
@@ -30,6 +31,20 @@ pub enum ArgumentError {
     /// A member that the interface does not know.
     #[error("member {0:?} is unknown")]
     Unknown(String),
+    /// A minimum that is not above the present one.
+    #[error("min_pin_length must be from {from} (as now; it can only rise) to {to}")]
+    MinPinLength {
+        /// The present one, characters.
+        from: u32,
+        /// The longest PIN, characters.
+        to: u32,
+    },
+    /// The key keeps no such long names.
+    #[error("the name is too long, at most {limit} bytes fit")]
+    NameTooLong {
+        /// Most bytes.
+        limit: u32,
+    },
     /// Not exactly one setting of a key.
     #[error(
         "name one setting: always_uv, min_pin_length or force_pin_change or both, or enterprise_attestation"
@@ -156,6 +171,9 @@ pub enum Failure {
     /// The new PIN is too long.
     #[error("the PIN is too long: at most 63 bytes fit, choose a shorter one")]
     PinTooLong,
+    /// The new PIN is the present one.
+    #[error("the new PIN is the present one: choose another one")]
+    PinUnchanged,
     /// The key has rules of its own.
     #[error("the PIN breaks the key's own rules: choose another one")]
     PinPolicy,
@@ -165,12 +183,27 @@ pub enum Failure {
     /// There is no room for another finger.
     #[error("the key can hold no more fingers: remove one first")]
     FingerprintsFull,
+    /// No such discoverable credential.
+    #[error("the key stores no such credential: list them and choose one of them")]
+    CredentialNotFound,
     /// No such template.
     #[error("the key knows no such finger: list its fingers and choose one of them")]
     FingerNotFound,
     /// The key lacks what this needs.
-    #[error("the security key cannot do this: use one that has this feature")]
-    NotSupported,
+    #[error("the security key does not support {lacks}: use another one")]
+    NotSupported {
+        /// What.
+        lacks: Feature,
+    },
+    /// The key took a setting and does not show it.
+    #[error("the security key did not apply the setting: use its maker's tool")]
+    SettingNotApplied,
+    /// The key wants finger or PIN although a touch was asked for.
+    #[error("the security key insists on finger or PIN: repeat and ask for them")]
+    UvRequiredByAuthenticator,
+    /// A sensor without fingers.
+    #[error("the security key knows no finger: add one with `signet finger add`, or set a PIN")]
+    NoFingerEnrolled,
     /// The key allows this only shortly after it was plugged in.
     #[error(
         "the key allows this only in its first ten seconds: unplug it, plug it in again and repeat at once"
@@ -257,7 +290,9 @@ impl Failure {
             | Self::AuthenticatorSilent
             | Self::AuthenticatorBusy
             | Self::AuthenticatorUnsuitable => "NoAuthenticator",
-            Self::NoCredential | Self::CredentialExcluded => "NoCredential",
+            Self::NoCredential | Self::CredentialExcluded | Self::CredentialNotFound => {
+                "NoCredential"
+            }
             Self::WrongAuthenticator => "WrongAuthenticator",
             Self::AuthenticatorFull => "AuthenticatorFull",
             Self::AuthenticatorRemoved => "AuthenticatorRemoved",
@@ -268,10 +303,12 @@ impl Failure {
             Self::PinAlreadySet => "PinAlreadySet",
             Self::PinTooShort { .. } => "PinTooShort",
             Self::PinTooLong => "PinTooLong",
-            Self::PinPolicy => "PinPolicy",
+            Self::PinPolicy | Self::PinUnchanged => "PinPolicy",
             Self::FingerprintsFull => "FingerprintsFull",
             Self::FingerNotFound => "FingerNotFound",
-            Self::NotSupported => "NotSupported",
+            Self::NotSupported { .. } | Self::SettingNotApplied => "NotSupported",
+            Self::UvRequiredByAuthenticator => "UvRequired",
+            Self::NoFingerEnrolled => "NoEnrolledFingers",
             Self::NotJustPlugged => "NotJustPlugged",
             Self::UvInvalid => "UvInvalid",
             Self::UvBlocked => "UvBlocked",
@@ -356,7 +393,12 @@ mod tests {
             Failure::PinPolicy,
             Failure::FingerprintsFull,
             Failure::FingerNotFound,
-            Failure::NotSupported,
+            Failure::NotSupported { lacks: Feature::FingerEnrolment },
+            Failure::SettingNotApplied,
+            Failure::UvRequiredByAuthenticator,
+            Failure::NoFingerEnrolled,
+            Failure::PinUnchanged,
+            Failure::CredentialNotFound,
             Failure::NotJustPlugged,
             Failure::UvInvalid,
             Failure::WrongAuthenticator,

@@ -14,7 +14,7 @@ use signet_evidence::{
     Purpose, Registration, SessionId, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
 
-use crate::authenticator::{Asserted, Keys, Line, observed};
+use crate::authenticator::{Asserted, AssertionQuestion, Keys, Line, observed};
 use crate::ceremony::Need;
 use crate::enrol::point;
 use crate::failure::{ArgumentError, Bug, Failure};
@@ -42,6 +42,8 @@ pub struct Request {
     pub session: Option<SessionId>,
     /// Credentials that may assert; for enrol-key those that must authorise the new one.
     pub allow_credentials: Vec<Vec<u8>>,
+    /// Credentials of keys that can only be touched (session, action).
+    pub touch_credentials: Vec<Vec<u8>>,
     /// Credentials that the new key must not hold already (enrol-key).
     pub exclude_credentials: Vec<Vec<u8>>,
     /// Whether the key must verify its user.
@@ -94,6 +96,12 @@ pub struct Produced {
     pub registered: Option<Registered>,
 }
 
+impl Request {
+    fn names_no_credential(&self) -> bool {
+        self.allow_credentials.is_empty() && self.touch_credentials.is_empty()
+    }
+}
+
 impl Prepared {
     /// Fixes the statement. `part` is what a platform key does, with the host's facts for it.
     ///
@@ -138,7 +146,7 @@ impl Prepared {
             }
         }
         let prompts = match request.purpose {
-            Purpose::Session | Purpose::Action if request.allow_credentials.is_empty() => {
+            Purpose::Session | Purpose::Action if request.names_no_credential() => {
                 return Err(Failure::NoCredential);
             }
             Purpose::Session | Purpose::Action => vec![asks],
@@ -231,9 +239,15 @@ impl Prepared {
         let hash = sha256(&client_data);
         // A key is only ever added by someone whom a key has verified.
         let required = self.request.user_verification || self.request.purpose == Purpose::EnrolKey;
-        let allowed = &self.request.allow_credentials;
         let keys = keys.ok_or(Failure::NoAuthenticator)?;
-        let asserted = keys.assert(&self.rp_id, hash, allowed, required, line).await?;
+        let question = AssertionQuestion {
+            rp_id: &self.rp_id,
+            client_data_hash: hash,
+            allow_list: &self.request.allow_credentials,
+            touch_list: &self.request.touch_credentials,
+            required,
+        };
+        let asserted = keys.assert(&question, line).await?;
         let answer = &asserted.assertion;
         let assertion = FidoAssertion {
             credential_id: answer.credential_id.clone(),

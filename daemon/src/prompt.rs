@@ -1,9 +1,10 @@
 //! What a person is told before touching the key. Made from the structured action and the stored
 //! enrolment, never from words of the requester.
 
+use signet_ctap::operation::Config;
 use signet_evidence::{ActionDetails, Purpose};
 
-use crate::authenticator::{Setting, Task};
+use crate::authenticator::Task;
 use crate::platform::Method;
 
 /// The two lines of a prompt.
@@ -56,6 +57,10 @@ impl PromptText {
             Task::ListFingers => {
                 ("Show the fingers on the security key", "the key wants its PIN for this")
             }
+            Task::Sensor => (
+                "Show what the security key's fingerprint reader is like",
+                "nothing is asked for it",
+            ),
             Task::RenameFinger { .. } => {
                 ("Rename a finger on the security key", "the key wants its PIN for this")
             }
@@ -74,19 +79,19 @@ impl PromptText {
                 "Erase the security key",
                 "its PIN, its fingers and every sign-in on it are lost, also those of other services",
             ),
-            Task::Configure(Setting::AlwaysUv(true)) => (
+            Task::Configure(Config::AlwaysUv(true)) => (
                 "Let the security key always ask for finger or PIN",
                 "a touch alone is not enough for it after this",
             ),
-            Task::Configure(Setting::AlwaysUv(false)) => (
+            Task::Configure(Config::AlwaysUv(false)) => (
                 "Let the security key ask for finger or PIN only when it must",
                 "a touch alone can be enough for it after this",
             ),
-            Task::Configure(Setting::PinPolicy { .. }) => (
+            Task::Configure(Config::MinPinLength { .. }) => (
                 "Change what the security key demands of its PIN",
                 "the PIN may have to be changed; only erasing the key takes this back",
             ),
-            Task::Configure(Setting::EnterpriseAttestation) => (
+            Task::Configure(Config::EnterpriseAttestation) => (
                 "Let the security key tell its serial number",
                 "to the organisations it was made for; only erasing the key takes this back",
             ),

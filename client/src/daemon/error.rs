@@ -102,6 +102,20 @@ daemon_refusals! {
     FingerprintsFull;
     /// The key does not know the finger.
     FingerNotFound;
+    /// The key insists on finger or PIN.
+    UvRequired;
+    /// The key or the reader knows no finger.
+    NoEnrolledFingers;
+    /// There is no fingerprint reader that may be used.
+    ReaderMissing;
+    /// Another program uses the fingerprint reader.
+    ReaderBusy;
+    /// The fingerprint reader failed.
+    ReaderFailed;
+    /// The enrolled fingers are not those of the platform key's registration.
+    FingersChanged;
+    /// The TPM does not know the platform key any more.
+    PlatformKeyLost;
 }
 
 impl DaemonRefusal {

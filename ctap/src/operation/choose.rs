@@ -18,23 +18,37 @@ pub async fn assert_any(
     request: &AssertRequest,
     prompt: &Prompt,
 ) -> Result<(usize, Assertion), OperationError> {
+    let keys = keys.iter_mut().enumerate();
+    assert_each(keys.map(|(place, key)| (place, key, request)).collect(), prompt).await
+}
+
+/// As [`assert_any`], with a request of its own for each key, for keys that cannot do the same. The
+/// numbers are the caller's; that of the touched key is returned.
+pub async fn assert_each(
+    keys: Vec<(usize, &mut Key, &AssertRequest)>,
+    prompt: &Prompt,
+) -> Result<(usize, Assertion), OperationError> {
     if keys.is_empty() {
         return Err(OperationError::NoKey);
     }
-    let asked = keys.iter_mut().enumerate().map(|(place, key)| async move {
+    let asked = keys.into_iter().map(|(place, key, request)| async move {
         let holds = key.holds(request).await;
-        (place, key, holds)
+        (place, key, request, holds)
     });
     let mut candidates = Vec::new();
+    let mut requests = Vec::new();
     let mut failure = None;
-    for (place, key, holds) in join_all(asked).await {
+    for (place, key, request, holds) in join_all(asked).await {
         match holds {
             Ok(Holds::No) => {}
             // A touch of it would be for nothing.
             Ok(_) if key.info().u2f_only && request.user_verification.is_required() => {
                 failure = Some(OperationError::Unsupported(Feature::UserVerification));
             }
-            Ok(Holds::Yes | Holds::Unsaid) => candidates.push((place, key)),
+            Ok(Holds::Yes | Holds::Unsaid) => {
+                candidates.push((requests.len(), key));
+                requests.push((place, request));
+            }
             // One broken key must not keep the others from working.
             Err(error) => failure = Some(error),
         }
@@ -43,7 +57,8 @@ pub async fn assert_any(
         return Err(failure.unwrap_or(OperationError::NoCredentials));
     }
     let several = candidates.len() > 1;
-    let (place, key) = choose(candidates, prompt).await?;
+    let (chosen, key) = choose(candidates, prompt).await?;
+    let (place, request) = requests[chosen];
     match key.assert(request, prompt).await {
         Err(OperationError::NoCredentials) if several => Err(OperationError::WrongKey),
         assertion => Ok((place, assertion?)),

@@ -17,7 +17,7 @@ mod u2f;
 mod verify;
 
 pub use assert::{AssertRequest, Assertion};
-pub use choose::{assert_any, choose};
+pub use choose::{assert_any, assert_each, choose};
 pub use configure::Config;
 pub use error::{Feature, OperationError};
 pub use fingers::EnrolledFinger;
@@ -49,5 +49,6 @@ mod tests {
         is_send(key.configure(config, prompt));
         is_send(key.reset_to_factory(prompt));
         is_send(assert_any(keys, assert, prompt));
+        is_send(assert_each(vec![(0, key, assert)], prompt));
     }
 }

@@ -1,23 +1,25 @@
 //! Security keys: finding them, and asking the person who holds one.
 
+mod plugged;
 mod ring;
 mod upkeep;
 
 use signet_ctap::Key;
-use signet_ctap::commands::{CredentialProtection, RelyingParty, UserEntity};
+use signet_ctap::commands::{CredentialProtection, Info, RelyingParty, UserEntity};
 use signet_ctap::operation::{
-    AssertRequest, Event, OperationError, PinRequest, Prompt, RegisterRequest, UserVerification,
-    UvMethod, assert_any, choose,
+    AssertRequest, Event, Feature, OperationError, PinRequest, Prompt, RegisterRequest,
+    UserVerification, UvMethod, assert_each, choose,
 };
 use signet_evidence::ObservedVerification;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::ceremony::{Stage, Waited};
-use crate::failure::Failure;
+use crate::failure::{ArgumentError, Failure};
 
+pub use plugged::PluggedKeys;
 pub use ring::{KeyFacts, KeyRing, Taken};
-pub use upkeep::{Finding, MAX_PIN, Setting, Task, Upkeep};
+pub use upkeep::{Finding, MAX_PIN, Task, Upkeep};
 
 /// COSE algorithm ES256, the only one in this version.
 const ES256: i64 = -7;
@@ -31,18 +33,6 @@ pub struct Line<'a> {
     pub notice: &'a mut (dyn FnMut(Stage) + Send),
     /// PINs that the caller provides.
     pub pins: &'a mut mpsc::Receiver<Pin>,
-    /// How many keys blinked for the person to choose one; 0 while there was no choice.
-    blinked: usize,
-}
-
-impl<'a> Line<'a> {
-    /// A line over these ends.
-    pub fn new(
-        notice: &'a mut (dyn FnMut(Stage) + Send),
-        pins: &'a mut mpsc::Receiver<Pin>,
-    ) -> Self {
-        Self { notice, pins, blinked: 0 }
-    }
 }
 
 /// An assertion by a key, and where in the list of keys it was.
@@ -55,45 +45,73 @@ pub struct Asserted {
 /// The keys that are plugged in, opened for one request.
 pub struct Keys(Vec<Key>);
 
+/// What is to be asserted, and by which credentials.
+#[derive(Clone, Copy, Debug)]
+pub struct AssertionQuestion<'a> {
+    /// RP ID.
+    pub rp_id: &'a str,
+    /// SHA-256 of the client data.
+    pub client_data_hash: [u8; 32],
+    /// Credentials of keys that can verify their user.
+    pub allow_list: &'a [Vec<u8>],
+    /// Credentials of keys that can only be touched.
+    pub touch_list: &'a [Vec<u8>],
+    /// Whether keys that can verify their user must.
+    pub required: bool,
+}
+
+impl AssertionQuestion<'_> {
+    fn ask(&self, lists: &[&[Vec<u8>]], user_verification: UserVerification) -> AssertRequest {
+        AssertRequest {
+            rp_id: self.rp_id.to_owned(),
+            client_data_hash: self.client_data_hash,
+            allow_list: lists.concat(),
+            user_verification,
+        }
+    }
+}
+
 impl Keys {
-    /// An assertion from whichever key the person touches; `required`: the key verifies its user.
+    /// An assertion from whichever key the person touches.
     ///
     /// # Errors
     /// What the person or the key did.
     pub async fn assert(
         &mut self,
-        rp_id: &str,
-        client_data_hash: [u8; 32],
-        allow_list: &[Vec<u8>],
-        required: bool,
+        question: &AssertionQuestion<'_>,
         line: &mut Line<'_>,
     ) -> Result<Asserted, Failure> {
-        if allow_list.is_empty() {
-            return Err(Failure::NoCredential);
-        }
-        let request = AssertRequest {
-            rp_id: rp_id.to_owned(),
-            client_data_hash,
-            allow_list: allow_list.to_vec(),
-            user_verification: if required {
-                UserVerification::Required { pin_fallback: true }
-            } else {
-                UserVerification::Discouraged
-            },
+        let AssertionQuestion { allow_list, touch_list, required, .. } = *question;
+        let (able, unable) = if required {
+            let verified = UserVerification::Required { pin_fallback: true };
+            let touched = UserVerification::Discouraged;
+            (question.ask(&[allow_list], verified), question.ask(&[touch_list], touched))
+        } else {
+            let both = question.ask(&[allow_list, touch_list], UserVerification::Discouraged);
+            (both.clone(), both)
         };
+        let keys = self.0.iter_mut().enumerate();
+        let asked = keys.map(|(place, key)| match can_verify(key.info()) {
+            true => (place, key, &able),
+            false => (place, key, &unable),
+        });
+        // An empty list would mean any credential.
+        let asked: Vec<(usize, &mut Key, &AssertRequest)> =
+            asked.filter(|(_, _, request)| !request.allow_list.is_empty()).collect();
+        if asked.is_empty() {
+            return Err(match allow_list {
+                [] => Failure::NoCredential,
+                _ => Failure::NotSupported { lacks: Feature::UserVerification },
+            });
+        }
         let (prompt, events) = Prompt::new();
-        let operation = assert_any(&mut self.0, &request, &prompt);
-        let asserted = converse(operation, events, line).await;
-        let (place, assertion) = asserted.map_err(|error| match error {
-            // Hidden credentials show only after the PIN (credProtect): another key may have it.
-            OperationError::NoCredentials if line.blinked > 1 => Failure::WrongAuthenticator,
-            error => operation_failure(&error),
-        })?;
+        let asserted = converse(assert_each(asked, &prompt), events, line).await;
+        let (place, assertion) = asserted.map_err(|error| operation_failure(&error))?;
         Ok(Asserted { assertion, place })
     }
 
     /// A new credential on whichever key the person touches; not on the one that just authorised
-    /// it, when there is another.
+    /// it, when there is another. Keys that can verify their user do.
     ///
     /// # Errors
     /// What the person or the key did.
@@ -106,22 +124,11 @@ impl Keys {
         authorised_by: Option<&Asserted>,
         line: &mut Line<'_>,
     ) -> Result<signet_ctap::operation::Registration, Failure> {
-        let request = RegisterRequest {
-            rp: RelyingParty { id: rp_id.to_owned(), name: rp_id.to_owned() },
-            user: UserEntity {
-                // Not the name itself: a key must not give it away to who finds it (WebAuthn §14.6.1).
-                id: signet_evidence::binding::sha256(subject.as_bytes()).to_vec(),
-                name: subject.to_owned(),
-                display_name: subject.to_owned(),
-            },
-            client_data_hash,
-            algorithms: vec![ES256],
-            exclude_list: exclude_list.to_vec(),
-            resident_key: false,
-            protection: Some(CredentialProtection::UserVerificationRequired),
-            min_pin_length: false,
-            enterprise_attestation: None,
-            user_verification: UserVerification::Required { pin_fallback: true },
+        let user = UserEntity {
+            // Not the name itself: a key must not give it away to who finds it (WebAuthn §14.6.1).
+            id: signet_evidence::binding::sha256(subject.as_bytes()).to_vec(),
+            name: subject.to_owned(),
+            display_name: subject.to_owned(),
         };
         let (prompt, events) = Prompt::new();
         let spare = authorised_by.map(|asserted| asserted.place).filter(|_| self.0.len() > 1);
@@ -130,10 +137,32 @@ impl Keys {
             keys.filter(|(place, _)| Some(*place) != spare).collect();
         let operation = async {
             let (_, key) = choose(candidates, &prompt).await?;
+            let verifies = can_verify(key.info());
+            let request = RegisterRequest {
+                rp: RelyingParty { id: rp_id.to_owned(), name: rp_id.to_owned() },
+                user,
+                client_data_hash,
+                algorithms: vec![ES256],
+                exclude_list: exclude_list.to_vec(),
+                resident_key: false,
+                min_pin_length: false,
+                enterprise_attestation: None,
+                protection: (verifies && key.info().has_extension("credProtect"))
+                    .then_some(CredentialProtection::UserVerificationRequired),
+                user_verification: match verifies {
+                    true => UserVerification::Required { pin_fallback: true },
+                    false => UserVerification::Discouraged,
+                },
+            };
             key.register(&request, &prompt).await
         };
         converse(operation, events, line).await.map_err(|error| operation_failure(&error))
     }
+}
+
+/// Whether the key has any way to verify its user, set up or not. A touch is all that others prove.
+fn can_verify(info: &Info) -> bool {
+    !info.u2f_only && info.options.client_pin.or(info.options.user_verification).is_some()
 }
 
 /// Runs an operation while its events go to the person and the person's PINs to it.
@@ -142,7 +171,6 @@ async fn converse<T>(
     mut events: signet_ctap::operation::Events,
     line: &mut Line<'_>,
 ) -> Result<T, OperationError> {
-    line.blinked = 0;
     let mut operation = std::pin::pin!(operation);
     let mut asked: Option<PinRequest> = None;
     loop {
@@ -152,10 +180,8 @@ async fn converse<T>(
                 if let Some(stage) = stage(&event) {
                     (line.notice)(stage);
                 }
-                match event {
-                    Event::PinNeeded(request) => asked = Some(request),
-                    Event::ChoiceNeeded { keys } => line.blinked = keys,
-                    _ => {}
+                if let Event::PinNeeded(request) = event {
+                    asked = Some(request);
                 }
             }
             Some(pin) = line.pins.recv() => {
@@ -206,7 +232,9 @@ fn operation_failure(error: &OperationError) -> Failure {
         E::Cancelled | E::Refused | E::Declined => Failure::Declined,
         E::NobodyToAsk => Failure::CannotPrompt,
         E::NoKey => Failure::NoAuthenticator,
-        E::NoCredentials | E::WrongKey => Failure::NoCredential,
+        E::NoCredentials => Failure::NoCredential,
+        E::CredentialNotFound => Failure::CredentialNotFound,
+        E::WrongKey => Failure::WrongAuthenticator,
         E::AlreadyRegistered => Failure::CredentialExcluded,
         E::WrongPin { tries_left } => Failure::PinInvalid { tries_left: *tries_left },
         E::PinAuthBlocked => Failure::PinAuthBlocked,
@@ -216,12 +244,22 @@ fn operation_failure(error: &OperationError) -> Failure {
         E::PinAlreadySet => Failure::PinAlreadySet,
         E::PinTooShort { min_length } => Failure::PinTooShort { min_length: *min_length },
         E::PinTooLong => Failure::PinTooLong,
+        E::PinUnchanged => Failure::PinUnchanged,
         E::PinPolicy => Failure::PinPolicy,
+        E::MinPinLengthOutOfRange { from, to } => {
+            ArgumentError::MinPinLength { from: *from, to: *to }.into()
+        }
         E::UvBlocked => Failure::UvBlocked,
         E::WrongFinger => Failure::UvInvalid,
+        E::NoFingerEnrolled => Failure::NoFingerEnrolled,
+        E::UvRequiredByKey => Failure::UvRequiredByAuthenticator,
+        E::FingersFull => Failure::FingerprintsFull,
+        E::FingerNotFound => Failure::FingerNotFound,
+        E::NameTooLong { limit } => ArgumentError::NameTooLong { limit: *limit }.into(),
         E::Full => Failure::AuthenticatorFull,
-        E::Unsupported(_) => Failure::NotSupported,
-        E::NotAllowed => Failure::NotJustPlugged,
+        E::Unsupported(lacks) => Failure::NotSupported { lacks: *lacks },
+        E::NotApplied => Failure::SettingNotApplied,
+        E::NotAllowed | E::NotJustPlugged => Failure::NotJustPlugged,
         _ => Failure::AuthenticatorUnsuitable,
     }
 }

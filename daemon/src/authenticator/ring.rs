@@ -12,18 +12,14 @@ use signet_ctap::commands::Info;
 use signet_ctap::{ChannelError, CommandError, Key, OpenError, Timing};
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::Keys;
+use super::plugged::{Node, Plugs, nodes};
+use super::{Keys, Line, PluggedKeys};
+use crate::ceremony::Stage;
 use crate::config::Authenticators;
 use crate::failure::Failure;
 
 /// How long a listing waits for a key; a prompt waits longer.
 const LISTING: Duration = Duration::from_secs(3);
-
-/// A plugged key and where it is.
-struct Plugged {
-    path: PathBuf,
-    name: Option<String>,
-}
 
 /// Facts about a plugged key, for listing.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +41,7 @@ pub struct KeyRing {
 #[derive(Debug)]
 struct Shared {
     source: Authenticators,
+    plugs: Plugs,
     /// Whoever holds it talks to the keys.
     turn: Arc<tokio::sync::Mutex<()>>,
     prompting: watch::Sender<bool>,
@@ -66,10 +63,12 @@ impl Drop for Taken {
 }
 
 impl KeyRing {
-    /// The keys that are found there.
+    /// The keys that are found there. Needs a tokio runtime.
     pub fn new(source: Authenticators) -> Self {
         let (prompting, _) = watch::channel(false);
-        let shared = Shared { source, turn: Arc::default(), prompting, known: Mutex::default() };
+        let plugs = Plugs::watch(&source);
+        let (turn, known) = (Arc::default(), Mutex::default());
+        let shared = Shared { source, plugs, turn, prompting, known };
         Self { shared: Arc::new(shared) }
     }
 
@@ -83,7 +82,7 @@ impl KeyRing {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         self.shared.prompting.send_replace(true);
         let taken = Taken { ring: self.clone(), _turn: turn };
-        let mut plugged = self.plugged();
+        let mut plugged = nodes(&self.shared.source);
         plugged.retain(|key| only.is_none_or(|only| key.path == only));
         let opened = join_all(plugged.into_iter().map(open)).await;
         let (mut keys, mut known) = (Vec::new(), Vec::new());
@@ -103,6 +102,40 @@ impl KeyRing {
         if keys.is_empty() { Err(failure) } else { Ok((taken, Keys(keys))) }
     }
 
+    /// As [`Self::take`] for all keys, but while none is plugged in, the person is asked for one.
+    ///
+    /// # Errors
+    /// As [`Self::take`], without [`Failure::NoAuthenticator`].
+    pub async fn take_when_plugged(&self, line: &mut Line<'_>) -> Result<(Taken, Keys), Failure> {
+        let mut plugs = self.changes();
+        let mut asked = false;
+        loop {
+            plugs.mark_unchanged();
+            match self.take(None).await {
+                Err(Failure::NoAuthenticator) => {}
+                taken => return taken,
+            }
+            if !std::mem::replace(&mut asked, true) {
+                (line.notice)(Stage::KeyNeeded);
+            }
+            if plugs.changed().await.is_err() {
+                // Nobody tells of new keys: the prompt's own time ends this.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The plugged keys, and every change of them.
+    pub fn changes(&self) -> watch::Receiver<PluggedKeys> {
+        self.shared.plugs.subscribe()
+    }
+
+    /// Whether the key was plugged in within the last ten seconds; one that was there when the
+    /// daemon started was not.
+    pub fn is_just_plugged(&self, path: &Path) -> bool {
+        self.shared.plugs.is_just_plugged(path)
+    }
+
     /// Facts about every plugged key that answers. While a prompt has the keys: about those it has.
     pub async fn list(&self) -> Vec<KeyFacts> {
         let mut prompting = self.shared.prompting.subscribe();
@@ -114,8 +147,9 @@ impl KeyRing {
         if turn.is_none() {
             return self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         }
-        let opening =
-            self.plugged().into_iter().map(|key| tokio::time::timeout(LISTING, open(key)));
+        let opening = nodes(&self.shared.source)
+            .into_iter()
+            .map(|key| tokio::time::timeout(LISTING, open(key)));
         let opened = join_all(opening).await.into_iter().flatten().flatten();
         let known: Vec<KeyFacts> = opened.map(|(plugged, key)| facts(plugged, &key)).collect();
         self.remember(known.clone());
@@ -124,32 +158,15 @@ impl KeyRing {
 
     /// Whether there is any, as far as can be seen without opening it.
     pub fn any_plugged(&self) -> bool {
-        !self.plugged().is_empty()
+        !nodes(&self.shared.source).is_empty()
     }
 
     fn remember(&self, known: Vec<KeyFacts>) {
         *self.shared.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
-
-    fn plugged(&self) -> Vec<Plugged> {
-        match &self.shared.source {
-            Authenticators::Discover => {
-                let found = signet_ctap::discover().unwrap_or_else(|error| {
-                    tracing::warn!(%error, "cannot list the security keys");
-                    Vec::new()
-                });
-                found.into_iter().map(|key| Plugged { path: key.path, name: key.name }).collect()
-            }
-            Authenticators::Paths(paths) => paths
-                .iter()
-                .filter(|path| path.exists())
-                .map(|path| Plugged { path: path.clone(), name: None })
-                .collect(),
-        }
-    }
 }
 
-async fn open(plugged: Plugged) -> Result<(Plugged, Key), Failure> {
+async fn open(plugged: Node) -> Result<(Node, Key), Failure> {
     let opened = Key::open_path(&plugged.path, Timing::default()).await;
     match opened {
         Ok(key) => Ok((plugged, key)),
@@ -173,7 +190,7 @@ fn open_failure(error: &OpenError) -> Failure {
     }
 }
 
-fn facts(plugged: Plugged, key: &Key) -> KeyFacts {
+fn facts(plugged: Node, key: &Key) -> KeyFacts {
     KeyFacts {
         path: plugged.path,
         product: plugged.name.unwrap_or_default(),

@@ -6,7 +6,7 @@ use signet_ctap::Key;
 use signet_ctap::commands::{
     Info, Metadata, SensorInfo, StoredCredential, StoredRelyingParty, Template,
 };
-use signet_ctap::operation::{OperationError, Prompt, choose};
+use signet_ctap::operation::{Config, Feature, OperationError, Prompt, choose};
 
 use super::{Keys, Line, Pin, converse, operation_failure};
 use crate::ceremony::Stage;
@@ -60,23 +60,9 @@ pub enum Task {
     /// Erase PIN, fingers and all credentials.
     Reset,
     /// Change a setting.
-    Configure(Setting),
-}
-
-/// A setting of a key (CTAP 2.1 §6.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Whether it verifies its user for everything.
-    AlwaysUv(bool),
-    /// What it demands of its PIN.
-    PinPolicy {
-        /// Fewest characters; can only be raised.
-        min_length: Option<u32>,
-        /// The PIN must be changed before it is good for anything.
-        force_change: bool,
-    },
-    /// It tells its serial number to authorities that it was made for; until it is erased.
-    EnterpriseAttestation,
+    Configure(Config),
+    /// Tell what the fingerprint sensor is like.
+    Sensor,
 }
 
 /// What came of it.
@@ -86,6 +72,8 @@ pub enum Finding {
     Done,
     /// The template of the new finger.
     FingerAdded(Vec<u8>),
+    /// The sensor.
+    Sensor(SensorInfo),
     /// The fingers that the key knows.
     Fingers {
         /// The fingers.
@@ -110,6 +98,7 @@ impl Task {
             Self::AddFinger { .. }
             | Self::ListFingers
             | Self::RenameFinger { .. }
+            | Self::Sensor
             | Self::RemoveFinger { .. } => {
                 options.bio_enroll.or(options.user_verification_mgmt_preview).is_some()
             }
@@ -118,8 +107,25 @@ impl Task {
                 options.credential_management.or(options.credential_management_preview)
                     == Some(true)
             }
-            Self::Reset => true,
+            Self::Reset => !info.u2f_only,
             Self::Configure(_) => options.authenticator_config == Some(true),
+        }
+    }
+}
+
+impl Task {
+    /// What a key lacks that does not suit.
+    fn feature(&self) -> Feature {
+        match self {
+            Self::AddFinger { .. }
+            | Self::ListFingers
+            | Self::Sensor
+            | Self::RenameFinger { .. }
+            | Self::RemoveFinger { .. } => Feature::FingerEnrolment,
+            Self::SetPin | Self::ChangePin => Feature::Pin,
+            Self::ListCredentials | Self::RemoveCredential { .. } => Feature::CredentialManagement,
+            Self::Reset => Feature::Reset,
+            Self::Configure(_) => Feature::Configuration,
         }
     }
 }
@@ -134,7 +140,7 @@ impl Upkeep {
         match &self.task {
             Task::AddFinger { name } => {
                 let work = async |prompt: Prompt| key.enroll_finger(Some(name), &prompt).await;
-                let added = attend(work, line).await.map_err(|error| finger_failure(&error))?;
+                let added = attend(work, line).await.map_err(|error| operation_failure(&error))?;
                 Ok(Finding::FingerAdded(added.template))
             }
             Task::ListFingers => {
@@ -143,13 +149,19 @@ impl Upkeep {
                     let sensor = key.fingerprint_sensor().await?;
                     Ok(Finding::Fingers { fingers, sensor })
                 };
-                attend(work, line).await.map_err(|error| finger_failure(&error))
+                attend(work, line).await.map_err(|error| operation_failure(&error))
             }
-            Task::RenameFinger { .. } => Err(Failure::NotSupported),
+            Task::RenameFinger { template, name } => {
+                let work = async |prompt: Prompt| key.rename_finger(template, name, &prompt).await;
+                done(attend(work, line).await)
+            }
+            Task::Sensor => {
+                let sensor = key.fingerprint_sensor().await;
+                sensor.map(Finding::Sensor).map_err(|error| operation_failure(&error))
+            }
             Task::RemoveFinger { template } => {
                 let work = async |prompt: Prompt| key.remove_finger(template, &prompt).await;
-                attend(work, line).await.map_err(|error| finger_failure(&error))?;
-                Ok(Finding::Done)
+                done(attend(work, line).await)
             }
             Task::SetPin => set_pin(key, line).await,
             Task::ChangePin => change_pin(key, line).await,
@@ -159,11 +171,17 @@ impl Upkeep {
                 let (metadata, stored) = listed.map_err(|error| operation_failure(&error))?;
                 Ok(Finding::Credentials { metadata, stored })
             }
-            Task::Reset | Task::Configure(_) => Err(Failure::NotSupported),
+            Task::Reset => {
+                let work = async |prompt: Prompt| key.reset_to_factory(&prompt).await;
+                done(attend(work, line).await)
+            }
+            Task::Configure(config) => {
+                let work = async |prompt: Prompt| key.configure(config, &prompt).await;
+                done(attend(work, line).await)
+            }
             Task::RemoveCredential { id } => {
                 let work = async |prompt: Prompt| key.remove_credential(id, &prompt).await;
-                attend(work, line).await.map_err(|error| operation_failure(&error))?;
-                Ok(Finding::Done)
+                done(attend(work, line).await)
             }
         }
     }
@@ -178,7 +196,7 @@ impl Upkeep {
         let able: Vec<(usize, &mut Key)> =
             candidates.filter(|(_, key)| self.task.suits(key.info())).collect();
         if able.is_empty() {
-            return Err(Failure::NotSupported);
+            return Err(Failure::NotSupported { lacks: self.task.feature() });
         }
         let (prompt, events) = Prompt::new();
         let chosen = converse(choose(able, &prompt), events, line).await;
@@ -194,6 +212,10 @@ async fn attend<T>(
 ) -> Result<T, OperationError> {
     let (prompt, events) = Prompt::new();
     converse(work(prompt), events, line).await
+}
+
+fn done(result: Result<(), OperationError>) -> Result<Finding, Failure> {
+    result.map(|()| Finding::Done).map_err(|error| operation_failure(&error))
 }
 
 async fn set_pin(key: &mut Key, line: &mut Line<'_>) -> Result<Finding, Failure> {
@@ -244,16 +266,5 @@ async fn ask(key: &mut Key, stage: Stage, line: &mut Line<'_>) -> Result<Pin, Fa
     tokio::select! {
         pin = line.pins.recv() => pin.ok_or(Failure::Cancelled),
         _ = key.channel().removed() => Err(Failure::AuthenticatorRemoved),
-    }
-}
-
-/// As [`operation_failure`], where fingers are meant.
-fn finger_failure(error: &OperationError) -> Failure {
-    use signet_ctap::Status;
-    match error {
-        OperationError::Full => Failure::FingerprintsFull,
-        // "… if there is no such template" (CTAP 2.1 §6.7.7, §6.7.8).
-        OperationError::Status(Status::INVALID_OPTION) => Failure::FingerNotFound,
-        error => operation_failure(error),
     }
 }

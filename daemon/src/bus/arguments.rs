@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use signet_ctap::operation::Config;
 use signet_evidence::{Purpose, SessionId};
 use zbus::OwnedVariant;
 
-use crate::authenticator::{Setting, Task, Upkeep};
+use crate::authenticator::{Task, Upkeep};
 use crate::enrol::{Activation, Admission, Renewal};
 use crate::failure::ArgumentError;
 use crate::platform::Means;
@@ -107,6 +108,7 @@ pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentE
         action: options.optional("action")?,
         session: session.map_err(|_| ArgumentError::Value("session"))?,
         allow_credentials: options.credentials("allow_credentials")?,
+        touch_credentials: options.credentials("touch_credentials")?,
         exclude_credentials: Vec::new(),
         user_verification: match user_verification.as_deref() {
             // Unsaid is the stronger one.
@@ -134,6 +136,7 @@ pub(super) fn registration(options: Dictionary) -> Result<(Request, bool), Argum
         action: None,
         session: None,
         allow_credentials: options.credentials("authorise_with")?,
+        touch_credentials: Vec::new(),
         exclude_credentials: options.credentials("exclude_credentials")?,
         user_verification: true,
         certify: false,
@@ -199,12 +202,14 @@ pub(super) fn configuration(options: Dictionary) -> Result<Upkeep, ArgumentError
         let force_change: Option<bool> = options.optional("force_pin_change")?;
         let enterprise: Option<bool> = options.optional("enterprise_attestation")?;
         match (always_uv, min_length, force_change, enterprise) {
-            (Some(on), None, None, None) => Ok(Task::Configure(Setting::AlwaysUv(on))),
+            (Some(on), None, None, None) => Ok(Task::Configure(Config::AlwaysUv(on))),
             (None, Some(4..=63), _, None) | (None, None, Some(true), None) => {
                 let force_change = force_change == Some(true);
-                Ok(Task::Configure(Setting::PinPolicy { min_length, force_change }))
+                let rp_ids = Vec::new();
+                let config = Config::MinPinLength { length: min_length, force_change, rp_ids };
+                Ok(Task::Configure(config))
             }
-            (None, None, None, Some(true)) => Ok(Task::Configure(Setting::EnterpriseAttestation)),
+            (None, None, None, Some(true)) => Ok(Task::Configure(Config::EnterpriseAttestation)),
             // No key takes these back.
             (_, _, Some(false), None) => Err(ArgumentError::Value("force_pin_change")),
             (_, _, _, Some(false)) => Err(ArgumentError::Value("enterprise_attestation")),

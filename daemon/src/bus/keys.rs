@@ -1,6 +1,6 @@
 //! Security keys as members of dictionaries.
 
-use signet_ctap::commands::{Metadata, StoredCredential, StoredRelyingParty, Template};
+use signet_ctap::commands::{Metadata, SensorInfo, StoredCredential, StoredRelyingParty, Template};
 use zbus::Variant;
 
 use super::request::Results;
@@ -10,7 +10,6 @@ use crate::authenticator::{Finding, KeyFacts};
 pub(super) fn facts(key: KeyFacts) -> Results {
     let KeyFacts { path, product, info } = key;
     let options = &info.options;
-    let u2f_only = !info.versions.iter().any(|version| version.starts_with("FIDO_2"));
     let fingers = options.bio_enroll.or(options.user_verification_mgmt_preview);
     let mut results = Results::from([
         ("path", path.display().to_string().into()),
@@ -19,7 +18,7 @@ pub(super) fn facts(key: KeyFacts) -> Results {
         ("pin_set", info.has_pin().into()),
         ("built_in_uv", state(options.user_verification, ["none", "not-enrolled", "enrolled"])),
         ("min_pin_length", info.min_pin_length.into()),
-        ("u2f_only", u2f_only.into()),
+        ("u2f_only", info.u2f_only.into()),
         ("always_uv", (options.always_uv == Some(true)).into()),
         ("force_pin_change", info.force_pin_change.into()),
         ("fingers", state(fingers, ["unsupported", "none", "enrolled"])),
@@ -49,14 +48,12 @@ fn state(option: Option<bool>, [cannot, could, does]: [&'static str; 3]) -> Vari
 pub(super) fn finding(finding: Finding) -> Results {
     match finding {
         Finding::Done => Results::new(),
+        Finding::Sensor(sensor) => reader(sensor),
         Finding::FingerAdded(template) => Results::from([("template", template.into())]),
         Finding::Fingers { fingers, sensor } => {
             let fingers: Vec<Results> = fingers.into_iter().map(finger).collect();
-            let kind = if sensor.swipe { "swipe" } else { "touch" };
-            let mut results = Results::from([("fingers", fingers.into()), ("kind", kind.into())]);
-            if let Some(samples) = sensor.max_samples {
-                results.insert("max_samples", samples.into());
-            }
+            let mut results = reader(sensor);
+            results.insert("fingers", fingers.into());
             results
         }
         Finding::Credentials { metadata: Metadata { existing, room }, stored } => {
@@ -70,6 +67,19 @@ pub(super) fn finding(finding: Finding) -> Results {
             ])
         }
     }
+}
+
+fn reader(sensor: SensorInfo) -> Results {
+    let kind = if sensor.swipe { "swipe" } else { "touch" };
+    let mut results = Results::from([("kind", kind.into())]);
+    for (name, value) in
+        [("max_samples", sensor.max_samples), ("max_name_bytes", sensor.max_name_length)]
+    {
+        if let Some(value) = value {
+            results.insert(name, value.into());
+        }
+    }
+    results
 }
 
 fn finger(template: Template) -> Results {

@@ -11,6 +11,7 @@ mod service;
 use futures_util::StreamExt;
 use zbus::connection;
 use zbus::fdo::{DBusProxy, RequestNameFlags};
+use zbus::object_server::SignalEmitter;
 
 use crate::ceremony::CallerId;
 use crate::config::Bus;
@@ -59,6 +60,7 @@ pub async fn serve(
         Bus::System => connection::Builder::system(),
         Bus::Address(address) => connection::Builder::address(address.as_str()),
     };
+    let changes = service.key_changes();
     let connection = builder.serve_at(PATH, service).build().await.map_err(BusError::Connect)?;
     let bus = DBusProxy::new(&connection).await.map_err(BusError::Watch)?;
     // An empty third argument: a name that has no owner any more.
@@ -68,10 +70,22 @@ pub async fn serve(
     let alone = RequestNameFlags::DO_NOT_QUEUE;
     connection.request_name_with_flags(NAME, alone).await.map_err(BusError::Name)?;
     ready();
-    while let Some(signal) = vanished.next().await {
-        if let Ok(arguments) = signal.args() {
-            desk.caller_gone(&CallerId::new(arguments.name().as_str()));
+    let callers = async {
+        while let Some(signal) = vanished.next().await {
+            if let Ok(arguments) = signal.args() {
+                desk.caller_gone(&CallerId::new(arguments.name().as_str()));
+            }
         }
+    };
+    let emitter = SignalEmitter::new(&connection, PATH).map_err(BusError::Watch)?.into_owned();
+    let keys = async {
+        if let Err(error) = service::announce_keys(emitter, changes).await {
+            tracing::warn!(%error, "cannot tell of security keys");
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = callers => Err(BusError::Closed),
+        () = keys => Err(BusError::Closed),
     }
-    Err(BusError::Closed)
 }

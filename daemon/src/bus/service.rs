@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use signet_evidence::{Purpose, UnixTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::{BusName, OwnedUniqueName};
@@ -15,7 +15,7 @@ use zbus::{Connection, OwnedObjectPath, interface};
 use super::arguments::{self, Dictionary, kind_name};
 use super::refusal::Refusal;
 use super::request::{self, Place, Results};
-use crate::authenticator::{KeyRing, Task};
+use crate::authenticator::{KeyRing, PluggedKeys, Task};
 use crate::ceremony::CallerId;
 use crate::der;
 use crate::desk::Desk;
@@ -57,6 +57,11 @@ impl Service {
         Self { desk, enroller, state, tpm, keys, platform, tpm_patience, places }
     }
 
+    /// The plugged keys, and every change of them.
+    pub(super) fn key_changes(&self) -> watch::Receiver<PluggedKeys> {
+        self.keys.changes()
+    }
+
     /// Fixes the statement of a request for evidence.
     async fn presence(
         &self,
@@ -68,8 +73,8 @@ impl Service {
         crate::presence::usable(&self.state.stored())?;
         let part = match (request.purpose, request.means) {
             (Purpose::Session | Purpose::Action, means) => {
-                let (allowed, plugged) = (&request.allow_credentials, self.keys.any_plugged());
-                self.platform.answerer(means, allowed, plugged).await?
+                let allowed = [&*request.allow_credentials, &*request.touch_credentials].concat();
+                self.platform.answerer(means, &allowed, self.keys.any_plugged()).await?
             }
             (Purpose::EnrolKey, Some(Means::Platform(method))) => {
                 let sender = header.sender().ok_or(Failure::NotAllowed)?;
@@ -249,6 +254,18 @@ impl Service {
     }
 
     #[zbus(out_args("request"))]
+    async fn finger_sensor(
+        &self,
+        handle_token: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let work = Work::Upkeep(arguments::plain(options, Task::Sensor)?);
+        Ok((self.accept(connection, &header, handle_token, work).await?,))
+    }
+
+    #[zbus(out_args("request"))]
     async fn rename_finger(
         &self,
         handle_token: &str,
@@ -382,6 +399,12 @@ impl Service {
         Ok((results,))
     }
 
+    #[zbus(signal)]
+    async fn authenticator_added(emitter: &SignalEmitter<'_>, path: &str) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    async fn authenticator_removed(emitter: &SignalEmitter<'_>, path: &str) -> zbus::Result<()>;
+
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
@@ -426,6 +449,26 @@ impl Service {
     fn authority_certificates(&self) -> Vec<Vec<u8>> {
         self.enrolled_value(|enrolment| unwrap(&enrolment.ca))
     }
+}
+
+/// Tells everybody of keys that are plugged in and pulled out, as long as the bus lets us.
+pub(super) async fn announce_keys(
+    emitter: SignalEmitter<'static>,
+    mut changes: watch::Receiver<PluggedKeys>,
+) -> zbus::Result<()> {
+    let mut known = changes.borrow_and_update().clone();
+    while changes.changed().await.is_ok() {
+        let now = changes.borrow_and_update().clone();
+        // A key that was pulled out and is back has another time.
+        for (path, _) in known.iter().filter(|(path, since)| now.get(*path) != Some(*since)) {
+            Service::authenticator_removed(&emitter, &path.to_string_lossy()).await?;
+        }
+        for (path, _) in now.iter().filter(|(path, since)| known.get(*path) != Some(*since)) {
+            Service::authenticator_added(&emitter, &path.to_string_lossy()).await?;
+        }
+        known = now;
+    }
+    Ok(())
 }
 
 /// A path that is taken until this is dropped.

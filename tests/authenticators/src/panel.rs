@@ -8,6 +8,7 @@
 //! | `touch` | one touch, kept until the firmware asks |
 //! | `touch auto`, `touch manual` | touched whenever asked, or only by `touch` (forgets kept touches) |
 //! | `finger NAME`, `dirty` | one press on the sensor, kept until the firmware asks |
+//! | `deny` | one refusal of the person, kept until the firmware asks (opensk only) |
 //! | `wait` | answered when the firmware waits for a person |
 //! | `unplug`, `replug` | all openers see the end; power cycle (credentials stay with `--state`) |
 //! | `quit` | ends the process |
@@ -39,6 +40,7 @@ pub enum Press {
 pub struct Panel {
     auto_touch: AtomicBool,
     touches: AtomicU32,
+    denials: AtomicU32,
     presses: Mutex<VecDeque<Press>>,
     pressed: Condvar,
     waiting: Mutex<bool>,
@@ -51,6 +53,7 @@ impl Panel {
         Arc::new(Self {
             auto_touch: AtomicBool::new(auto_touch),
             touches: AtomicU32::new(0),
+            denials: AtomicU32::new(0),
             presses: Mutex::default(),
             pressed: Condvar::new(),
             waiting: Mutex::new(false),
@@ -65,6 +68,13 @@ impl Panel {
                 .touches
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok()
+    }
+
+    /// Whether the person refuses now; consumes a queued refusal.
+    pub fn take_denial(&self) -> bool {
+        self.denials
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
     }
 
     /// Waits at most `timeout` for a press on the sensor.
@@ -126,6 +136,9 @@ fn converse(stream: &UnixStream, panel: &Panel, wire: &Wire) -> io::Result<()> {
         match words.as_slice() {
             ["touch"] => {
                 panel.touches.fetch_add(1, Ordering::SeqCst);
+            }
+            ["deny"] => {
+                panel.denials.fetch_add(1, Ordering::SeqCst);
             }
             ["touch", "auto"] => panel.set_auto_touch(true),
             ["touch", "manual"] => panel.set_auto_touch(false),

@@ -167,6 +167,11 @@ impl VirtualKey {
         self.command("touch")
     }
 
+    /// One refusal of the person; kept until the firmware asks (OpenSK only).
+    pub fn deny(&self) -> Result<(), KeyError> {
+        self.command("deny")
+    }
+
     /// From now on the button counts as touched whenever asked.
     pub fn touch_auto(&self) -> Result<(), KeyError> {
         self.command("touch auto")

@@ -46,8 +46,12 @@ impl Wire {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        net::bind(&listener, &SocketAddrUnix::new(path)?)?;
+        // Whoever watches for the path finds a key that answers.
+        let unborn = path.with_extension("unborn");
+        remove_if_present(&unborn)?;
+        net::bind(&listener, &SocketAddrUnix::new(&unborn)?)?;
         net::listen(&listener, 8)?;
+        std::fs::rename(&unborn, path)?;
         let wire = Arc::new(Self {
             path: path.to_owned(),
             listener,

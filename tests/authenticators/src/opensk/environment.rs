@@ -77,6 +77,9 @@ impl UserPresence for Button {
     ) -> UserPresenceWaitResult {
         let end = Instant::now() + Duration::from_millis(timeout_ms as u64);
         loop {
+            if self.panel.take_denial() {
+                return Ok((Err(UserPresenceError::Declined), RecvStatus::Timeout));
+            }
             if self.panel.take_touch() {
                 return Ok((Ok(()), RecvStatus::Timeout));
             }
