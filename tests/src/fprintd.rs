@@ -110,6 +110,16 @@ impl Fprintd {
         Ok(fprintd)
     }
 
+    /// Name of the Unix user who runs the tests.
+    ///
+    /// # Errors
+    /// See [`FprintdError`].
+    pub fn me() -> Result<String, FprintdError> {
+        let output = Command::new("id").arg("-un").output();
+        let output = output.map_err(|source| FprintdError::Program { program: "id", source })?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// What polkit allows from now on, to anybody.
     ///
     /// # Errors

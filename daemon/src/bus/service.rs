@@ -21,7 +21,7 @@ use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
 use crate::failure::Failure;
-use crate::platform::{Means, Platform};
+use crate::platform::{Means, Part, Platform};
 use crate::presence::{Prepared, Request};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
@@ -83,8 +83,14 @@ impl Service {
             }
             _ => None,
         };
-        // No security key holds those, and only a security key brings another key.
-        request.allow_credentials.retain(|id| part.is_some() || !self.platform.holds(id));
+        if !matches!(part, Some(Part::Sign(..))) {
+            // No security key holds those, and only a security key brings another key.
+            let asked = !request.allow_credentials.is_empty();
+            request.allow_credentials.retain(|id| !self.platform.holds(id));
+            if asked && request.allow_credentials.is_empty() {
+                return Err(Failure::NoCredential);
+            }
+        }
         let prepared = Box::new(Prepared::new(request, part, &self.state.stored(), now())?);
         Ok(Work::Presence { prepared, wait })
     }

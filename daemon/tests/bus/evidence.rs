@@ -28,7 +28,7 @@ pub fn verify_by_certificate(certificate: &[u8], message: &[u8], der_signature: 
 
 /// Checks the outer signature, the quote and the certification, as far as one can without the
 /// authority's records.
-fn checked(evidence: &[u8]) -> Evidence {
+pub fn checked(evidence: &[u8]) -> Evidence {
     let evidence = Evidence::parse(evidence).unwrap();
     let tls = certified(evidence.certificate_chain.leaf());
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &tls)

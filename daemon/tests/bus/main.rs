@@ -11,6 +11,7 @@ mod evidence;
 mod faults;
 mod foreign;
 mod interface;
+mod platform;
 mod queue;
 mod renewal;
 mod world;
