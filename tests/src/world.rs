@@ -132,6 +132,10 @@ pub enum Change {
     ModelHasCredProtect,
     /// The model cannot verify its user, and such models are not accepted.
     ModelTouchOnly,
+    /// Keys that can only be touched are accepted.
+    TouchOnlyAccepted,
+    /// The credential was enrolled as one that can only be touched.
+    CredentialTouchOnly,
     /// The device's row names an AK that lives in software.
     SoftwareAk,
     /// The challenge was answered before. The store's to know, as are those that follow.
@@ -151,7 +155,7 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 24] = [
+    const ALL: [(Self, &'static str); 26] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -168,6 +172,8 @@ impl Change {
         (Self::MetadataStale, "metadata-stale"),
         (Self::ModelHasCredProtect, "model-has-cred-protect"),
         (Self::ModelTouchOnly, "model-touch-only"),
+        (Self::TouchOnlyAccepted, "touch-only-accepted"),
+        (Self::CredentialTouchOnly, "credential-touch-only"),
         (Self::SoftwareAk, "software-ak"),
         (Self::ChallengeConsumed, "challenge-consumed"),
         (Self::PresenceExpired, "presence-expired"),
@@ -243,6 +249,7 @@ impl World {
         let root = AttestationRoot { certificate: certificate.0.clone(), models };
         let rules = RegistrationRules {
             denied: has(Change::ModelDenied).then_some(Aaguid(aaguid)).into_iter().collect(),
+            accept_touch_only: has(Change::TouchOnlyAccepted),
             refuse_stale_metadata: has(Change::MetadataStale),
             least_cred_protect: Some(CredProtect::UserVerificationRequired),
             ..RegistrationRules::default()
@@ -345,7 +352,7 @@ impl World {
             aaguid: Aaguid(self.aaguid.0.as_slice().try_into().map_err(|_| WorldError("aaguid"))?),
             attestation: AttestationKind::Packed,
             model: Some(ModelVerification::BuiltInOrPin),
-            touch_only: false,
+            touch_only: has(Change::CredentialTouchOnly),
             reported: has(Change::ModelReported),
             revoked: has(Change::CredentialRevoked),
         };

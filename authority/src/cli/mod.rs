@@ -3,6 +3,7 @@
 mod appraise;
 mod audit;
 mod init;
+mod metadata;
 pub(crate) mod output;
 mod revoke;
 mod serve;
@@ -25,6 +26,7 @@ const EXAMPLES: &str = "Examples:
   signet-authority ticket device --operator bob --asset LT-4712
   signet-authority gateway edge --out /etc/envoy/signet
   signet-authority revoke device 01f0c2…
+  signet-authority metadata import blob.jwt
   signet-authority audit list --json
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
@@ -62,6 +64,9 @@ enum Command {
     Audit(AuditCommand),
     /// Say what would be said to a piece of evidence, and which step refuses it; consumes nothing.
     Appraise(appraise::AppraiseArguments),
+    /// FIDO metadata: what is published of models of security key.
+    #[command(subcommand)]
+    Metadata(metadata::MetadataCommand),
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -199,6 +204,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Revoke(target) => revoke::run(&config, target, output).await,
         Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
         Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
+        Command::Metadata(command) => metadata::run(&config, command, output).await,
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await

@@ -45,6 +45,8 @@ fn each_mistake_names_its_line_and_what_to_write() {
         ("trust_domain = ", "trust_domain = \"spiffe://x\" #", "not a trust domain"),
         ("gateway_listen = ", "gateway_listen = \"127.0.0.1:8443\" #", "give gateways their own"),
         ("required_pcrs = ", "required_pcrs = [24] #", "between 0 and 23"),
+        ("cred_protect = ", "cred_protect = \"most\" #", "unknown variant `most`"),
+        ("deny_aaguids = ", "deny_aaguids = [\"x\"] #", "not an AAGUID"),
         ("boot = ", "boot = \"whatever\" #", "unknown variant `whatever`"),
     ];
     let template = template();
@@ -66,6 +68,34 @@ fn a_gateway_of_another_trust_domain_is_refused() {
     assert!(message(&text).starts_with(&format!("authority.toml:{expected}: spiffe_id is not")));
     let unknown = text.replace("other.example", "mesh.example").replace("sha256-header", "any");
     assert!(message(&unknown).contains("unknown variant `any`"));
+}
+
+#[test]
+fn each_mistake_about_metadata_names_its_line_and_what_to_write() {
+    let roots = "roots = \"roots.pem\"\n";
+    let cases = [
+        ("file = \"a\"\nurl = \"https://x.example/\"", "url", "write one of them"),
+        ("signer = \"\"", "signer", "write the DNS name"),
+        ("refresh = \"59s\"", "refresh", "write refresh = \"6h\""),
+        ("url = \"http://x.example/\"", "url", "not an https URL"),
+        ("stale = \"ignore\"", "stale", "unknown variant `ignore`"),
+        ("accept_all = true", "accept_all", "unknown field `accept_all`"),
+    ];
+    for (written, setting, expected) in cases {
+        let text = format!("{}\n[metadata]\n{roots}{written}\n", template());
+        let line = line(&text, &format!("{setting} ="));
+        let message = message(&text);
+        assert!(message.starts_with(&format!("authority.toml:{line}: ")), "{message}");
+        assert!(message.contains(expected), "{message} does not contain {expected}");
+    }
+    let both = template().replace(
+        "deny_aaguids = []",
+        "allow_aaguids = [\"0ea242b4-43c4-4a1b-8b17-dd6d0b6baec6\"]\n\
+         deny_aaguids = [\"0ea242b4-43c4-4a1b-8b17-dd6d0b6baec6\"]",
+    );
+    let expected = format!("authority.toml:{}: ", line(&both, "deny_aaguids"));
+    let message = message(&both);
+    assert!(message.starts_with(&expected) && message.contains("write it in one"), "{message}");
 }
 
 #[test]

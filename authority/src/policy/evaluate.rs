@@ -203,7 +203,8 @@ fn context(
 }
 
 /// `YYYY-MM-DDThh:mm:ssZ`, the form that Cedar's `datetime` takes; within the years 0 to 9999.
-fn iso_8601(time: UnixTime) -> String {
+#[must_use]
+pub fn iso_8601(time: UnixTime) -> String {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_9999_END: i64 = 253_402_300_799;
     let seconds = time.0.clamp(YEAR_0, YEAR_9999_END);

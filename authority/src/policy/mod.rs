@@ -19,6 +19,7 @@ mod table;
 pub use actions::{Access, ActionMapError};
 pub use decide::Explanation;
 pub use decision::{Decision, Denial, NamedAction, Outcome, PolicyVersion, StepUp};
+pub use evaluate::iso_8601;
 pub use example::EXAMPLE;
 pub use facts::{PresenceFacts, RequestFacts};
 pub use load::{ActionPolicySet, PolicyFiles, Rule};

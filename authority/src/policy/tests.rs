@@ -51,6 +51,35 @@ fn example_set_decides_as_its_table_says() {
 }
 
 #[test]
+fn a_rule_can_demand_a_key_on_which_a_pin_cannot_stand_in() {
+    let rule = "@id(\"a-finger\") forbid (principal, action in Action::\"read\", resource)
+        when { context.pin_can_stand_in };";
+    let set = load(|files| drop(files.insert("finger.cedar".into(), rule.into()))).unwrap();
+    let target = "/v1/namespaces/payments/routes/ledger";
+    let cases = [
+        // What the workstation saw is its word; a model that also takes a PIN proves no finger.
+        (None, None, false),
+        (Some("built-in"), Some("host"), false),
+        (Some("pin"), Some("model"), false),
+        (Some("built-in"), Some("model"), true),
+    ];
+    for (uvm, uvm_source, passes) in cases {
+        let mut facts = facts("alice", "GET", target);
+        facts.presence.level = AssuranceLevel::UvHardware;
+        (facts.presence.uvm, facts.presence.uvm_source) = (uvm, uvm_source);
+        let outcome = set.decide(&facts).outcome;
+        match outcome {
+            Outcome::Permit { .. } => assert!(passes, "{uvm:?} {uvm_source:?}"),
+            Outcome::Deny(denial) => {
+                assert!(!passes, "{uvm:?} {uvm_source:?}: {denial:?}");
+                assert_eq!(Denial::as_str(&denial), "forbidden");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn version_names_the_texts_that_decide() {
     let version = load(|_| {}).unwrap().version();
     assert_eq!(load(|_| {}).unwrap().version(), version);

@@ -117,6 +117,9 @@ fn write_files(folder: &Path, world: &World, changes: &[Change]) -> PathBuf {
     if changed(Change::ModelDenied) {
         text = text.replace("deny_aaguids = []", &format!("deny_aaguids = [\"{uuid}\"]"));
     }
+    if changed(Change::TouchOnlyAccepted) {
+        text = text.replace("accept_touch_only = false", "accept_touch_only = true");
+    }
     if changed(Change::MetadataStale) {
         text.push_str("\n[metadata]\nroots = \"attestation-roots/root.pem\"\nstale = \"refuse\"\n");
     }
