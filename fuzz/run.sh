@@ -22,7 +22,7 @@ triple=$(rustc +nightly -vV | sed -n 's/^host: //p')
 RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module \
 -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
-	cargo +nightly build -q --release --locked --manifest-path fuzz/Cargo.toml \
+	cargo +nightly build -q --release --manifest-path fuzz/Cargo.toml \
 	--target "$triple" --target-dir "$folder"
 
 for target in "${targets[@]}"; do

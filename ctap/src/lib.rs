@@ -1,4 +1,4 @@
-//! FIDO2 client: CTAPHID and CTAP 2.1 over any pipe of 64-byte reports.
+//! FIDO2 client: CTAPHID, CTAP 2.0 to 2.2 and U2F over any pipe of 64-byte reports.
 //!
 //! Find keys with [`discover`] or take a path from configuration, open them with [`Key::open_path`],
 //! then run one of the operations:
@@ -23,8 +23,27 @@
 //! # let _ = assertion; Ok(()) }
 //! ```
 //!
-//! Layers, from below: [`reports`] (a pipe of reports), [`channel`] (CTAPHID), [`commands`] (CTAP 2.1,
-//! typed, without policy), [`operation`] (what a daemon wants done, with events for a prompt).
+//! Beside [`Key::assert`] and [`Key::register`]: PINs ([`Key::set_pin`], [`Key::change_pin`]), fingers
+//! ([`Key::enroll_finger`], [`Key::list_fingers`], [`Key::rename_finger`], [`Key::remove_finger`],
+//! [`Key::fingerprint_sensor`]), stored credentials ([`Key::list_credentials`],
+//! [`Key::rename_credential`], [`Key::remove_credential`]), settings ([`Key::configure`]) and
+//! [`Key::reset_to_factory`]; of several keys, [`operation::assert_any`] and [`operation::choose`] take
+//! the one that is touched.
+//!
+//! How a user is verified: by the key itself where it can, with as many tries as it gives; by PIN where
+//! the key knows no finger or takes none any more, and only if the request's policy and the key's
+//! options (`noMcGaPermissionsWithClientPin`) both allow it. Each signature gets a fresh token, good
+//! for one permission and one relying party. Where the key insists (`alwaysUv`, `makeCredUvNotRqd`)
+//! the user is verified although the request did not ask. Management takes the PIN, or, on keys without
+//! one, the finger where the key says that it manages (`uvAcfg`, `uvBioEnroll`).
+//!
+//! Keys of the U2F generation ([`commands::Info::u2f_only`]) make and use credentials by touch, with
+//! attestation of format `fido-u2f`; everything else is
+//! [`Unsupported`](operation::OperationError::Unsupported). CTAP 2.0 keys with a sensor verify during
+//! the command; those of CTAP 2.1 previews speak their prototype commands for fingers and credentials.
+//!
+//! Layers, from below: [`reports`] (a pipe of reports), [`channel`] (CTAPHID), [`commands`] (CTAP2 and
+//! U2F, typed, without policy), [`operation`] (what a daemon wants done, with events for a prompt).
 
 pub mod authenticator_data;
 pub mod cbor;

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use ciborium::Value;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use crate::cbor::{self, DecodeError, Fields};
@@ -66,10 +67,11 @@ impl Key {
         Ok(answer.unsigned(0x05)?.ok_or(DecodeError::Missing(0x05))?)
     }
 
-    /// Sets the first PIN: UTF-8 in NFC, at most 63 bytes.
+    /// Sets the first PIN, at most 63 bytes in NFC.
     pub async fn client_pin_set(&mut self, new: &str) -> Result<(), CommandError> {
+        let new = normalized(new);
         let secret = self.agree().await?;
-        let new = secret.encrypt(&padded(new)[..])?;
+        let new = secret.encrypt(&padded(&new)[..])?;
         let members = [
             (0x03, secret.platform_key.clone()),
             (0x04, secret.authenticate(&new)),
@@ -80,9 +82,10 @@ impl Key {
 
     /// Changes the PIN.
     pub async fn client_pin_change(&mut self, old: &str, new: &str) -> Result<(), CommandError> {
+        let (old, new) = (normalized(old), normalized(new));
         let secret = self.agree().await?;
-        let new = secret.encrypt(&padded(new)[..])?;
-        let old = secret.encrypt(&hashed(old)[..])?;
+        let new = secret.encrypt(&padded(&new)[..])?;
+        let old = secret.encrypt(&hashed(&old)[..])?;
         let members = [
             (0x03, secret.platform_key.clone()),
             (0x04, secret.authenticate(&[&new[..], &old[..]].concat())),
@@ -102,7 +105,7 @@ impl Key {
         let secret = self.agree().await?;
         let mut members = vec![
             (0x03, secret.platform_key.clone()),
-            (0x06, Value::Bytes(secret.encrypt(&hashed(pin)[..])?)),
+            (0x06, Value::Bytes(secret.encrypt(&hashed(&normalized(pin))[..])?)),
         ];
         let sub = if self.info().has_permissions() {
             members.push((0x09, permissions.0.into()));
@@ -164,6 +167,14 @@ impl PinRetries {
 pub(crate) fn token_of(secret: &SharedSecret, mut answer: Fields) -> Result<Token, CommandError> {
     let encrypted = answer.bytes(0x02)?.ok_or(DecodeError::Missing(0x02))?;
     Ok(secret.decrypt_token(&encrypted)?)
+}
+
+/// The PIN in Unicode NFC (§6.5.1), so that every keyboard types the same one.
+pub(crate) fn normalized(pin: &str) -> Zeroizing<String> {
+    // NFC makes UTF-8 at most three times as long; room for it, so that no copy is left behind.
+    let mut normalized = Zeroizing::new(String::with_capacity(3 * pin.len()));
+    normalized.extend(pin.nfc());
+    normalized
 }
 
 /// The PIN padded with zeros to 64 bytes; longer PINs were refused before.

@@ -91,8 +91,10 @@ impl Key {
         }
         match self.find_silently(&request.rp_id, &request.allow_list, None).await? {
             Some(_) => Ok(Holds::Yes),
+            // Keys that always want their user need not answer silently.
+            None if self.info().always_uv() => Ok(Holds::Unsaid),
             None if self.info().has_extension("credProtect")
-                && request.user_verification != UserVerification::Discouraged =>
+                && request.user_verification.is_required() =>
             {
                 Ok(Holds::Unsaid)
             }

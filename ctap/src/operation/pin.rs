@@ -1,8 +1,9 @@
-//! Setting and changing the PIN.
+//! Setting and changing the PIN. Every PIN is put into Unicode NFC on its way to the key.
 
 use zeroize::Zeroizing;
 
 use super::error::{Feature, OperationError};
+use crate::commands::client_pin::normalized;
 use crate::key::{CommandError, Key};
 use crate::status::Status;
 
@@ -10,7 +11,7 @@ use crate::status::Status;
 const MAX_BYTES: usize = 63;
 
 impl Key {
-    /// Sets the first PIN, in Unicode NFC. A key with rules of its own (`pinComplexityPolicy`) may
+    /// Sets the first PIN. A key with rules of its own (`pinComplexityPolicy`) may
     /// answer [`OperationError::PinPolicy`].
     pub async fn set_pin(&mut self, new: &Zeroizing<String>) -> Result<(), OperationError> {
         match self.info().options.client_pin {
@@ -24,7 +25,7 @@ impl Key {
         Ok(())
     }
 
-    /// Changes the PIN, in Unicode NFC. A wrong old PIN costs one try.
+    /// Changes the PIN. A wrong old PIN costs one try.
     pub async fn change_pin(
         &mut self,
         old: &Zeroizing<String>,
@@ -36,7 +37,7 @@ impl Key {
             Some(true) => {}
         }
         self.check_new_pin(new)?;
-        if old == new {
+        if normalized(old) == normalized(new) {
             return Err(OperationError::PinUnchanged);
         }
         match self.client_pin_change(old, new).await {
@@ -52,6 +53,7 @@ impl Key {
     }
 
     fn check_new_pin(&self, new: &str) -> Result<(), OperationError> {
+        let new = normalized(new);
         let min_length = self.info().min_pin_length;
         let length = new.chars().count();
         if new.len() > MAX_BYTES || length > self.info().max_pin_length as usize {

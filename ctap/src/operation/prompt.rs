@@ -53,7 +53,7 @@ pub struct PinRequest {
 }
 
 impl PinRequest {
-    /// Gives the PIN, in Unicode NFC.
+    /// Gives the PIN as typed.
     pub fn answer(self, pin: Zeroizing<String>) {
         // The operation may have been dropped meanwhile.
         let _ = self.reply.send(Some(pin));

@@ -109,6 +109,27 @@ async fn eight_wrong_pins_block_for_good() {
     }
 }
 
+/// Keyboards spell é with one code point or two; the key must not see the difference.
+#[tokio::test]
+async fn a_pin_is_the_same_on_every_keyboard() {
+    const COMPOSED: &str = "caf\u{e9}";
+    const DECOMPOSED: &str = "cafe\u{301}";
+    for firmware in BOTH {
+        let key = VirtualKey::start(firmware).unwrap();
+        let mut opened = open(&key).await;
+        let result = opened.set_pin(&secret("ae\u{301}e")).await;
+        assert!(
+            matches!(result, Err(OperationError::PinTooShort { min_length: 4 })),
+            "{firmware:?}: three characters, whatever they are made of: {result:?}"
+        );
+        opened.set_pin(&secret(DECOMPOSED)).await.unwrap();
+        with_pins(&[COMPOSED], async |p| opened.list_credentials(&p).await).await.0.unwrap();
+        let result = opened.change_pin(&secret(COMPOSED), &secret(DECOMPOSED)).await;
+        assert!(matches!(result, Err(OperationError::PinUnchanged)), "{result:?}");
+        opened.change_pin(&secret(COMPOSED), &secret(PIN)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_reset_gives_a_new_pin() {
     for firmware in BOTH {

@@ -72,6 +72,28 @@ async fn the_wrong_one_of_two_keys_says_so() {
     assert!(matches!(result, Err(OperationError::WrongKey)), "{result:?}");
 }
 
+/// A key that always wants its user is still the right one where a touch was asked for.
+#[tokio::test]
+async fn a_key_that_always_verifies_is_not_passed_over() {
+    let (keys, mut opened) = two_keys().await;
+    let mut ids = Vec::new();
+    for key in &mut opened {
+        ids.push(register_touch_only(key).await);
+        let config = signet_ctap::operation::Config::AlwaysUv(true);
+        with_pins(&[PIN], async |p| key.configure(&config, &p).await).await.0.unwrap();
+    }
+    for (chosen, made) in ids.iter().enumerate() {
+        for key in &keys {
+            key.touch_manual().unwrap();
+        }
+        let request = assertion(made, UserVerification::Discouraged);
+        let person = Person { key: Some(&keys[chosen]), pins: [PIN].into(), ..Person::default() };
+        let (result, _) =
+            person.attend(async |p| assert_any(&mut opened, &request, &p).await).await;
+        assert_eq!(result.unwrap().0, chosen);
+    }
+}
+
 #[tokio::test]
 async fn a_key_pulled_out_while_both_blink_leaves_the_other_in_the_race() {
     let (mut keys, mut opened) = two_keys().await;

@@ -2,7 +2,7 @@
 
 use ciborium::Value;
 use signet_ctap::commands::{GetAssertion, MakeCredential, RelyingParty, UserEntity};
-use signet_ctap::operation::{AssertRequest, OperationError, Prompt, UserVerification};
+use signet_ctap::operation::{AssertRequest, Config, OperationError, Prompt, UserVerification};
 use signet_ctap::{CommandError, Key, Status, cbor};
 
 use crate::pipe::Scripted;
@@ -135,6 +135,46 @@ async fn statuses_become_what_a_person_can_do() {
     }
     let result = assert(vec![]).await;
     assert!(matches!(result, Err(OperationError::Protocol(CommandError::Answer(_)))), "{result:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_reset_says_why() {
+    type Check = fn(&OperationError) -> bool;
+    let expected: [(u8, Check); 4] = [
+        (0x30, |e| matches!(e, OperationError::NotJustPlugged)),
+        (0x27, |e| matches!(e, OperationError::Refused)),
+        (0x2F, |e| matches!(e, OperationError::Timeout)),
+        (0x01, |e| matches!(e, OperationError::Status(Status::INVALID_COMMAND))),
+    ];
+    for (status, check) in expected {
+        let mut key = Key::open(key_that_answers(vec![status]), timing()).await.unwrap();
+        let error = key.reset_to_factory(&Prompt::nobody()).await.unwrap_err();
+        assert!(check(&error), "{status:#04x}: {error:?}");
+    }
+}
+
+/// A key that takes a setting and goes on as before, and one that refuses it.
+#[tokio::test(start_paused = true)]
+async fn a_setting_that_is_not_there_afterwards_is_told() {
+    let mut loose = cbor::decode(&info()[1..]).unwrap();
+    let Value::Map(members) = &mut loose else { panic!("getInfo is a map") };
+    let options = [("authnrCfg", true), ("alwaysUv", false), ("clientPin", false)];
+    members[3].1 = Value::Map(options.map(|(name, value)| (name.into(), value.into())).to_vec());
+    let loose = [vec![0x00], cbor::encode(&loose)].concat();
+    for status in [0x00, 0x27] {
+        let loose = loose.clone();
+        let pipe = Scripted::after_init(move |report| match (report[4], report[7]) {
+            (CBOR, 0x04) => reports(&loose),
+            (CBOR, 0x0D) => reports(&[status]),
+            _ => vec![],
+        });
+        let mut key = Key::open(pipe, timing()).await.unwrap();
+        let result = key.configure(&Config::AlwaysUv(true), &Prompt::nobody()).await;
+        match status {
+            0x00 => assert!(matches!(result, Err(OperationError::NotApplied)), "{result:?}"),
+            _ => assert!(matches!(result, Err(OperationError::Refused)), "{result:?}"),
+        }
+    }
 }
 
 /// CBOR that looks like an answer.
