@@ -125,6 +125,19 @@ impl Caller {
         self.pending(token, path, signals).await
     }
 
+    /// A method for the upkeep of a key, listening first.
+    pub async fn upkeep(
+        &self,
+        method: &str,
+        token: &str,
+        options: &Options,
+    ) -> zbus::Result<Pending> {
+        let signals = self.listen(token).await;
+        let path: zbus::OwnedObjectPath =
+            self.daemon.inner().call(method, &(token, options)).await?;
+        self.pending(token, path, signals).await
+    }
+
     async fn listen(&self, token: &str) -> MessageStream {
         self.overhear(&self.path(token)).await
     }
@@ -154,6 +167,46 @@ impl Caller {
     /// A proxy for any request, also a foreign one.
     pub async fn request_at(&self, path: &str) -> RequestProxy<'static> {
         RequestProxy::builder(&self.connection).path(path.to_owned()).build().await.unwrap()
+    }
+}
+
+/// Everything that was told about a request.
+#[derive(Debug)]
+pub struct Served {
+    pub stages: Vec<(String, Answer)>,
+    pub outcome: String,
+    pub words: String,
+    pub results: Answer,
+}
+
+impl Served {
+    /// The results of a request that went well.
+    pub fn ok(self) -> Answer {
+        assert_eq!((self.outcome.as_str(), self.words.as_str()), ("ok", ""));
+        self.results
+    }
+
+    /// The stages, without the words that a person reads and without computing.
+    pub fn stages(&self) -> Vec<String> {
+        let shown = self.stages.iter().filter(|(stage, _)| stage != "processing");
+        shown
+            .map(|(stage, details)| {
+                let mut members: Vec<String> = details
+                    .iter()
+                    .filter(|(name, _)| !["title", "action"].contains(&name.as_str()))
+                    .map(|(name, value)| {
+                        match (u32::try_from(value.clone()), String::try_from(value.clone())) {
+                            (Ok(number), _) => format!("{name}={number}"),
+                            (_, Ok(text)) => format!("{name}={text}"),
+                            _ => panic!("{name} of {stage}: {value:?}"),
+                        }
+                    })
+                    .collect();
+                members.sort();
+                members.insert(0, stage.clone());
+                members.join(" ")
+            })
+            .collect()
     }
 }
 
@@ -190,6 +243,28 @@ impl Pending {
                 Signal::Progress(..) => {}
                 Signal::Completed(outcome, words, _) => {
                     panic!("completed before {awaited}: {outcome} {words}")
+                }
+            }
+        }
+    }
+
+    /// Serves the request to its end, with these PINs for the questions in their order. Returns
+    /// the stages with their numbers and words, the outcome, the message, and the results.
+    pub async fn served(&mut self, pins: &[&str]) -> Served {
+        let mut pins = pins.iter();
+        let mut stages = Vec::new();
+        loop {
+            match self.next().await {
+                Signal::Progress(stage, details) => {
+                    if stage.ends_with("pin-needed") {
+                        self.give_pin(pins.next().expect("a pin too many was asked"))
+                            .await
+                            .unwrap();
+                    }
+                    stages.push((stage, details));
+                }
+                Signal::Completed(outcome, words, results) => {
+                    return Served { stages, outcome, words, results };
                 }
             }
         }

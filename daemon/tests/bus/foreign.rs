@@ -1,8 +1,11 @@
 //! The interface called by a program in another language.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use crate::world::World;
+use signet_test_authenticators::{Firmware, VirtualKey};
+
+use crate::world::{PIN, World, with_pin};
 
 #[tokio::test]
 async fn busctl_reads_the_state_and_is_refused_by_name() {
@@ -61,4 +64,64 @@ async fn python_asks_for_evidence() {
     let output = Command::new(python).args(["-c", SCRIPT, world.bus.address()]).output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(text, "ok True\n");
+}
+
+/// The example of docs/desktop.md, exactly as it stands there.
+fn example() -> String {
+    let document = include_str!("../../../docs/desktop.md");
+    let (_, code) = document.split_once("```python\n").unwrap();
+    code.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_documented_settings_panel_adds_a_finger() {
+    let key = with_pin(VirtualKey::start(Firmware::OpenSk).unwrap()).await;
+    let world = World::with_keys(vec![key]);
+    let touches = ["right", "dirty", "right", "right", "right"];
+    for touch in touches {
+        let key = &world.keys[0];
+        if touch == "dirty" { key.dirty() } else { key.finger(touch) }.unwrap();
+    }
+    let mut panel = Command::new("/usr/bin/python3")
+        .args(["-c", &example(), "right index"])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A wrong PIN first: it is asked again.
+    let pins = format!("0000\n{PIN}\n{PIN}\n");
+    panel.stdin.take().unwrap().write_all(pins.as_bytes()).unwrap();
+    let output = panel.wait_with_output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let template = text.lines().find_map(|line| line.strip_prefix("added ")).unwrap_or(&text);
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            "3 versions, fingers none, PIN set",
+            "PIN (8 tries left):",
+            "PIN (7 tries left):",
+            "Add a finger to the security key: lay the new finger on the key and lift it again, as \
+             often as the key wants",
+            "good, 3 more",
+            "poor-quality, 3 more",
+            "good, 2 more",
+            "good, 1 more",
+            "good, 0 more",
+            &format!("added {template}"),
+            "PIN (8 tries left):",
+            "fingers: right index",
+        ]
+    );
+    let listed = Command::new("busctl")
+        .arg(format!("--address={}", world.bus.address()))
+        .args(["call", "org.signet.Presence1", "/org/signet/Presence1", "org.signet.Presence1"])
+        .arg("ListAuthenticators")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for member in ["\"fingers\" s \"enrolled\"", "\"pin_set\" b true", "\"u2f_only\" b false"] {
+        assert!(listed.contains(member), "{listed}");
+    }
 }
