@@ -3,9 +3,10 @@
 //!
 //! Needs `fprintd`, `python3-dbusmock` (its polkit says who may) and `libglib2.0-bin`.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -73,6 +74,8 @@ pub struct Fprintd {
     address: String,
     folder: TempDir,
     polkit: Child,
+    /// Rules of the real polkitd.
+    rules: Option<TempDir>,
     process: Option<Child>,
 }
 
@@ -92,21 +95,49 @@ impl Fprintd {
     /// # Errors
     /// See [`FprintdError`].
     pub fn start(bus: &PrivateBus) -> Result<Self, FprintdError> {
+        let mut mock = Command::new("/usr/bin/python3");
+        mock.args(["-m", "dbusmock", "--system", "--template", "polkitd"]);
+        let mut fprintd = Self::with_polkit(bus, mock)?;
+        fprintd.allow(&ACTIONS)?;
+        fprintd.launch()?;
+        Ok(fprintd)
+    }
+
+    /// Starts the real polkitd with the actions of the system and these rules besides its own, and
+    /// fprintd. Only root can: polkitd changes to a user of its own.
+    ///
+    /// # Errors
+    /// See [`FprintdError`].
+    pub fn start_with_rules(bus: &PrivateBus, rules: &str) -> Result<Self, FprintdError> {
+        let own = tempfile::Builder::new().prefix("signet-polkit-").tempdir()?;
+        fs::set_permissions(own.path(), Permissions::from_mode(0o755))?;
+        fs::set_permissions(bus.folder(), Permissions::from_mode(0o755))?;
+        fs::set_permissions(bus.folder().join("bus"), Permissions::from_mode(0o777))?;
+        fs::write(own.path().join("50-signet.rules"), rules)?;
+        let mut polkitd = Command::new("unshare");
+        // The folder of local rules is another one for polkitd, and for nobody else.
+        let script = "mount --bind \"$0\" /etc/polkit-1/rules.d && exec /usr/lib/polkit-1/polkitd";
+        polkitd.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(own.path());
+        let mut fprintd = Self::with_polkit(bus, polkitd)?;
+        // It has read them, and follows changes only while the folder is there.
+        fprintd.rules = Some(own);
+        fprintd.launch()?;
+        Ok(fprintd)
+    }
+
+    fn with_polkit(bus: &PrivateBus, mut polkit: Command) -> Result<Self, FprintdError> {
         let folder = tempfile::Builder::new().prefix("signet-fprintd-").tempdir()?;
         fs::create_dir(folder.path().join("prints"))?;
         let address = bus.address().to_owned();
-        let polkit = Command::new("/usr/bin/python3")
-            .args(["-m", "dbusmock", "--system", "--template", "polkitd"])
+        let polkit = polkit
             .env("DBUS_SYSTEM_BUS_ADDRESS", &address)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| FprintdError::Program { program: "python3", source })?;
-        let mut fprintd = Self { address, folder, polkit, process: None };
+            .map_err(|source| FprintdError::Program { program: "polkit", source })?;
+        let fprintd = Self { address, folder, polkit, rules: None, process: None };
         fprintd.wait_for(POLKIT)?;
-        fprintd.allow(&ACTIONS)?;
-        fprintd.launch()?;
         Ok(fprintd)
     }
 
@@ -120,7 +151,7 @@ impl Fprintd {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// What polkit allows from now on, to anybody.
+    /// What the stand-in of polkit allows from now on, to anybody.
     ///
     /// # Errors
     /// See [`FprintdError`].

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,6 +49,8 @@ pub struct Signetd {
     folder: TempDir,
     process: Option<Child>,
     file_size_limit: Option<u64>,
+    /// The user who runs it, where it is not who runs the tests.
+    user: Option<u32>,
 }
 
 impl Signetd {
@@ -59,11 +62,35 @@ impl Signetd {
         if !program.is_file() {
             return Err(SignetdError::NotBuilt(program.to_owned()));
         }
-        let folder = tempfile::tempdir()?;
-        let mut signetd =
-            Self { program: program.to_owned(), folder, process: None, file_size_limit: None };
-        signetd.configure(options)?;
+        let mut signetd = Self::prepare(program.to_owned(), options)?;
         signetd.launch()?;
+        Ok(signetd)
+    }
+
+    /// As [`Self::start`], as another user; only root can.
+    ///
+    /// # Errors
+    /// See [`SignetdError`].
+    pub fn start_as(
+        user: u32,
+        program: &Path,
+        options: &SignetdOptions,
+    ) -> Result<Self, SignetdError> {
+        let mut signetd = Self::prepare(program.to_owned(), options)?;
+        // That user may not be able to reach the folder that it was built in.
+        let own = signetd.folder.path().join("signetd");
+        fs::copy(program, &own)?;
+        signetd.program = own;
+        signetd.user = Some(user);
+        chown(signetd.folder.path(), Some(user), None)?;
+        signetd.launch()?;
+        Ok(signetd)
+    }
+
+    fn prepare(program: PathBuf, options: &SignetdOptions) -> Result<Self, SignetdError> {
+        let folder = tempfile::tempdir()?;
+        let signetd = Self { program, folder, process: None, file_size_limit: None, user: None };
+        signetd.configure(options)?;
         Ok(signetd)
     }
 
@@ -162,9 +189,19 @@ impl Signetd {
         // systemd's readiness protocol: a datagram READY=1.
         let ready = UnixDatagram::bind(&socket)?;
         ready.set_read_timeout(Some(Duration::from_millis(50)))?;
+        chown(&socket, self.user, None)?;
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let mut command = match self.file_size_limit {
-            None => Command::new(&self.program),
+            None => match self.user {
+                None => Command::new(&self.program),
+                Some(user) => {
+                    let mut command = Command::new("setpriv");
+                    let user = user.to_string();
+                    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+                    command.arg(&self.program);
+                    command
+                }
+            },
             Some(bytes) => {
                 let mut shell = Command::new("sh");
                 // SIGXFSZ is ignored so that the write fails, as on a full disk.

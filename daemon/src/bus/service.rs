@@ -87,7 +87,8 @@ impl Service {
             // No security key holds those, and only a security key brings another key.
             let asked = !request.allow_credentials.is_empty();
             request.allow_credentials.retain(|id| !self.platform.holds(id));
-            if asked && request.allow_credentials.is_empty() {
+            let none = request.allow_credentials.is_empty() && request.touch_credentials.is_empty();
+            if asked && none {
                 return Err(Failure::NoCredential);
             }
         }

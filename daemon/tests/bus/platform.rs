@@ -8,6 +8,8 @@ use signet_evidence::tpm::{
 };
 use signet_evidence::{FingerFacts, PlatformRegistration};
 use signet_tests::fprintd::Fprintd;
+use signet_tests::signetd::{Signetd, SignetdOptions};
+use signet_tests::swtpm::Swtpm;
 
 use crate::authority::point;
 use crate::client::{Answer, Caller, Options, Pending, Signal, bytes, text};
@@ -262,6 +264,60 @@ async fn only_fingers_of_the_user_who_enrolled_count() {
     pending.stage("wrong-finger").await;
     seat.fprintd.scan(PRINT).unwrap();
     pending.results().await;
+}
+
+/// The polkit rule of docs/operating.md, for `user`.
+fn written_rule(user: &str) -> String {
+    let operating = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
+    let operating = std::fs::read_to_string(operating).unwrap();
+    let (_, rest) = operating.split_once("```js\n").unwrap();
+    let (rule, _) = rest.split_once("```").unwrap();
+    assert!(rule.contains("subject.user == \"signet\""), "{rule}");
+    rule.replace("\"signet\"", &format!("\"{user}\""))
+}
+
+/// The real polkitd decides, and signetd is an ordinary user: without a rule it may do nothing, with
+/// the documented one all that it needs.
+#[tokio::test]
+async fn an_unprivileged_daemon_needs_the_documented_polkit_rule() {
+    const NOBODY: u32 = 65534;
+    if Fprintd::me().unwrap() != "root" {
+        // polkitd changes its user, and so does this test: nobody else can.
+        return;
+    }
+    for (rule, allowed) in [("", false), (written_rule("nobody").as_str(), true)] {
+        let bus = Fprintd::bus().unwrap();
+        let fprintd = Fprintd::start_with_rules(&bus, rule).unwrap();
+        // fprintd asks polkit for this as well; root may.
+        fprintd.enrol("root", FINGER, PRINT).unwrap();
+        let tpm = Swtpm::copy().unwrap();
+        let options = SignetdOptions {
+            bus: bus.address().to_owned(),
+            tcti: tpm.tcti(),
+            authenticators: Vec::new(),
+            extra: VIRTUAL.to_owned(),
+        };
+        let program = std::path::Path::new(world::SIGNETD);
+        let signetd = Signetd::start_as(NOBODY, program, &options).unwrap();
+        let authority = crate::authority::Authority::new();
+        let world = World { signetd, keys: Vec::new(), tpm, bus, authority };
+        let caller = world.caller().await;
+        world.enrol(&caller).await;
+        let options = with(registration(), "method", "fingerprint".into());
+        match (caller.register("finger", &options).await, allowed) {
+            (Ok(mut pending), true) => {
+                pending.stage("finger-needed").await;
+                fprintd.scan(PRINT).unwrap();
+                registered(&pending.results().await);
+            }
+            (Err(error), false) => {
+                let (name, words) = crate::client::refusal(error);
+                assert_eq!(name, "ReaderMissing");
+                assert!(words.contains("polkit rule"), "{words}");
+            }
+            (answer, _) => panic!("{:?} with the rule {rule:?}", answer.map(drop)),
+        }
+    }
 }
 
 #[tokio::test]
