@@ -29,7 +29,7 @@ for target in "${targets[@]}"; do
 	corpus=$folder/corpus/$target findings=$folder/findings/$target log=$folder/$target.log
 	mkdir -p "$corpus" "$findings"
 	if ! "$folder/$triple/release/$target" "$corpus" "fuzz/seeds/$target" \
-		-max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+		-max_total_time="$seconds" -max_len=32768 -timeout=10 -rss_limit_mb=2048 \
 		-print_final_stats=1 -print_funcs=0 -artifact_prefix="$findings/" >"$log" 2>&1; then
 		tail -n 40 "$log"
 		echo "fuzz: $target came to grief; the input is in $findings"

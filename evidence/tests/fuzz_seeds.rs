@@ -15,3 +15,8 @@ fn attestation_object() {
 fn authenticator_data() {
     replay::seeds("authenticator_data", evidence::authenticator_data);
 }
+
+#[test]
+fn event_log() {
+    replay::seeds("event_log", evidence::event_log);
+}
