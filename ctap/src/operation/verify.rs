@@ -160,8 +160,11 @@ impl Key {
         prompt: &Prompt,
     ) -> Result<Verified, OperationError> {
         // A finger that is blocked already is not asked for.
-        if self.uv_retries().await? == 0 {
-            return Err(self.blocked_finger().await?);
+        match self.uv_retries().await {
+            Ok(0) => return Err(self.blocked_finger().await?),
+            // Some keys do not count for the host; they say it when they are asked for a token.
+            Ok(_) | Err(CommandError::Status(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         for _ in 0..MAX_FINGER_TRIES {
             prompt.send(Event::FingerNeeded);

@@ -137,6 +137,31 @@ async fn statuses_become_what_a_person_can_do() {
     assert!(matches!(result, Err(OperationError::Protocol(CommandError::Answer(_)))), "{result:?}");
 }
 
+/// A key with a sensor that does not tell how many tries are left until there are none.
+#[tokio::test(start_paused = true)]
+async fn a_sensor_that_does_not_count_is_asked_all_the_same() {
+    let mut sensor = cbor::decode(&info()[1..]).unwrap();
+    let Value::Map(members) = &mut sensor else { panic!("getInfo is a map") };
+    let options = ["uv", "pinUvAuthToken"];
+    members[3].1 = Value::Map(options.map(|name| (name.into(), true.into())).to_vec());
+    let sensor = [vec![0x00], cbor::encode(&sensor)].concat();
+    let pipe = Scripted::after_init(move |report| match (report[4], report[7], report[12]) {
+        (CBOR, 0x04, _) => reports(&sensor),
+        // The sub-command follows protocol and key in the request's map: a2 01 02 02 xx.
+        (CBOR, 0x06, 0x07) => reports(&[Status::INVALID_SUBCOMMAND.0]),
+        (CBOR, 0x06, 0x02) => reports(&[Status::UV_BLOCKED.0]),
+        _ => vec![],
+    });
+    let mut key = Key::open(pipe, timing()).await.unwrap();
+    let mut request = request();
+    request.user_verification = UserVerification::Required { pin_fallback: true };
+    let (prompt, mut events) = Prompt::new();
+    let result = key.assert(&request, &prompt).await;
+    assert!(matches!(result, Err(OperationError::UvBlocked)), "{result:?}");
+    let first = events.next().await;
+    assert!(matches!(first, Some(signet_ctap::operation::Event::FingerNeeded)), "{first:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_reset_says_why() {
     type Check = fn(&OperationError) -> bool;
