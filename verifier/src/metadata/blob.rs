@@ -106,7 +106,7 @@ impl Metadata {
         Self::read(&payload)
     }
 
-    fn read(payload: &[u8]) -> Result<Self, BlobError> {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, BlobError> {
         use BlobError as E;
         let raw: RawPayload = serde_json::from_slice(payload).map_err(|_| E::Payload)?;
         let next_update = midnight(&raw.next_update).ok_or(E::Payload)?;

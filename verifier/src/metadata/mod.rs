@@ -16,3 +16,17 @@ pub use blob::{BlobError, LARGEST_BLOB, Metadata, Rollback, Signer};
 pub use entry::{AttestationKeyId, ModelEntry, ModelIdentity};
 pub use jws::JwsError;
 pub use status::{ModelCondition, ModelStatus, StatusReport};
+
+/// Entry points for fuzzing: what stands behind the signature, without one.
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{BlobError, Metadata};
+
+    /// Reads a payload that nobody signed. Of no use to anybody else: what it gives is not believed.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    pub fn payload(bytes: &[u8]) -> Result<Metadata, BlobError> {
+        Metadata::read(bytes)
+    }
+}

@@ -1,0 +1,26 @@
+//! What must hold for any bytes at the parsers of `signet-verifier`. Included by the fuzz targets and
+//! by the test that replays their seeds.
+
+use signet_evidence::UnixTime;
+use signet_verifier::certificate::TrustAnchors;
+use signet_verifier::metadata::{Metadata, Signer, fuzzing};
+use signet_verifier::webauthn::VerifiedAttestation;
+
+const NOW: UnixTime = UnixTime(1_767_225_600);
+
+/// Nothing is believed without a root; a payload that is read is kept as it was read.
+pub(crate) fn mds_blob(input: &[u8]) {
+    let roots = TrustAnchors::default();
+    let signer = Signer { roots: &roots, name: Some("mds.fidoalliance.org") };
+    assert!(Metadata::verify(input, signer, NOW).is_err());
+    if let Ok(metadata) = fuzzing::payload(input) {
+        let kept = serde_json::to_string(&metadata).expect("metadata is JSON");
+        assert_eq!(serde_json::from_str::<Metadata>(&kept).ok(), Some(metadata));
+    }
+}
+
+/// Statements and certificates of every format: without a root no chain is believed.
+pub(crate) fn attestation_statement(input: &[u8]) {
+    let verified = VerifiedAttestation::verify(input, &[0; 32], &TrustAnchors::default(), NOW);
+    assert!(!verified.is_ok_and(|verified| verified.anchor().is_some()));
+}

@@ -1,0 +1,18 @@
+//! The fuzz targets' seeds, and small changes of them, on any compiler.
+#![allow(clippy::expect_used, reason = "a test says by panicking that it failed")]
+
+#[path = "../../fuzz/replay.rs"]
+#[allow(clippy::disallowed_methods, reason = "the test reads its seeds")]
+mod replay;
+#[path = "../../fuzz/verifier.rs"]
+mod verifier;
+
+#[test]
+fn mds_blob() {
+    replay::seeds("mds_blob", verifier::mds_blob);
+}
+
+#[test]
+fn attestation_statement() {
+    replay::seeds("attestation_statement", verifier::attestation_statement);
+}
