@@ -163,9 +163,10 @@ pub(super) struct EnrolAuthenticator<'a> {
 pub struct EnrolledAuthenticator {
     /// Credential id, base64url.
     pub credential_id: String,
-    /// Model, UUID text.
+    /// Model, UUID text; of zeros where there is none.
+    #[serde(default)]
     pub aaguid: String,
-    /// `packed`, `packed-self`, `fido-u2f` or `none`.
+    /// `packed`, `fido-u2f`, `tpm2-certify` and others.
     pub attestation: String,
     /// Name given by the person.
     #[serde(default)]
@@ -186,7 +187,8 @@ pub struct ListedAuthenticator {
     /// Name given by the person.
     #[serde(default)]
     pub name: Option<String>,
-    /// Model, UUID text.
+    /// Model, UUID text; of zeros where there is none.
+    #[serde(default)]
     pub aaguid: String,
     /// How it attested itself.
     pub attestation: String,
@@ -205,6 +207,15 @@ pub struct ListedAuthenticator {
     /// `ok`, or what metadata says against the model.
     #[serde(default)]
     pub status: Option<String>,
+    /// `security-key`, `tpm-pin` or `fingerprint`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// How the model verifies its user, such as `pin` or `built-in-or-pin`.
+    #[serde(default)]
+    pub uv_capable: Option<String>,
+    /// The machine that a key of a machine's own is in.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// `POST /v1/token` (RFC 8693 §2.1).

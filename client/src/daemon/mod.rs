@@ -178,6 +178,19 @@ pub struct DaemonStatus {
     pub enrolled: bool,
     /// Requests waiting.
     pub queue_length: Option<u32>,
+    /// Driver of the machine's fingerprint reader, or why there is none to use.
+    pub fingerprint_reader: Option<String>,
+    /// This machine's own keys.
+    pub platform_keys: Vec<PlatformKey>,
+}
+
+/// A key of the machine's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformKey {
+    /// What sets it free.
+    pub method: String,
+    /// Its credential id, in hex.
+    pub credential_id: String,
 }
 
 impl Daemon {
@@ -314,6 +327,8 @@ impl Daemon {
             lockout: status.optional("lockout")?,
             enrolled: status.take("enrolled")?,
             queue_length: status.optional("queue_length")?,
+            fingerprint_reader: status.optional("fingerprint_reader")?,
+            platform_keys: platform_keys(status.optional("platform_keys")?.unwrap_or_default()),
         })
     }
 
@@ -363,6 +378,15 @@ fn authenticator(mut entry: Dictionary) -> Result<Authenticator, DaemonError> {
         credentials_left: entry.optional("credentials_left")?,
         enterprise_attestation: entry.optional("enterprise_attestation")?.unwrap_or(false),
     })
+}
+
+/// Keys of the machine's own, each its method, a space, and its credential id.
+fn platform_keys(listed: Vec<String>) -> Vec<PlatformKey> {
+    let key = |text: &String| {
+        let (method, credential_id) = text.split_once(' ')?;
+        Some(PlatformKey { method: method.into(), credential_id: credential_id.into() })
+    };
+    listed.iter().filter_map(key).collect()
 }
 
 /// Random bytes that need to be unguessable at most; all zero if the system gives none, which only

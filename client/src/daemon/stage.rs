@@ -119,7 +119,13 @@ samples! {
     /// The finger was not lifted.
     NotLifted = "not-lifted",
     /// The finger was not in the middle.
-    NotCentered = "not-centered",
+    NotCentered = "finger-not-centered",
+    /// The machine's reader got no usable image.
+    RetryScan = "retry-scan",
+    /// The swipe was too short.
+    SwipeTooShort = "swipe-too-short",
+    /// The finger must be lifted first.
+    RemoveAndRetry = "remove-and-retry",
     /// Something that this version has no word for.
     Unknown = "unknown",
 }

@@ -22,6 +22,9 @@ pub(crate) fn words(sample: Sample) -> &'static str {
         Sample::AlreadyEnrolled => "this finger is enrolled already: use another one",
         Sample::NoActivity => "no finger yet",
         Sample::NotLifted => "lift your finger between the touches",
+        Sample::RetryScan => "no clear image: place your finger again",
+        Sample::SwipeTooShort => "too short: swipe the whole finger",
+        Sample::RemoveAndRetry => "lift your finger, then place it again",
         Sample::Unknown => "not usable: try again",
     }
 }

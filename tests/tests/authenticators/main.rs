@@ -9,3 +9,4 @@ mod cells;
 mod document;
 mod fingerprint_key;
 mod pin_key;
+mod u2f_key;

@@ -88,7 +88,7 @@ async fn wrong_pins_block_it_until_it_is_plugged_in_again_and_then_for_good() {
 async fn has_no_fingers() {
     let (bench, key) = registered().await;
     let path = key.socket().display().to_string();
-    for command in [["finger", "list"], ["finger", "add"]] {
+    for command in [["finger", "list"], ["finger", "add"], ["finger", "sensor"]] {
         let [subject, verb] = command;
         bench.bad(&[subject, verb, "--key", &path], 1, "NotSupported").await;
     }

@@ -51,6 +51,23 @@ impl Bench {
         bench
     }
 
+    /// An enrolled workstation at an authority that takes keys that can only be touched.
+    pub(crate) async fn accepting_touch() -> Self {
+        Self::knowing_u2f(true).await
+    }
+
+    /// An enrolled workstation at an authority that knows the U2F keys of the maker, and does or does
+    /// not take keys that can only be touched.
+    pub(crate) async fn knowing_u2f(accept: bool) -> Self {
+        let mut bench = Self::new().await;
+        bench.authority.set("accept_touch_only", &accept.to_string()).unwrap();
+        let root = bench.maker.certificate_pem();
+        bench.authority.accept_keys_that(&root, [0; 16], "none").unwrap();
+        bench.authority.serve().unwrap();
+        bench.enrol_first().await;
+        bench
+    }
+
     /// Enrols the workstation with the authority's first ticket.
     pub(crate) async fn enrol_first(&self) {
         let ticket = self.authority.first_ticket().to_owned();
@@ -159,8 +176,19 @@ impl Bench {
 
     /// Swaps the key for one fresh from the factory.
     pub(crate) async fn plug_fresh_key(&mut self, firmware: Firmware) -> VirtualKey {
+        self.plug(KeyOptions::new(firmware), firmware).await
+    }
+
+    /// Swaps the key for one of the U2F generation.
+    pub(crate) async fn plug_u2f_key(&mut self) -> VirtualKey {
+        let firmware = Firmware::OpenSk;
+        self.plug(KeyOptions::new(firmware).u2f_only(), firmware).await
+    }
+
+    /// Swaps the key for another of the same maker.
+    pub(crate) async fn plug(&mut self, options: KeyOptions, firmware: Firmware) -> VirtualKey {
         let batch = self.maker.issue(firmware.aaguid()).unwrap();
-        let key = KeyOptions::new(firmware).attestation(batch).start().unwrap();
+        let key = options.attestation(batch).start().unwrap();
         let options =
             SignetdOptions { authenticators: vec![key.socket()], ..self.station.signetd_options() };
         self.station.signetd.configure(&options).unwrap();

@@ -85,7 +85,7 @@ async fn a_pin_comes_by_descriptor_and_never_twice() {
 }
 
 /// Runs a command without a controlling terminal.
-async fn detached(command: tokio::process::Command) -> signet_tests::house::Ran {
+pub(crate) async fn detached(command: tokio::process::Command) -> signet_tests::house::Ran {
     let command = command.as_std();
     let mut alone = tokio::process::Command::new("setsid");
     alone.arg("--wait").arg(command.get_program()).args(command.get_args());

@@ -102,6 +102,34 @@ async fn without_a_terminal_every_touch_is_a_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fingers_are_renamed_and_removed() {
+    let bench = Bench::new().await;
+    let renamed = bench.run_with_pin(PIN, &["finger", "rename", "00000001", "index"]).await;
+    assert_eq!(renamed.code, Some(0), "{}", renamed.stderr);
+    assert_eq!(renamed.json(), json!({ "id": "00000001", "name": "index" }));
+    assert_eq!(names(&bench).await, ["index"]);
+
+    let unknown = bench.run_with_pin(PIN, &["finger", "remove", "toe"]).await;
+    let message = refused(&unknown, 2, "failed");
+    assert!(message.contains("signet finger list"), "{message}");
+
+    let removed = bench.run_with_pin(PIN, &["finger", "remove", "index"]).await;
+    assert_eq!(removed.json(), json!({ "removed": "00000001", "name": "index" }));
+    assert_eq!(names(&bench).await, Vec::<String>::new());
+    let none = bench.people_with_pin(PIN, &["finger", "list"]).await;
+    assert!(none.stdout.contains("signet finger add"), "{}", none.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sensor_is_shown_without_a_pin() {
+    let bench = Bench::new().await;
+    let sensor = bench.good(&["finger", "sensor"]).await;
+    assert_eq!((&sensor["kind"], &sensor["max_samples"]), (&json!("touch"), &json!(4)));
+    let shown = bench.station.signet(&["finger", "sensor"]).await.unwrap();
+    assert!(shown.stdout.contains("the finger is laid on"), "{}", shown.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_is_tried_once() {
     let bench = Bench::new().await;
     let wrong = bench.run_with_pin("000000", &["finger", "list"]).await;

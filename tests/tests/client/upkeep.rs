@@ -5,6 +5,7 @@ use signet_test_authenticators::Firmware;
 use signet_tests::house::PIN;
 
 use crate::bench::{Bench, refused};
+use crate::ceremony::{detached, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_is_changed_and_the_old_one_serves_no_more() {
@@ -125,4 +126,61 @@ async fn keys_are_listed_enrolled_or_not_with_and_without_the_authority() {
     assert!(away.stderr.contains("Only the keys that are plugged in are known"), "{}", away.stderr);
     assert!(away.stdout.contains("unknown whether enrolled"), "{}", away.stdout);
     assert_eq!(away.stdout.lines().count(), 2, "{}", away.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_take_effect_and_what_cannot_be_taken_back_says_so() {
+    let bench = Bench::new().await;
+    let set = ["key", "configure", "--always-uv", "on"];
+    let ran = bench.run_with_pin(PIN, &set).await;
+    assert_eq!((ran.code, &ran.json()["always_uv"]), (Some(0), &json!(true)), "{}", ran.stderr);
+    let ran = bench.run_with_pin(PIN, &["key", "configure", "--always-uv", "off"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+
+    let set = ["key", "configure", "--min-pin-length", "8", "--force-pin-change"];
+    let ran = bench.people_with_pin(PIN, &set).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("Next: signet key pin change"), "{}", ran.stdout);
+    let message =
+        refused(&bench.run_with_pin(PIN, &["finger", "list"]).await, 1, "PinChangeRequired");
+    assert!(message.contains("signet key pin change"), "{message}");
+    let short = bench.run_with_pin(&format!("{PIN}\n1234567\n"), &["key", "pin", "change"]).await;
+    refused(&short, 1, "PinTooShort");
+    let good = bench.run_with_pin(&format!("{PIN}\n12345678\n"), &["key", "pin", "change"]).await;
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+    let shorter = ["key", "configure", "--min-pin-length", "6"];
+    let message = refused(&bench.run_with_pin("12345678", &shorter).await, 1, "InvalidArgument");
+    assert!(message.contains("from 8"), "{message}");
+    refused_usage(&bench, &["key", "configure"]).await;
+    refused_usage(&bench, &["key", "configure", "--min-pin-length", "3"]).await;
+}
+
+async fn refused_usage(bench: &Bench, arguments: &[&str]) {
+    assert_eq!(bench.station.signet(arguments).await.unwrap().code, Some(2), "{arguments:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_erased_after_it_was_unplugged_and_plugged_in_again() {
+    let mut bench = Bench::ready().await;
+    let path = bench.station.key.socket().display().to_string();
+    let unsaid = ["--json", "key", "reset", &path];
+    let unsaid = detached(bench.station.command(&unsaid)).await;
+    let message = refused(&unsaid, 1, "cancelled");
+    assert!(message.contains("nothing was changed"), "{message}");
+    let (code, shown) = bench.typed(&format!("key reset {path}"), &[("Type erase", "yes")]).await;
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("every credential on it"), "{shown}");
+
+    let reset = ["--json", "key", "reset", &path, "--yes"];
+    let mut child = bench.station.command(&reset).spawn().unwrap();
+    until(&mut child, "Unplug the key").await;
+    bench.station.key.unplug().unwrap();
+    until(&mut child, "Plug it in again").await;
+    bench.station.key.replug().unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = bench.good(&["key", "list"]).await;
+    assert_eq!(listed["keys"][0]["verification"], "no finger enrolled, no PIN set", "{listed}");
+    bench.bad(&["login"], 1, "PinNotSet").await;
+    bench.bad(&["key", "reset", "/dev/hidraw99", "--yes"], 2, "failed").await;
 }

@@ -29,11 +29,18 @@ pub(super) async fn add(context: &Context, options: &KeyAdd) -> Result<(), Failu
         ..context.means(None)
     };
     let added = workstation.add_authenticator(ticket, name, means, &context.terminal).await?;
+    let model = match options.platform {
+        None => format!("\n  model        {}", added.aaguid),
+        Some(_) => String::new(),
+    };
+    let next = match means.method {
+        None => "signet login".to_owned(),
+        Some(method) => format!("signet login --method {}", method.as_str()),
+    };
     let text = format!(
-        "key added{}\n  credential   {}\n  model        {}\n  attestation  {}\nNext: signet login",
+        "key added{}\n  credential   {}{model}\n  attestation  {}\nNext: {next}",
         added.name.as_deref().map(|name| format!(": {name}")).unwrap_or_default(),
         added.credential_id,
-        added.aaguid,
         added.attestation,
     );
     context.output.result(&added, &text)
@@ -86,6 +93,9 @@ mod tests {
             revoked,
             model: None,
             status: None,
+            kind: None,
+            uv_capable: None,
+            device: None,
         }
     }
 

@@ -1,18 +1,23 @@
 //! `signet key list`: the keys that are plugged in and those that are enrolled, one line each.
 
 use serde::Serialize;
-use signet_client::authority::{ListedAuthenticator, printable};
-use signet_client::daemon::Authenticator;
+use signet_client::authority::{Base64Url, ListedAuthenticator, printable};
+use signet_client::daemon::{Authenticator, PlatformKey};
 
 use super::Context;
 use crate::failure::Failure;
 use crate::output::Style;
 
+const SECURITY_KEY: &str = "security-key";
+
 /// A key, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Row {
-    /// `yes`, `no`, or `perhaps` where several keys of its model are plugged in or enrolled.
+    /// `yes`, `no`, or `perhaps` where several keys of its model are plugged in or enrolled; `built-in`
+    /// for a key of this machine's own.
     plugged: &'static str,
+    /// `security-key`, `tpm-pin` or `fingerprint`.
+    kind: String,
     path: Option<String>,
     name: Option<String>,
     credential_id: Option<String>,
@@ -41,6 +46,7 @@ struct Listing<'a> {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let daemon = context.daemon().await?;
     let plugged = daemon.authenticators().await?;
+    let own = daemon.status().await?.platform_keys;
     let operator = daemon.enrolment().await?.map(|enrolment| enrolment.operator);
     let enrolled = match operator {
         Some(_) => {
@@ -51,7 +57,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     };
     let unknown = enrolled.as_ref().err().cloned();
     let rows = match &enrolled {
-        Ok(enrolled) => merged(&plugged, enrolled, operator.as_deref()),
+        Ok(enrolled) => merged(&plugged, &own, enrolled, operator.as_deref()),
         Err(_) => {
             let status = if operator.is_some() { "unknown" } else { "not-enrolled" };
             plugged.iter().map(|key| Row::plugged(key, status)).collect()
@@ -64,10 +70,11 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     context.output.result(&Listing { keys: &rows, authority: unknown }, &table(&rows))
 }
 
-/// Enrolled keys, each with the plugged-in key of its model where there is one of either; then the
+/// Enrolled keys, those in this machine's TPM known by their ids; security keys each with the plugged-in key of its model where there is one of either; then the
 /// plugged-in keys that were not matched so.
 fn merged(
     plugged: &[Authenticator],
+    own: &[PlatformKey],
     enrolled: &[ListedAuthenticator],
     operator: Option<&str>,
 ) -> Vec<Row> {
@@ -79,6 +86,10 @@ fn merged(
     for key in enrolled {
         let row = Row::enrolled(key, operator);
         rows.push(match here(&key.aaguid).as_slice() {
+            _ if row.kind != SECURITY_KEY => match own.iter().any(|own| own.is(key)) {
+                true => Row { plugged: "built-in", ..row },
+                false => row,
+            },
             _ if key.revoked => row,
             [] => row,
             [only] if usable(&key.aaguid) == 1 => row.found(only),
@@ -96,10 +107,42 @@ fn merged(
     rows
 }
 
+fn kind(key: &ListedAuthenticator) -> &str {
+    key.kind.as_deref().unwrap_or(SECURITY_KEY)
+}
+
+/// Whether an enrolled key is this one of the machine's own.
+trait IsEnrolled {
+    fn is(&self, key: &ListedAuthenticator) -> bool;
+}
+
+impl IsEnrolled for PlatformKey {
+    fn is(&self, key: &ListedAuthenticator) -> bool {
+        let id = Base64Url::decode(&key.credential_id).unwrap_or_default();
+        !key.revoked && signet_evidence::thumbprint::hex(&id) == self.credential_id
+    }
+}
+
+/// How an enrolled key verifies its user, as far as the authority knows.
+fn known_verification(key: &ListedAuthenticator) -> Option<&'static str> {
+    Some(match (kind(key), key.uv_capable.as_deref()?) {
+        ("tpm-pin", _) => "PIN of its machine",
+        ("fingerprint", _) => "reader of its machine",
+        (_, "none") => "touch only",
+        (_, "pin") => "PIN",
+        (_, "built-in-or-pin") => "fingerprint or PIN",
+        (_, "built-in") => "fingerprint",
+        (_, "other-built-in") => "built-in",
+        _ => return None,
+    })
+}
+
 impl Row {
     fn enrolled(key: &ListedAuthenticator, operator: Option<&str>) -> Self {
         Self {
             plugged: "no",
+            kind: kind(key).to_owned(),
+            verification: known_verification(key).map(str::to_owned),
             name: key.name.clone(),
             credential_id: Some(key.credential_id.clone()),
             aaguid: key.aaguid.clone(),
@@ -118,7 +161,12 @@ impl Row {
     }
 
     fn plugged(key: &Authenticator, status: &str) -> Self {
-        let row = Self { aaguid: uuid(&key.aaguid), status: status.to_owned(), ..Self::default() };
+        let row = Self {
+            kind: SECURITY_KEY.to_owned(),
+            aaguid: uuid(&key.aaguid),
+            status: status.to_owned(),
+            ..Self::default()
+        };
         row.found(key)
     }
 
@@ -127,6 +175,7 @@ impl Row {
         Self {
             plugged: "yes",
             path: Some(key.path.clone()),
+            // What the key calls itself, where metadata has no name for it.
             model: self.model.or_else(|| Some(key.product.clone())),
             firmware: key.firmware,
             transports: key.transports.clone(),
@@ -141,6 +190,7 @@ impl Row {
         let place = match self.plugged {
             "yes" => self.path.as_deref().unwrap_or("plugged in"),
             "perhaps" => "perhaps",
+            "built-in" => "this machine",
             _ => "-",
         };
         let firmware = self.firmware.map(|number| format!("firmware {number}"));
@@ -148,12 +198,19 @@ impl Row {
             printable(place),
             text(self.name.as_deref()),
             text(id),
-            text(self.model.as_deref().or(Some(self.aaguid.as_str()).filter(|id| !id.is_empty()))),
+            text(self.model_text()),
             text(firmware.as_deref()),
             text(Some(self.transports.join("+").as_str()).filter(|text| !text.is_empty())),
             text(self.verification.as_deref()),
             self.standing(),
         ]
+    }
+
+    /// The model by its name, else by its number.
+    fn model_text(&self) -> Option<&str> {
+        let number = Some(self.aaguid.as_str());
+        let number = number.filter(|id| id.bytes().any(|byte| !matches!(byte, b'0' | b'-')));
+        self.model.as_deref().or(number)
     }
 
     /// For whom it is enrolled, and how it stands.
@@ -251,11 +308,14 @@ mod tests {
             revoked,
             model: Some("Maker Key 5".into()),
             status: None,
+            kind: None,
+            uv_capable: Some("built-in-or-pin".into()),
+            device: None,
         }
     }
 
     fn shown(plugged: &[Authenticator], enrolled: &[ListedAuthenticator]) -> Vec<[String; 3]> {
-        let rows = merged(plugged, enrolled, Some("alice"));
+        let rows = merged(plugged, &[], enrolled, Some("alice"));
         let brief = |row: &Row| {
             let [place, name, .., standing] = row.cells();
             [place, name, standing]
@@ -295,10 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_machines_own_is_known_by_its_id() {
+        let platform = |name: &str, id: &[u8]| ListedAuthenticator {
+            credential_id: Base64Url::encode(id),
+            kind: Some("tpm-pin".into()),
+            uv_capable: Some("pin".into()),
+            model: None,
+            ..listed(name, [0; 16], false)
+        };
+        let own = [PlatformKey { method: "tpm-pin".into(), credential_id: "000b07".into() }];
+        let both = [platform("laptop", &[0, 0x0b, 7]), platform("desk", &[0, 0x0b, 8])];
+        let rows = merged(&[key("/dev/a", [0; 16])], &own, &both, Some("alice"));
+        let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+        assert_eq!((cells[0][0].as_str(), cells[1][0].as_str()), ("this machine", "-"));
+        assert_eq!((cells[0][3].as_str(), cells[0][6].as_str()), ("-", "PIN of its machine"));
+        assert_eq!(cells[2][7], "not enrolled here");
+    }
+
+    #[test]
     fn the_table_is_aligned_and_shows_no_control_characters() {
         let evil =
             ListedAuthenticator { name: Some("a\u{1b}[2J\nb".into()), ..listed("", BLUE, false) };
-        let text = table(&merged(&[key("/dev/hidraw12", BLUE)], &[evil], Some("alice")));
+        let text = table(&merged(&[key("/dev/hidraw12", BLUE)], &[], &[evil], Some("alice")));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[1].contains("a[2Jb") && lines[1].contains("firmware 5"), "{text}");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use signet_client::authority::printable;
 use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment};
 use signet_client::tokens::TokenCache;
 use signet_client::{AuthorityError, Daemon, Tokens, Workstation};
@@ -25,6 +26,10 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         "restart_count": status.restart_count,
         "tpm_lockout": status.lockout,
         "queue_length": status.queue_length,
+        "fingerprint_reader": status.fingerprint_reader,
+        "platform_keys": status.platform_keys.iter().map(|key| {
+            json!({ "method": key.method, "credential_id": key.credential_id })
+        }).collect::<Vec<_>>(),
         "enrolled": enrolment.is_some(),
         "authenticators": authenticators.iter().map(authenticator).collect::<Vec<_>>(),
     });
@@ -84,6 +89,12 @@ fn machine(version: &str, status: &DaemonStatus, keys: &[Authenticator]) -> Stri
     }
     if keys.is_empty() {
         text.push_str("key        none plugged in\n");
+    }
+    for key in &status.platform_keys {
+        let _ = writeln!(text, "key        of this machine ({})", key.method);
+    }
+    if let Some(reader) = &status.fingerprint_reader {
+        let _ = writeln!(text, "reader     {}", printable(reader));
     }
     text
 }
