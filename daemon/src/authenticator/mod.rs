@@ -221,7 +221,8 @@ pub fn observed(method: UvMethod) -> ObservedVerification {
     }
 }
 
-fn operation_failure(error: &OperationError) -> Failure {
+/// What a caller is told of a key's answer.
+pub fn operation_failure(error: &OperationError) -> Failure {
     use OperationError as E;
     tracing::info!(%error, "the security key gave no answer");
     match error {

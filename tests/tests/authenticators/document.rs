@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use signet_ctap::Status;
+use signet_ctap::operation::OperationError;
+use signet_daemon::authenticator::operation_failure;
 
 fn document() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/authenticators.md");
@@ -93,16 +95,19 @@ fn every_column_has_what_comes_out_of_it() {
 }
 
 #[test]
-fn every_ctap_status_is_in_the_table_with_its_words() {
-    let rows = table("Statuses of CTAP");
-    let rows = &rows[1..];
-    assert_eq!(rows.len(), Status::ALL.len());
-    for (row, status) in rows.iter().zip(Status::ALL) {
-        let expected = [
-            format!("`{:#04x}`", status.0),
-            format!("`{}`", status.name().unwrap()),
-            status.advice().to_owned(),
-        ];
-        assert_eq!(row[..3], expected);
-    }
+fn every_ctap_status_is_in_the_table_with_its_words_and_its_error() {
+    let written: Vec<String> =
+        table("Statuses of CTAP").split_off(1).iter().map(|cells| cells.join(" | ")).collect();
+    let due: Vec<String> = Status::ALL
+        .iter()
+        .map(|&status| {
+            let error = match status {
+                Status::OK => String::new(),
+                status => format!("`{}`", operation_failure(&OperationError::from(status)).name()),
+            };
+            let (name, advice) = (status.name().unwrap(), status.advice());
+            format!("`{:#04x}` | `{name}` | {advice} | {error}", status.0)
+        })
+        .collect();
+    assert!(written == due, "the table must be\n| {} |", due.join(" |\n| "));
 }
