@@ -3,6 +3,7 @@
 mod appraise;
 mod audit;
 mod init;
+mod machine;
 mod metadata;
 pub(crate) mod output;
 mod revoke;
@@ -67,6 +68,9 @@ enum Command {
     /// FIDO metadata: what is published of models of security key.
     #[command(subcommand)]
     Metadata(metadata::MetadataCommand),
+    /// What machines booted, and policies about it; works on files.
+    #[command(subcommand)]
+    Machine(machine::MachineCommand),
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -205,6 +209,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
         Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
         Command::Metadata(command) => metadata::run(&config, command, output).await,
+        Command::Machine(command) => machine::run(command, output),
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await
