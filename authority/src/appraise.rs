@@ -1,11 +1,15 @@
 //! From bytes to an Attestation Result: the verifier's procedure with the store's rows
 //! (protocol §2.4, steps 1 to 11).
 
+use signet_evidence::PlatformKeyId;
 use signet_evidence::binding::sha256;
 use signet_evidence::{Purpose, RejectionCode, UnixTime};
 use signet_verifier::challenge::ChallengeKey;
+use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::policy::AppraisalPolicy;
-use signet_verifier::records::{Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession};
+use signet_verifier::records::{
+    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey, EnrolledSession,
+};
 use signet_verifier::webauthn::UserVerification;
 use signet_verifier::{
     Appraisal, AttestationResult, AuthenticatedEvidence, RegistrationResult, Rejection,
@@ -89,7 +93,7 @@ impl Appraiser<'_> {
         let authenticated = self.begin(evidence, peer, &[Purpose::EnrolKey], entry)?;
         let (enrolled, rows) = self.load(&authenticated).await?;
         let result = authenticated.appraise_registration(&enrolled, self.policy, self.now)?;
-        entry.credential = Some(result.registration().credential_id().to_vec());
+        entry.credential = Some(result.key().id());
         Ok((result, rows))
     }
 
@@ -132,10 +136,26 @@ impl Appraiser<'_> {
         };
         let enrolled = Enrolled {
             device: device.as_ref().map(enrolled_device),
-            credential: credential.as_ref().map(|row| self.enrolled_credential(row)),
+            credential: credential.as_ref().map(|row| self.enrolled_key(row)).transpose()?,
             session: session.as_ref().map(enrolled_session),
         };
         Ok((enrolled, Rows { device, credential, session }))
+    }
+
+    fn enrolled_key(&self, row: &CredentialRow) -> Result<EnrolledKey, StoreError> {
+        let Some(platform) = &row.platform else {
+            return Ok(EnrolledKey::SecurityKey(self.enrolled_credential(row)));
+        };
+        let corrupt = || StoreError::Corrupt { table: "credentials" };
+        let point = row.public_key.uncompressed_point();
+        Ok(EnrolledKey::Platform(EnrolledPlatformKey {
+            id: PlatformKeyId::from_bytes(&row.id).ok_or_else(corrupt)?,
+            subject: row.subject.clone(),
+            device: platform.device.clone(),
+            public_key: P256PublicKey::from_uncompressed_point(point).map_err(|_| corrupt())?,
+            method: platform.method.clone(),
+            revoked: row.revoked,
+        }))
     }
 
     fn enrolled_credential(&self, row: &CredentialRow) -> EnrolledCredential {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use signet_evidence::{Action, Purpose, SessionId};
+use signet_evidence::{Action, DeviceId, Purpose, SessionId};
 use signet_verifier::AssuranceLevel;
 use signet_verifier::challenge::ChallengeContext;
 
@@ -15,11 +15,12 @@ use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::{AuditEntry, Decision, DeviceRow, Event};
+use crate::store::{AuditEntry, CredentialRow, Decision, DeviceRow, Event};
 use crate::token::can_go_on;
 
 /// What evidence is wanted for. `scope` is taken so that one request says it all; it counts only as
-/// the statement repeats it. `acr` also decides which keys are worth asking for.
+/// the statement repeats it. `acr` (one or more levels, RFC 9470) also decides which keys are worth
+/// asking for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
@@ -82,7 +83,12 @@ pub async fn issue(
         // A key is only ever added by someone whom a key has verified.
         let touch_does = wanted.purpose != Purpose::EnrolKey
             && AssuranceLevel::least_asked(request.acr.as_deref()) <= Some(AssuranceLevel::Touch);
-        for key in credentials.into_iter().filter(|key| !key.revoked && key.reported.is_none()) {
+        let acr = request.acr.as_deref();
+        let live = credentials.into_iter().filter(|key| {
+            let fit = !key.revoked && key.reported.is_none();
+            fit && may_answer(key, wanted.purpose, &device.id, acr)
+        });
+        for key in live {
             match key.touch_only {
                 false => allow_credentials.push(Base64Url(key.id)),
                 true if touch_does => touch_credentials.push(Base64Url(key.id)),
@@ -116,6 +122,16 @@ pub async fn issue(
         pcrs: authority.appraisal.required_pcrs.iter().copied().collect(),
         expires_in: lifetime.duration().as_secs(),
     }))
+}
+
+/// Whether this key could answer. A platform key brings no further key, speaks on its own machine
+/// only, and for no level above its own.
+fn may_answer(key: &CredentialRow, purpose: Purpose, device: &DeviceId, acr: Option<&str>) -> bool {
+    let Some(platform) = &key.platform else { return true };
+    let level = AssuranceLevel::of_user_key(platform.method.kind());
+    purpose != Purpose::EnrolKey
+        && platform.device == *device
+        && AssuranceLevel::least_asked(acr).is_none_or(|asked| asked <= level)
 }
 
 /// Nobody is asked for a touch that could bring nothing.

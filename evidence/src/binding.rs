@@ -30,7 +30,13 @@ pub fn registration_challenge(statement: &[u8]) -> Sha256 {
 /// What a platform key signs: `SHA-256("signet-platform-v1\0" ‖ S)`.
 #[must_use]
 pub fn platform_digest(statement: &[u8]) -> Sha256 {
-    sha256_of(&[b"signet-platform-v1\0", statement])
+    sha256(&platform_message(statement))
+}
+
+/// The message whose digest a platform key signs, for those who verify by message.
+#[must_use]
+pub fn platform_message(statement: &[u8]) -> Vec<u8> {
+    [b"signet-platform-v1\0", statement].concat()
 }
 
 /// `extraData` of the certification of a new platform key: `SHA-256("signet-platformreg-v1\0" ‖ S)`.

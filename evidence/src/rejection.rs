@@ -133,6 +133,10 @@ rejection_codes! {
     AssertionSignatureInvalid = "assertion-signature-invalid", BadAssertion, "the assertion was changed on its way; touch again";
     /// Step 11: the signature counter went back: the key may have been cloned.
     CounterRegressed = "counter-regressed", BadAssertion, "the key may have been copied; tell your security team";
+    /// Step 11, §4.2: a fingerprint without the reader and the fingers behind it.
+    PlatformFactsMissing = "platform-facts-missing", BadAssertion, "use a signetd that tells the fingerprint reader and its fingers";
+    /// Step 11: other fingers are enrolled, or another reader is used, than when the key was registered.
+    PlatformFingersChanged = "platform-fingers-changed", BadAssertion, "register this machine's fingerprint key again: its reader or its fingers changed";
     /// Step 12: policy says no.
     PolicyDenied = "policy-denied", Denied, "ask the owner of the policy";
     /// Step 13: this challenge was answered before.
@@ -156,6 +160,10 @@ rejection_codes! {
     CredProtectInsufficient = "cred-protect-insufficient", BadAttestation, "use a signetd of the same protocol version, or a key that supports credProtect";
     /// §4.2: the credential does not use ES256.
     CredentialAlgorithmRefused = "credential-algorithm-refused", BadAttestation, "use a key that supports ES256";
+    /// §4.2: the platform key could leave the TPM, could be used around its policy, or is of the wrong kind.
+    PlatformKeyAttributes = "platform-key-attributes", BadAttestation, "have signetd make a new platform key";
+    /// §4.2: the platform key's policy is not that of a known method.
+    PlatformKeyPolicy = "platform-key-policy", BadAttestation, "have signetd make a new platform key, by PIN or fingerprint";
     /// §4.2: this credential is enrolled already.
     CredentialDuplicate = "credential-duplicate", BadAttestation, "this key is enrolled already";
     /// §4.2: nothing allows this operator to add a key.
@@ -318,6 +326,8 @@ impl RejectionCode {
             | BackupEligible
             | AssertionSignatureInvalid
             | CounterRegressed
+            | PlatformFactsMissing
+            | PlatformFingersChanged
             | AttestationFormatRefused
             | AttestationInvalid
             | AttestationUntrusted
@@ -326,7 +336,9 @@ impl RejectionCode {
             | MetadataStale
             | TouchOnlyRefused
             | CredProtectInsufficient
-            | CredentialAlgorithmRefused => 11,
+            | CredentialAlgorithmRefused
+            | PlatformKeyAttributes
+            | PlatformKeyPolicy => 11,
             PolicyDenied => 12,
             ChallengeReplayed => 13,
             _ => return None,

@@ -57,6 +57,7 @@ def tpm_signature(data):
     algorithm, digest, size = struct.unpack_from(">HHH", data)
     demand((algorithm, digest) == (0x18, 0x0B), "not ECDSA with SHA-256")
     r = data[6 : 6 + size]
+    demand(len(data) >= 8 + size, "signature is cut short")
     (other,) = struct.unpack_from(">H", data, 6 + size)
     s = data[8 + size : 8 + size + other]
     demand(len(data) == 8 + size + other, "signature has a tail")
@@ -98,7 +99,11 @@ def judge_evidence(fixture, world, ca):
     header = cbor2.loads(protected)
     claims = cbor2.loads(statement)
     demand(cbor2.dumps(claims, canonical=True) == statement, "statement is not canonical")
-    assertion, tpm, registration = header.get(-70101), header[-70102], header.get(-70104)
+    demand(not {-70101, -70103} <= set(header), "two kinds of assertion")
+    demand(not {-70104, -70105} <= set(header), "two kinds of registration")
+    demand(-70103 not in header or claims[-70001] in (1, 3), "a platform key has no place here")
+    assertion, tpm = header.get(-70101, header.get(-70103)), header[-70102]
+    registration = header.get(-70104, header.get(-70105))
 
     certificate = leaf(header[33])
     first = header[33][0] if isinstance(header[33], list) else header[33]
@@ -133,7 +138,11 @@ def judge_evidence(fixture, world, ca):
         demand(public.endswith(coordinates), "the certified key is not the peer's")
     else:
         demand(claims[-70001] not in (1, 6), "no certification")
-    if assertion:
+    if -70105 in header:
+        judge_platform_key(cbor2.loads(registration), ak, statement, claims)
+    if -70103 in header:
+        judge_platform_assertion(cbor2.loads(assertion), statement, claims, world)
+    elif assertion:
         judge_assertion(cbor2.loads(assertion), statement, world)
     else:
         demand(claims[-70001] not in (1, 3), "nobody touched a key")
@@ -158,6 +167,69 @@ def judge_assertion(assertion, statement, world):
         key.verify(assertion[2] + sha256(assertion[3]), assertion[4])
     except InvalidSignature:
         raise Refused("assertion signature") from None
+
+
+def public_area(data):
+    """Name algorithm, attributes, policy and key of a TPMT_PUBLIC of an ECC key on P-256 (part 2,
+    12.2.4): type, nameAlg, objectAttributes, authPolicy, symmetric, scheme, curve, kdf, x, y."""
+    kind, name_algorithm, attributes, size = struct.unpack_from(">HHIH", data)
+    policy, rest = data[10 : 10 + size], data[10 + size :]
+    demand(kind == 0x23 and name_algorithm == 0x0B, "not an ECC key named by SHA-256")
+    symmetric, scheme = struct.unpack_from(">HH", rest)
+    rest = rest[4:] if scheme == 0x10 else rest[6:]
+    demand(symmetric == 0x10 and scheme in (0x10, 0x18), "not a key for ECDSA")
+    curve, kdf, size = struct.unpack_from(">HHH", rest)
+    x, rest = rest[6 : 6 + size], rest[6 + size :]
+    (size,) = struct.unpack_from(">H", rest)
+    y = rest[2 : 2 + size]
+    demand((curve, kdf) == (3, 0x10) and len(rest) == 2 + size, "not a key on P-256")
+    try:
+        key = ec.EllipticCurvePublicNumbers(
+            int.from_bytes(x), int.from_bytes(y), ec.SECP256R1()
+        ).public_key()
+    except ValueError:
+        raise Refused("a point that is not on the curve") from None
+    return attributes, policy, key
+
+
+# TPMA_OBJECT bits (part 2, 8.3).
+FIXED_TPM, FIXED_PARENT, ORIGIN, USER_WITH_AUTH, ADMIN_WITH_POLICY = 2, 16, 32, 64, 128
+NO_DA, RESTRICTED, DECRYPT, SIGN, X509_SIGN = 1 << 10, 1 << 16, 1 << 17, 1 << 18, 1 << 19
+
+
+def judge_platform_key(registration, ak, statement, claims):
+    public, (certified, signature) = registration[1], registration[2]
+    signed_by(ak.public_key(), tpm_signature(signature), certified, "platform key's certification")
+    magic, kind, extra, body = attest(certified)
+    demand(magic == 0xFF544347 and kind == 0x8017, "no certification of a TPM")
+    demand(extra == sha256(b"signet-platformreg-v1\0", statement), "certified for something else")
+    demand(body.startswith(b"\x00\x22" + name_of(public)), "another key was certified")
+    attributes, policy, _ = public_area(public)
+    must = FIXED_TPM | FIXED_PARENT | ORIGIN | SIGN
+    must_not = RESTRICTED | DECRYPT | X509_SIGN | USER_WITH_AUTH | ADMIN_WITH_POLICY
+    demand(attributes & must == must and not attributes & must_not, "platform key's attributes")
+    if policy == sha256(bytes(32), bytes.fromhex("0000016b")):  # TPM2_PolicyAuthValue
+        demand(3 not in registration, "a PIN key with an authorisation key")
+        demand(not attributes & NO_DA, "PINs without lockout")
+        return
+    demand(3 in registration, "a policy of nothing")
+    public_area(registration[3])
+    with_key = sha256(bytes(32), bytes.fromhex("00000160"), name_of(registration[3]))
+    demand(policy == sha256(with_key, b"signet-fprint-v1"), "a policy of something else")
+    demand({1, 2} <= set(claims.get(-70005, {})), "no reader or no fingers")
+
+
+def judge_platform_assertion(assertion, statement, claims, world):
+    keys = [base64.b64decode(world[name]) for name in ("pin_key", "finger_key")]
+    public = next((key for key in keys if name_of(key) == assertion[1]), None)
+    demand(public is not None, "another platform key")
+    _, _, key = public_area(public)
+    message = b"signet-platform-v1\0" + statement
+    signed_by(key, tpm_signature(assertion[2]), message, "platform key's signature")
+    if public == keys[1]:
+        facts = claims.get(-70005, {})
+        demand(facts.get(1) == world["driver"], "another reader")
+        demand(facts.get(2) == base64.b64decode(world["fingers"]), "other fingers")
 
 
 def judge_token(fixture, world, _):

@@ -128,6 +128,22 @@ EDITS = {
         ("no client data", without(2)),
         ("an unknown member", put(3, b"")),
     ],
+    "host-facts": [
+        ("a reader without a name", put(1, "")),
+        ("a finger set of another size", put(2, b"x" * 31)),
+    ],
+    "platform-assertion": [
+        ("no key", without(1)),
+        ("a key of another size", put(1, b"x" * 33)),
+        ("no signature", without(2)),
+        ("an unknown member", put(3, b"")),
+    ],
+    "platform-registration": [
+        ("no public area", without(1)),
+        ("a certification without signature", put(2, [b"x"])),
+        ("an empty authorisation key", put(3, b"")),
+        ("an unknown member", put(4, b"")),
+    ],
     "tpm-evidence": [
         ("no AK certificate", without(1)),
         ("a quote without signature", put(2, [b"x"])),
@@ -152,7 +168,16 @@ def evidence(judge, message):
     judge.sound("evidence-header", protected)
     judge.sound("statement", payload)
     header = cbor2.loads(protected)
-    parts = {-70101: "fido-assertion", -70102: "tpm-evidence", -70104: "fido-registration"}
+    claims = cbor2.loads(payload)
+    if -70005 in claims:
+        judge.sound("host-facts", cbor2.dumps(claims[-70005], canonical=True))
+    parts = {
+        -70101: "fido-assertion",
+        -70102: "tpm-evidence",
+        -70103: "platform-assertion",
+        -70104: "fido-registration",
+        -70105: "platform-registration",
+    }
     for label, rule in parts.items():
         if label in header:
             judge.sound(rule, header[label])

@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod fixture;
 pub mod fprintd;
 pub mod house;
+pub mod platform_keys;
 pub mod raw_https;
 pub mod recorder;
 pub mod signetd;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::webauthn::{Aaguid, CoseKey, CredProtect};
-use signet_evidence::{DeviceId, SessionId, UnixTime};
+use signet_evidence::{DeviceId, FingerFacts, PlatformKeyId, SessionId, UnixTime};
 use signet_verifier::assurance::AuthenticatorModel;
 use signet_verifier::certificate::TrustAnchors;
 use signet_verifier::challenge::ChallengeKey;
@@ -18,7 +19,8 @@ use signet_verifier::policy::{
     AppraisalPolicy, AttestationRoot, BootPolicy, RegistrationPolicy, RegistrationRules,
 };
 use signet_verifier::records::{
-    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession, TpmClock,
+    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey,
+    EnrolledSession, PlatformMethod, TpmClock,
 };
 use signet_verifier::token::{FileSigner, Jwk, TokenChecker, TokenSigner as _, VerifyingKey};
 use signet_verifier::{AttestationKind, ModelVerification};
@@ -91,6 +93,14 @@ pub struct World {
     pub credential_key: Bytes,
     /// Its counter at registration.
     pub sign_count: u32,
+    /// `TPMT_PUBLIC` of the operator's PIN key in the device's TPM.
+    pub pin_key: Bytes,
+    /// `TPMT_PUBLIC` of the operator's fingerprint key in the device's TPM.
+    pub finger_key: Bytes,
+    /// The fingerprint reader at registration.
+    pub driver: String,
+    /// Digest of the fingers that were enrolled then.
+    pub fingers: Bytes,
     /// A session of the operator on the device.
     pub session: Bytes,
     /// Client certificates by name, DER.
@@ -118,6 +128,8 @@ pub enum Change {
     CredentialRevoked,
     /// The credential's counter lies ahead of the evidence's.
     CounterAhead,
+    /// The platform keys were registered on another device.
+    PlatformKeyElsewhere,
     /// Other attestation roots are configured.
     OtherAttestationRoots,
     /// The root vouches for other models.
@@ -155,7 +167,7 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 26] = [
+    const ALL: [(Self, &'static str); 27] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -165,6 +177,7 @@ impl Change {
         (Self::CredentialUnknown, "credential-unknown"),
         (Self::CredentialRevoked, "credential-revoked"),
         (Self::CounterAhead, "counter-ahead"),
+        (Self::PlatformKeyElsewhere, "platform-key-elsewhere"),
         (Self::OtherAttestationRoots, "other-attestation-roots"),
         (Self::OtherModels, "other-models"),
         (Self::ModelDenied, "model-denied"),
@@ -341,11 +354,7 @@ impl World {
         };
         let credential = EnrolledCredential {
             id: self.credential.0.clone(),
-            subject: if has(Change::CredentialUnknown) {
-                "mallory".into()
-            } else {
-                self.operator.clone()
-            },
+            subject: self.owner(changes),
             public_key: CoseKey::parse(&self.credential_key.0)
                 .map_err(|_| WorldError("credential"))?,
             sign_count: if has(Change::CounterAhead) { u32::MAX } else { self.sign_count },
@@ -366,9 +375,74 @@ impl World {
         };
         Ok(Enrolled {
             device: (!has(Change::DeviceUnknown)).then_some(device),
-            credential: Some(credential),
+            credential: Some(EnrolledKey::SecurityKey(credential)),
             session: Some(session),
         })
+    }
+
+    /// The rows for evidence whose assertion names this credential, after `changes`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn enrolled_for(
+        &self,
+        credential: Option<&[u8]>,
+        changes: &[Change],
+    ) -> Result<Enrolled, WorldError> {
+        let mut enrolled = self.enrolled(changes)?;
+        let mut keys = self.platform_keys(changes)?.to_vec();
+        let mut keys = keys.drain(..).map(EnrolledKey::Platform).chain(enrolled.credential.take());
+        enrolled.credential = keys.find(|key| Some(key.id()) == credential);
+        drop(keys);
+        Ok(enrolled)
+    }
+
+    /// The operator's platform keys, by PIN and by fingerprint, after `changes`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn platform_keys(
+        &self,
+        changes: &[Change],
+    ) -> Result<[EnrolledPlatformKey; 2], WorldError> {
+        let fingers = self.fingers.0.as_slice().try_into().map_err(|_| WorldError("fingers"))?;
+        let facts = FingerFacts { driver: self.driver.clone(), fingers };
+        Ok([
+            self.platform_key(&self.pin_key, PlatformMethod::Pin, changes)?,
+            self.platform_key(&self.finger_key, PlatformMethod::Fingerprint(facts), changes)?,
+        ])
+    }
+
+    fn platform_key(
+        &self,
+        public: &Bytes,
+        method: PlatformMethod,
+        changes: &[Change],
+    ) -> Result<EnrolledPlatformKey, WorldError> {
+        let wrong = || WorldError("platform key");
+        let public = TpmtPublic::parse(&public.0).map_err(|_| wrong())?;
+        let point = public.ecc().ok_or_else(wrong)?.uncompressed_point();
+        let device = if changes.contains(&Change::PlatformKeyElsewhere) {
+            DeviceId::from_random(&[0xee; 16])
+        } else {
+            DeviceId::from_bytes(&self.device.0)
+        };
+        Ok(EnrolledPlatformKey {
+            id: PlatformKeyId::from_bytes(Name::of(&public).as_bytes()).ok_or_else(wrong)?,
+            subject: self.owner(changes),
+            device: device.ok_or(WorldError("device id"))?,
+            public_key: P256PublicKey::from_uncompressed_point(&point).map_err(|_| wrong())?,
+            method,
+            revoked: changes.contains(&Change::CredentialRevoked),
+        })
+    }
+
+    fn owner(&self, changes: &[Change]) -> String {
+        if changes.contains(&Change::CredentialUnknown) {
+            "mallory".into()
+        } else {
+            self.operator.clone()
+        }
     }
 
     /// The AK of the device's row.

@@ -100,6 +100,9 @@ fn cddl_fits_recorded_evidence_and_refuses_edits() {
         "statement",
         "fido-assertion",
         "fido-registration",
+        "host-facts",
+        "platform-assertion",
+        "platform-registration",
         "tpm-evidence",
         "cwt-claims",
     ];
@@ -146,13 +149,15 @@ fn minted(name: &str) -> Vec<u8> {
 fn judged(fixture: &Fixture) -> AttestationResult {
     let world = fixture::world().unwrap();
     let policy = world.policy(&fixture.with).unwrap();
-    let enrolled = world.enrolled(&fixture.with).unwrap();
     let challenge_key = world.challenge_key().unwrap();
     let now = UnixTime(fixture.now);
     let peer = &world.peers[fixture.peer.as_deref().unwrap()].0;
     Appraisal { policy: &policy, challenge_key: &challenge_key, now }
         .begin(&fixture.bytes, peer, &Purpose::ALL)
-        .and_then(|evidence| evidence.appraise(&enrolled, UserVerification::Required, &policy, now))
+        .and_then(|evidence| {
+            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
+            evidence.appraise(&enrolled, UserVerification::Required, &policy, now)
+        })
         .unwrap_or_else(|rejection| panic!("{}", rejection.chain()))
 }
 

@@ -10,7 +10,6 @@ use signet_verifier::{Appraisal, Rejection};
 
 fn judge(world: &World, fixture: &Fixture) -> Result<(), Rejection> {
     let policy = world.policy(&fixture.with).unwrap();
-    let mut enrolled = world.enrolled(&fixture.with).unwrap();
     let challenge_key = world.challenge_key().unwrap();
     // A connection without a certificate is refused before any token is looked at.
     let name = fixture.peer.as_deref().ok_or(RejectionCode::CertificateMissing)?;
@@ -21,14 +20,13 @@ fn judge(world: &World, fixture: &Fixture) -> Result<(), Rejection> {
         Kind::Evidence => {
             let purposes = [Purpose::Session, Purpose::Renew, Purpose::Action, Purpose::Workload];
             let evidence = appraisal.begin(&fixture.bytes, peer, &purposes)?;
-            // The store finds a credential by the id in the assertion.
-            enrolled.credential = enrolled
-                .credential
-                .filter(|row| evidence.credential_id().is_none_or(|id| id == row.id));
+            // The store finds a key by the id in the assertion.
+            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
             evidence.appraise(&enrolled, UserVerification::Required, &policy, now).map(|_| ())
         }
         Kind::Registration => {
             let evidence = appraisal.begin(&fixture.bytes, peer, &[Purpose::EnrolKey])?;
+            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
             evidence.appraise_registration(&enrolled, &policy, now).map(|_| ())
         }
         Kind::Token if fixture.bytes.is_empty() => Err(RejectionCode::TokenMissing.into()),

@@ -11,7 +11,7 @@ use signet_tests::fixture;
 
 /// Codes whose every fixture shows in bytes, signatures and certificates alone. The referee knows no
 /// rows, no settings and no challenge key, and nothing of attestation.
-const SHOWN_BY_BYTES: [&str; 31] = [
+const SHOWN_BY_BYTES: [&str; 35] = [
     "ak-certificate-untrusted",
     "ak-mismatch",
     "assertion-challenge-mismatch",
@@ -30,6 +30,10 @@ const SHOWN_BY_BYTES: [&str; 31] = [
     "evidence-signature-invalid",
     "key-thumbprint-mismatch",
     "pcr-digest-mismatch",
+    "platform-facts-missing",
+    "platform-fingers-changed",
+    "platform-key-attributes",
+    "platform-key-policy",
     "quote-challenge-mismatch",
     "quote-magic-wrong",
     "quote-malformed",

@@ -27,17 +27,21 @@ use signet_evidence::presence::EvidenceError;
 use signet_evidence::statement::StatementError;
 use signet_evidence::tpm::{HashAlgorithm, PcrValues};
 use signet_evidence::{
-    Action, CertificateThumbprint, DeviceId, Evidence, Purpose, RejectionCode, SessionId, UnixTime,
+    Action, Assertion, CertificateThumbprint, DeviceId, Evidence, FidoAssertion, Purpose,
+    RejectionCode, SessionId, UnixTime,
 };
 
 use crate::assurance::AssuranceLevel;
 use crate::certificate::{Certificate, KeyPurpose, VerifiedPath};
 use crate::challenge::{ChallengeContext, ChallengeKey, FreshChallenge};
+use crate::platform::VerifiedPlatformAssertion;
 use crate::policy::{AppraisalPolicy, BootPolicy};
-use crate::records::{Enrolled, EnrolledCredential, EnrolledDevice, EnrolledSession, TpmClock};
+use crate::records::{
+    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledSession, TpmClock,
+};
 use crate::refuse::Refusal;
 use crate::rejection::Rejection;
-use crate::result::{AttestationResult, Proved, ProvedHuman};
+use crate::result::{AttestationResult, Proved, ProvedHuman, ProvedKey, ProvedSecurityKey};
 use crate::tpm::{AttestationKey, VerifiedCertification, VerifiedQuote};
 use crate::webauthn::{ExpectedAssertion, UserVerification, VerifiedAssertion};
 
@@ -288,17 +292,7 @@ impl AuthenticatedEvidence {
         now: UnixTime,
     ) -> Result<(AttestationKey, VerifiedQuote), Rejection> {
         let tpm = &self.evidence.tpm;
-        let untrusted = RejectionCode::AkCertificateUntrusted;
-        let path = VerifiedPath::verify(
-            tpm.ak_chain.leaf(),
-            tpm.ak_chain.intermediates(),
-            &policy.ak_anchors,
-            Some(KeyPurpose::AttestationKey),
-            now,
-        )
-        .map_err(|error| Rejection::because(untrusted, error))?;
-        let ak = AttestationKey::from_certificate(&path)
-            .map_err(|error| Rejection::because(untrusted, error))?;
+        let ak = self.certified_ak(policy, now)?;
         if *ak.public_key() != device.ak {
             return Err(RejectionCode::AkMismatch.into());
         }
@@ -311,6 +305,26 @@ impl AuthenticatedEvidence {
             pcrs,
         )?;
         Ok((ak, quote))
+    }
+
+    /// The AK of the evidence's certificate; step 7 compares it with the enrolled one.
+    pub(crate) fn certified_ak(
+        &self,
+        policy: &AppraisalPolicy,
+        now: UnixTime,
+    ) -> Result<AttestationKey, Rejection> {
+        let untrusted = RejectionCode::AkCertificateUntrusted;
+        let chain = &self.evidence.tpm.ak_chain;
+        let path = VerifiedPath::verify(
+            chain.leaf(),
+            chain.intermediates(),
+            &policy.ak_anchors,
+            Some(KeyPurpose::AttestationKey),
+            now,
+        )
+        .map_err(|error| Rejection::because(untrusted, error))?;
+        AttestationKey::from_certificate(&path)
+            .map_err(|error| Rejection::because(untrusted, error))
     }
 
     /// Step 9, second half: the session that is continued is this subject's, on this machine, alive,
@@ -364,7 +378,7 @@ impl AuthenticatedEvidence {
     /// Step 11: a person was there, where one is due, and only then.
     fn check_human(
         &self,
-        credential: Option<&EnrolledCredential>,
+        credential: Option<&EnrolledKey>,
         verification: UserVerification,
         policy: &AppraisalPolicy,
     ) -> Result<Option<ProvedHuman>, Rejection> {
@@ -373,14 +387,43 @@ impl AuthenticatedEvidence {
             return if due { Err(RejectionCode::AssertionMissing.into()) } else { Ok(None) };
         };
         let unknown = RejectionCode::CredentialUnknown;
-        let assertion = assertion.value.security_key().ok_or(unknown)?;
         let credential = credential.ok_or(unknown)?;
-        if Some(credential.subject.as_str()) != self.subject() {
+        let ours = Some(credential.subject()) == self.subject();
+        if !ours || !credential.speaks_on(self.device()) {
             return Err(unknown.into());
         }
-        if credential.revoked {
+        if credential.revoked() {
             return Err(RejectionCode::CredentialRevoked.into());
         }
+        let key = match (&assertion.value, credential) {
+            (Assertion::SecurityKey(assertion), EnrolledKey::SecurityKey(credential)) => {
+                let proved = self.check_touch(assertion, credential, verification, policy)?;
+                ProvedKey::SecurityKey(proved)
+            }
+            (Assertion::Platform(assertion), EnrolledKey::Platform(key)) => {
+                let verified = VerifiedPlatformAssertion::verify(
+                    assertion,
+                    key,
+                    self.device(),
+                    self.evidence.statement_bytes(),
+                    self.evidence.statement.host_facts.as_ref(),
+                )?;
+                ProvedKey::Platform(verified.method())
+            }
+            // Two kinds of key under one id are two keys.
+            _ => return Err(unknown.into()),
+        };
+        Ok(Some(ProvedHuman { credential_id: credential.id().to_vec(), key }))
+    }
+
+    /// Step 11, for a security key.
+    fn check_touch(
+        &self,
+        assertion: &FidoAssertion,
+        credential: &EnrolledCredential,
+        verification: UserVerification,
+        policy: &AppraisalPolicy,
+    ) -> Result<ProvedSecurityKey, Rejection> {
         if credential.reported {
             return Err(RejectionCode::AuthenticatorStatus.into());
         }
@@ -397,8 +440,7 @@ impl AuthenticatedEvidence {
                 user_verification: verification,
             },
         )?;
-        Ok(Some(ProvedHuman {
-            credential_id: credential.id.clone(),
+        Ok(ProvedSecurityKey {
             sign_count: verified.sign_count(),
             // A touch-only key proves a touch, whatever its flags say later; and what a platform's
             // software writes of itself proves nothing.
@@ -408,7 +450,7 @@ impl AuthenticatedEvidence {
             observed: assertion.observed,
             attestation: credential.attestation,
             model: credential.model,
-        }))
+        })
     }
 
     /// What a key is asked for: a touch-only key cannot do more than touch, so nothing that needs

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use signet_evidence::webauthn::Aaguid;
 
+use crate::tpm::UserKeyMethod;
+
 /// `acr` of Signet's tokens, in ascending order for RFC 9470.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AssuranceLevel {
@@ -12,6 +14,8 @@ pub enum AssuranceLevel {
     Device,
     /// And the host says that a platform biometric matched.
     Host,
+    /// And the TPM checked a PIN of the person's.
+    TpmPin,
     /// And somebody touched a registered key after the statement was fixed.
     Touch,
     /// And that key verified its user, by PIN or biometric.
@@ -22,7 +26,8 @@ pub enum AssuranceLevel {
 
 impl AssuranceLevel {
     /// Every level, lowest first.
-    pub const ALL: [Self; 5] = [Self::Device, Self::Host, Self::Touch, Self::Uv, Self::UvHardware];
+    pub const ALL: [Self; 6] =
+        [Self::Device, Self::Host, Self::TpmPin, Self::Touch, Self::Uv, Self::UvHardware];
 
     /// The claim's value.
     #[must_use]
@@ -30,6 +35,7 @@ impl AssuranceLevel {
         match self {
             Self::Device => "signet.device",
             Self::Host => "signet.host",
+            Self::TpmPin => "signet.tpm-pin",
             Self::Touch => "signet.touch",
             Self::Uv => "signet.uv",
             Self::UvHardware => "signet.uv-hw",
@@ -49,6 +55,15 @@ impl AssuranceLevel {
         acr.unwrap_or_default().split(' ').filter_map(Self::from_name).min()
     }
 
+    /// The level that a platform key of this method reaches.
+    #[must_use]
+    pub fn of_user_key(method: UserKeyMethod) -> Self {
+        match method {
+            UserKeyMethod::Pin => Self::TpmPin,
+            UserKeyMethod::Fingerprint => Self::Host,
+        }
+    }
+
     /// Its place in the order, from 0; for policies that compare.
     #[must_use]
     pub fn rank(self) -> u8 {
@@ -65,6 +80,8 @@ impl fmt::Display for AssuranceLevel {
 /// How a credential's key attested itself at registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttestationKind {
+    /// A platform key that the AK of its machine certified.
+    TpmCertify,
     /// `packed` with a certificate chain to an accepted root.
     Packed,
     /// `packed` signed by the credential's own key: proves no model.
@@ -83,7 +100,8 @@ pub enum AttestationKind {
 }
 
 impl AttestationKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Self::TpmCertify,
         Self::Packed,
         Self::PackedSelf,
         Self::FidoU2f,
@@ -104,6 +122,7 @@ impl AttestationKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::TpmCertify => "tpm2-certify",
             Self::Packed => "packed",
             Self::PackedSelf => "packed-self",
             Self::FidoU2f => "fido-u2f",
@@ -163,7 +182,16 @@ impl ModelVerification {
 
 /// What was proved about the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HumanProof {
+pub(crate) enum HumanProof {
+    /// By a security key.
+    SecurityKey(SecurityKeyProof),
+    /// By a key in the machine's TPM.
+    Platform(UserKeyMethod),
+}
+
+/// What a security key's assertion and its registration prove together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SecurityKeyProof {
     pub(crate) user_verified: bool,
     pub(crate) attestation: AttestationKind,
     pub(crate) model: Option<ModelVerification>,
@@ -171,7 +199,19 @@ pub(crate) struct HumanProof {
 
 /// The level and the RFC 8176 methods that `proof` and an accepted quote prove together.
 pub(crate) fn assess(proof: Option<HumanProof>) -> (AssuranceLevel, Vec<&'static str>) {
-    let Some(proof) = proof else { return (AssuranceLevel::Device, Vec::new()) };
+    let proof = match proof {
+        None => return (AssuranceLevel::Device, Vec::new()),
+        Some(HumanProof::Platform(method)) => {
+            let methods = match method {
+                // Nobody knows that a person typed it, only that the TPM compared it: no "user".
+                UserKeyMethod::Pin => vec!["hwk", "pin"],
+                // The match is the host's word: no "fpt".
+                UserKeyMethod::Fingerprint => vec!["hwk"],
+            };
+            return (AssuranceLevel::of_user_key(method), methods);
+        }
+        Some(HumanProof::SecurityKey(proof)) => proof,
+    };
     if proof.attestation.flags_are_the_hosts() {
         return (AssuranceLevel::Host, vec!["hwk"]);
     }
@@ -207,12 +247,22 @@ mod tests {
     #[test]
     fn a_level_needs_its_proof() {
         let proof = |user_verified, attestation, model| {
-            Some(HumanProof { user_verified, attestation, model })
+            Some(HumanProof::SecurityKey(SecurityKeyProof { user_verified, attestation, model }))
         };
         use AttestationKind::{None as Unattested, Packed, PackedSelf};
         use ModelVerification::{BuiltInOnly, BuiltInOrPin, OtherBuiltInOnly, PinOnly, TouchOnly};
         let cases = [
             (None, AssuranceLevel::Device, vec![]),
+            (
+                Some(HumanProof::Platform(UserKeyMethod::Fingerprint)),
+                AssuranceLevel::Host,
+                vec!["hwk"],
+            ),
+            (
+                Some(HumanProof::Platform(UserKeyMethod::Pin)),
+                AssuranceLevel::TpmPin,
+                vec!["hwk", "pin"],
+            ),
             (proof(false, Packed, Some(BuiltInOnly)), AssuranceLevel::Touch, vec!["hwk", "user"]),
             (
                 proof(true, Unattested, Some(BuiltInOnly)),

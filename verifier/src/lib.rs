@@ -13,6 +13,7 @@ pub mod ecdsa;
 pub mod enrolment;
 pub mod metadata;
 pub mod permit;
+pub mod platform;
 pub mod policy;
 pub mod records;
 mod refuse;
@@ -25,6 +26,6 @@ pub mod webauthn;
 
 pub use appraise::{Appraisal, AuthenticatedEvidence};
 pub use assurance::{AssuranceLevel, AttestationKind, ModelVerification};
-pub use register::RegistrationResult;
+pub use register::{NewKey, RegistrationResult};
 pub use rejection::Rejection;
 pub use result::AttestationResult;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use signet_evidence::tpm::ClockInfo;
 use signet_evidence::webauthn::{Aaguid, CoseKey};
-use signet_evidence::{DeviceId, SessionId, UnixTime};
+use signet_evidence::{DeviceId, FingerFacts, PlatformKeyId, SessionId, UnixTime};
 
 use crate::assurance::{AttestationKind, ModelVerification};
 use crate::ecdsa::P256PublicKey;
+use crate::tpm::UserKeyMethod;
 
 /// The TPM's clock as last seen (TCG Part 2 §10.11.1, `TPMS_CLOCK_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,90 @@ pub struct EnrolledCredential {
     pub revoked: bool,
 }
 
+/// An operator's key in a machine's TPM.
+#[derive(Clone, Debug)]
+pub struct EnrolledPlatformKey {
+    /// Its Name.
+    pub id: PlatformKeyId,
+    /// Whose it is.
+    pub subject: String,
+    /// The machine that it was registered on, and speaks for nobody elsewhere.
+    pub device: DeviceId,
+    /// Its public key.
+    pub public_key: P256PublicKey,
+    /// How it is used, as derived at registration.
+    pub method: PlatformMethod,
+    /// Revoked.
+    pub revoked: bool,
+}
+
+/// How a platform key is used, and what must not change beneath it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlatformMethod {
+    /// By a PIN that the TPM checks.
+    Pin,
+    /// By a fingerprint, with this reader and these enrolled fingers.
+    Fingerprint(FingerFacts),
+}
+
+impl PlatformMethod {
+    /// The method alone.
+    #[must_use]
+    pub fn kind(&self) -> UserKeyMethod {
+        match self {
+            Self::Pin => UserKeyMethod::Pin,
+            Self::Fingerprint(_) => UserKeyMethod::Fingerprint,
+        }
+    }
+}
+
+/// A key that can speak for an operator.
+#[derive(Clone, Debug)]
+pub enum EnrolledKey {
+    /// A security key's credential.
+    SecurityKey(EnrolledCredential),
+    /// A key in a machine's TPM.
+    Platform(EnrolledPlatformKey),
+}
+
+impl EnrolledKey {
+    /// Whose it is.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::SecurityKey(credential) => &credential.subject,
+            Self::Platform(key) => &key.subject,
+        }
+    }
+
+    /// The id that it is enrolled under.
+    #[must_use]
+    pub fn id(&self) -> &[u8] {
+        match self {
+            Self::SecurityKey(credential) => &credential.id,
+            Self::Platform(key) => key.id.as_bytes(),
+        }
+    }
+
+    /// Whether it can speak on this machine: a platform key on its own only.
+    #[must_use]
+    pub fn speaks_on(&self, device: &DeviceId) -> bool {
+        match self {
+            Self::SecurityKey(_) => true,
+            Self::Platform(key) => key.device == *device,
+        }
+    }
+
+    /// Whether it is revoked.
+    #[must_use]
+    pub fn revoked(&self) -> bool {
+        match self {
+            Self::SecurityKey(credential) => credential.revoked,
+            Self::Platform(key) => key.revoked,
+        }
+    }
+}
+
 /// A session.
 #[derive(Clone, Debug)]
 pub struct EnrolledSession {
@@ -98,8 +183,8 @@ pub struct EnrolledSession {
 pub struct Enrolled {
     /// The device of the statement's `ueid`.
     pub device: Option<EnrolledDevice>,
-    /// The credential of the assertion's credential id.
-    pub credential: Option<EnrolledCredential>,
+    /// The key of the assertion's credential id.
+    pub credential: Option<EnrolledKey>,
     /// The session of the statement's `sid`.
     pub session: Option<EnrolledSession>,
 }

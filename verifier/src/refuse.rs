@@ -7,9 +7,10 @@ use signet_evidence::{Purpose, RejectionCode, UnixTime};
 use thiserror::Error;
 
 use crate::challenge::ChallengeError;
+use crate::platform::{PlatformAssertionError, PlatformRegistrationError};
 use crate::records::TpmClock;
 use crate::rejection::Rejection;
-use crate::tpm::{CertificationError, QuoteError};
+use crate::tpm::{CertificationError, QuoteError, UserKeyError};
 use crate::webauthn::{AssertionError, AttestationError, RegistrationError};
 
 /// Findings of the appraisal itself, with what was expected and found.
@@ -137,6 +138,40 @@ impl From<AssertionError> for Rejection {
             AssertionError::BackupEligible => RejectionCode::BackupEligible,
             AssertionError::SignatureInvalid => RejectionCode::AssertionSignatureInvalid,
             AssertionError::CounterRegressed { .. } => RejectionCode::CounterRegressed,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<PlatformAssertionError> for Rejection {
+    fn from(error: PlatformAssertionError) -> Self {
+        let code = match &error {
+            PlatformAssertionError::OtherKey => RejectionCode::CredentialUnknown,
+            PlatformAssertionError::Malformed => RejectionCode::AssertionMalformed,
+            PlatformAssertionError::SignatureInvalid => RejectionCode::AssertionSignatureInvalid,
+            PlatformAssertionError::FactsMissing => RejectionCode::PlatformFactsMissing,
+            PlatformAssertionError::FingersChanged => RejectionCode::PlatformFingersChanged,
+        };
+        Self::because(code, error)
+    }
+}
+
+impl From<PlatformRegistrationError> for Rejection {
+    fn from(error: PlatformRegistrationError) -> Self {
+        use UserKeyError as Key;
+        let code = match &error {
+            PlatformRegistrationError::FactsMissing => RejectionCode::PlatformFactsMissing,
+            PlatformRegistrationError::Key(key) => match key {
+                Key::Certification(CertificationError::ExtraData) => {
+                    RejectionCode::AssertionChallengeMismatch
+                }
+                Key::Certification(_) => RejectionCode::AttestationInvalid,
+                Key::Template(_) | Key::LockoutExempt => RejectionCode::PlatformKeyAttributes,
+                Key::AuthorisationPublic(_)
+                | Key::AuthorisationKey(_)
+                | Key::Policy
+                | Key::UnusedAuthorisationKey => RejectionCode::PlatformKeyPolicy,
+            },
         };
         Self::because(code, error)
     }

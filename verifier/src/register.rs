@@ -1,12 +1,13 @@
-//! Registering an authenticator (protocol §4.2): steps 6 to 10 of the appraisal, then WebAuthn L3
-//! §7.1 in the place of step 11.
+//! Registering a person's key (protocol §4.2): steps 6 to 11 of the appraisal, then the new key: for a
+//! security key by WebAuthn L3 §7.1, for a platform key by its certification and its policy.
 
 use signet_evidence::binding::registration_challenge;
 use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData};
-use signet_evidence::{RejectionCode, UnixTime};
+use signet_evidence::{FidoRegistration, Registration, RejectionCode, UnixTime};
 
 use crate::appraise::AuthenticatedEvidence;
 use crate::assurance::{AttestationKind, ModelVerification};
+use crate::platform::VerifiedPlatformKey;
 use crate::policy::{AppraisalPolicy, RegistrationPolicy};
 use crate::records::Enrolled;
 use crate::refuse::Refusal;
@@ -14,13 +15,45 @@ use crate::rejection::Rejection;
 use crate::result::AttestationResult;
 use crate::webauthn::{ExpectedRegistration, UserVerification, VerifiedRegistration};
 
-/// A new credential, attested by its authenticator and bound to the enrolled machine that it was
-/// made at.
+/// A new key, attested and bound to the enrolled machine that it was made at.
 #[derive(Debug)]
 pub struct RegistrationResult {
     machine: AttestationResult,
-    registration: VerifiedRegistration,
-    touch_only: bool,
+    key: NewKey,
+}
+
+/// A key that may be enrolled.
+#[derive(Debug)]
+pub enum NewKey {
+    /// A security key's credential, attested by its authenticator.
+    SecurityKey {
+        /// The credential.
+        registration: VerifiedRegistration,
+        /// Whether the key cannot verify its user.
+        touch_only: bool,
+    },
+    /// A key in this machine's TPM, certified by its AK.
+    Platform(VerifiedPlatformKey),
+}
+
+impl NewKey {
+    /// The id to enroll it under.
+    #[must_use]
+    pub fn id(&self) -> Vec<u8> {
+        match self {
+            Self::SecurityKey { registration, .. } => registration.credential_id().to_vec(),
+            Self::Platform(key) => key.id().as_bytes().to_vec(),
+        }
+    }
+
+    /// How it was attested.
+    #[must_use]
+    pub fn attestation(&self) -> AttestationKind {
+        match self {
+            Self::SecurityKey { registration, .. } => registration.kind(),
+            Self::Platform(_) => AttestationKind::TpmCertify,
+        }
+    }
 }
 
 impl RegistrationResult {
@@ -30,19 +63,20 @@ impl RegistrationResult {
         &self.machine
     }
 
-    /// The new credential.
+    /// The new key.
     #[must_use]
-    pub fn registration(&self) -> &VerifiedRegistration {
-        &self.registration
+    pub fn key(&self) -> &NewKey {
+        &self.key
     }
 
     /// Whether the key cannot verify its user: its assertions prove a touch and never more.
     #[must_use]
     pub fn touch_only(&self) -> bool {
-        self.touch_only
+        matches!(self.key, NewKey::SecurityKey { touch_only: true, .. })
     }
 
-    /// Whether an enrolled key of the same operator authorised this one, with its user verified.
+    /// Whether an enrolled security key of the same operator authorised this one, with its user
+    /// verified. A platform key authorises none.
     #[must_use]
     pub fn authorised_by_key(&self) -> bool {
         self.machine.user_verified()
@@ -50,8 +84,8 @@ impl RegistrationResult {
 }
 
 impl AuthenticatedEvidence {
-    /// Judges evidence of purpose `enrol-key`. User verification is demanded of a key that authorises
-    /// another, and of the new one unless it cannot verify and the policy accepts such keys.
+    /// Judges evidence of purpose `enrol-key`. User verification is demanded of a security key that
+    /// authorises another, and of a new one unless it cannot verify and the policy accepts such keys.
     ///
     /// # Errors
     /// A [`Rejection`]; the first failing step decides its code.
@@ -61,21 +95,38 @@ impl AuthenticatedEvidence {
         policy: &AppraisalPolicy,
         now: UnixTime,
     ) -> Result<RegistrationResult, Rejection> {
-        let registration = self.check_registration(policy, now);
+        let key = self.check_registration(policy, now);
         // The machine first: the order of the steps decides which code is given.
         let machine = self.appraise(enrolled, UserVerification::Required, policy, now)?;
-        let (registration, touch_only) = registration?;
-        Ok(RegistrationResult { machine, registration, touch_only })
+        Ok(RegistrationResult { machine, key: key? })
     }
 
     fn check_registration(
         &self,
         policy: &AppraisalPolicy,
         now: UnixTime,
-    ) -> Result<(VerifiedRegistration, bool), Rejection> {
+    ) -> Result<NewKey, Rejection> {
         let part = self.evidence.registration.as_ref().ok_or(RejectionCode::PurposeWrong)?;
-        let format = RejectionCode::AttestationFormatRefused;
-        let part = part.value.security_key().ok_or(format)?;
+        match &part.value {
+            Registration::SecurityKey(registration) => {
+                self.check_security_key(registration, policy, now)
+            }
+            Registration::Platform(registration) => {
+                let ak = self.certified_ak(policy, now)?;
+                let facts = self.evidence.statement.host_facts.as_ref();
+                let statement = self.evidence.statement_bytes();
+                let key = VerifiedPlatformKey::verify(&ak, registration, statement, facts)?;
+                Ok(NewKey::Platform(key))
+            }
+        }
+    }
+
+    fn check_security_key(
+        &self,
+        registration: &FidoRegistration,
+        policy: &AppraisalPolicy,
+        now: UnixTime,
+    ) -> Result<NewKey, Rejection> {
         let accepted = &policy.registration;
         let expected = ExpectedRegistration {
             challenge: &registration_challenge(self.evidence.statement_bytes()),
@@ -85,15 +136,15 @@ impl AuthenticatedEvidence {
             user_verification: UserVerification::Discouraged,
         };
         // An unreadable model leads nowhere; `verify` says what is wrong with it.
-        let claimed = claimed_model(&part.attestation_object).unwrap_or(Aaguid::ZERO);
+        let claimed = claimed_model(&registration.attestation_object).unwrap_or(Aaguid::ZERO);
         let anchors = accepted.anchors(claimed);
-        let verified = VerifiedRegistration::verify(part, &expected, &anchors, now)?;
+        let verified = VerifiedRegistration::verify(registration, &expected, &anchors, now)?;
         check_model(&verified, accepted, now)?;
         let touch_only = check_user(&verified, accepted)?;
         if !touch_only {
             check_protection(&verified, accepted)?;
         }
-        Ok((verified, touch_only))
+        Ok(NewKey::SecurityKey { registration: verified, touch_only })
     }
 }
 

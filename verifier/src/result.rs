@@ -8,10 +8,13 @@ use signet_evidence::{
     SessionId, UnixTime,
 };
 
-use crate::assurance::{AssuranceLevel, AttestationKind, HumanProof, ModelVerification, assess};
+use crate::assurance::{
+    AssuranceLevel, AttestationKind, HumanProof, ModelVerification, SecurityKeyProof, assess,
+};
 use crate::challenge::FreshChallenge;
 use crate::records::TpmClock;
 use crate::token::PresenceRecord;
+use crate::tpm::UserKeyMethod;
 
 /// Evidence that passed every check up to policy (steps 1 to 11 of protocol §2.4).
 ///
@@ -47,6 +50,19 @@ pub(crate) struct Proved {
 #[derive(Debug)]
 pub(crate) struct ProvedHuman {
     pub(crate) credential_id: Vec<u8>,
+    pub(crate) key: ProvedKey,
+}
+
+/// The key that was used, and what its use proved.
+#[derive(Debug)]
+pub(crate) enum ProvedKey {
+    SecurityKey(ProvedSecurityKey),
+    Platform(UserKeyMethod),
+}
+
+/// What a security key's assertion proved.
+#[derive(Debug)]
+pub(crate) struct ProvedSecurityKey {
     pub(crate) sign_count: u32,
     pub(crate) user_verified: bool,
     pub(crate) observed: Option<ObservedVerification>,
@@ -151,17 +167,29 @@ impl AttestationResult {
         self.proved.tls_key_certified
     }
 
-    /// The credential that was touched and its new signature counter, to be stored.
+    /// The key that was used and its new signature counter, to be stored. A platform key has no
+    /// counter: 0 for ever.
     #[must_use]
     pub fn credential(&self) -> Option<(&[u8], u32)> {
         let human = self.proved.human.as_ref()?;
-        Some((&human.credential_id, human.sign_count))
+        let sign_count = match &human.key {
+            ProvedKey::SecurityKey(key) => key.sign_count,
+            ProvedKey::Platform(_) => 0,
+        };
+        Some((&human.credential_id, sign_count))
     }
 
-    /// Whether the authenticator verified its user.
+    fn security_key(&self) -> Option<&ProvedSecurityKey> {
+        match &self.proved.human.as_ref()?.key {
+            ProvedKey::SecurityKey(key) => Some(key),
+            ProvedKey::Platform(_) => None,
+        }
+    }
+
+    /// Whether a security key verified its user. Never so for a platform key.
     #[must_use]
     pub fn user_verified(&self) -> bool {
-        self.proved.human.as_ref().is_some_and(|human| human.user_verified)
+        self.security_key().is_some_and(|key| key.user_verified)
     }
 
     /// The level that this evidence proves by itself.
@@ -181,19 +209,14 @@ impl AttestationResult {
     pub fn presence(&self, now: UnixTime, expires: UnixTime) -> Option<PresenceRecord> {
         let human = self.proved.human.as_ref()?;
         let (level, methods) = self.assess();
-        let attested = human.model.filter(|_| human.attestation == AttestationKind::Packed);
-        let verification = if human.user_verified {
-            match (attested, human.observed) {
-                (Some(ModelVerification::BuiltInOnly | ModelVerification::OtherBuiltInOnly), _) => {
-                    Some(("built-in", "model"))
-                }
-                (Some(ModelVerification::PinOnly), _) => Some(("pin", "model")),
-                (_, Some(ObservedVerification::BuiltIn)) => Some(("built-in", "host")),
-                (_, Some(ObservedVerification::Pin)) => Some(("pin", "host")),
-                (_, Some(ObservedVerification::Other) | None) => None,
+        let (verification, attestation) = match &human.key {
+            ProvedKey::SecurityKey(key) => (key.verification(), key.attestation),
+            ProvedKey::Platform(UserKeyMethod::Pin) => {
+                (Some(("pin", "tpm")), AttestationKind::TpmCertify)
             }
-        } else {
-            None
+            ProvedKey::Platform(UserKeyMethod::Fingerprint) => {
+                (Some(("fingerprint", "host")), AttestationKind::TpmCertify)
+            }
         };
         Some(PresenceRecord {
             proved_at: now,
@@ -201,15 +224,37 @@ impl AttestationResult {
             level,
             methods: methods.into_iter().map(String::from).collect(),
             verification: verification.map(|(method, source)| (method.into(), source.into())),
-            attestation: Some(human.attestation.as_str().into()),
+            attestation: Some(attestation.as_str().into()),
         })
     }
 
     fn assess(&self) -> (AssuranceLevel, Vec<&'static str>) {
-        assess(self.proved.human.as_ref().map(|human| HumanProof {
-            user_verified: human.user_verified,
-            attestation: human.attestation,
-            model: human.model,
+        assess(self.proved.human.as_ref().map(|human| match &human.key {
+            ProvedKey::SecurityKey(key) => HumanProof::SecurityKey(SecurityKeyProof {
+                user_verified: key.user_verified,
+                attestation: key.attestation,
+                model: key.model,
+            }),
+            ProvedKey::Platform(method) => HumanProof::Platform(*method),
         }))
+    }
+}
+
+impl ProvedSecurityKey {
+    /// How the user was verified, and who says so: an attested model, or the host only.
+    fn verification(&self) -> Option<(&'static str, &'static str)> {
+        let attested = self.model.filter(|_| self.attestation == AttestationKind::Packed);
+        if !self.user_verified {
+            return None;
+        }
+        match (attested, self.observed) {
+            (Some(ModelVerification::BuiltInOnly | ModelVerification::OtherBuiltInOnly), _) => {
+                Some(("built-in", "model"))
+            }
+            (Some(ModelVerification::PinOnly), _) => Some(("pin", "model")),
+            (_, Some(ObservedVerification::BuiltIn)) => Some(("built-in", "host")),
+            (_, Some(ObservedVerification::Pin)) => Some(("pin", "host")),
+            (_, Some(ObservedVerification::Other) | None) => None,
+        }
     }
 }

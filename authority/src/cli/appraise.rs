@@ -57,7 +57,7 @@ pub(super) async fn run(
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     let judged = if purposes == [Purpose::EnrolKey] {
         let judged = appraiser.appraise_registration(&evidence, peer, &mut entry).await;
-        judged.map(|(result, _)| result.registration().kind().as_str().to_owned())
+        judged.map(|(result, _)| result.key().attestation().as_str().to_owned())
     } else {
         let judged = appraiser.appraise(&evidence, peer, &purposes, &mut entry).await;
         judged.map(|(result, _)| result.assurance().as_str().to_owned())

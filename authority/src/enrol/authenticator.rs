@@ -1,4 +1,5 @@
-//! Security keys: enrolment (protocol §4.2), list, removal by their owner.
+//! A person's keys, security keys and keys in a machine's TPM: enrolment (protocol §4.2), list, removal
+//! by their owner.
 
 use std::sync::Arc;
 
@@ -8,11 +9,15 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use signet_evidence::webauthn::Aaguid;
+use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{RejectionCode, UnixTime};
 use signet_verifier::metadata::AttestationKeyId;
+use signet_verifier::platform::VerifiedPlatformKey;
 use signet_verifier::policy::RegistrationPolicy;
-use signet_verifier::{AttestationKind, ModelVerification, RegistrationResult};
+use signet_verifier::records::PlatformMethod;
+use signet_verifier::tpm::UserKeyMethod;
+use signet_verifier::webauthn::VerifiedRegistration;
+use signet_verifier::{AttestationKind, ModelVerification, NewKey, RegistrationResult};
 
 use crate::appraise::AppraiseError;
 use crate::caller::{EnrolledMachine, Peer, require_machine};
@@ -23,7 +28,7 @@ use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{
     AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceRow, Event,
-    Grant, RevocationTarget, TicketKind,
+    Grant, PlatformKeyRow, RevocationTarget, TicketKind,
 };
 use crate::tickets;
 
@@ -39,11 +44,12 @@ pub struct EnrolRequest {
     name: Option<String>,
 }
 
-/// A security key as its owner sees it.
+/// A key as its owner sees it.
 #[derive(Serialize)]
 pub struct Authenticator {
     credential_id: Base64Url,
     name: String,
+    kind: &'static str,
     aaguid: String,
     attestation: &'static str,
     uv_capable: &'static str,
@@ -53,6 +59,10 @@ pub struct Authenticator {
     model: Option<String>,
     /// `ok`, or what metadata reports of the model: then the key is refused.
     status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
     enrolled_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used: Option<i64>,
@@ -94,7 +104,7 @@ pub async fn enrol(
     entry.detail = format!(
         "{} attestation of {}, authorised by {}",
         credential.attestation.as_str(),
-        AaguidText(credential.aaguid.0),
+        described(&credential),
         match &authorisation {
             Authorisation::Grant => "the enrolment of this machine",
             Authorisation::Ticket(_) => "a ticket",
@@ -214,37 +224,102 @@ fn credential_row(
     name: Option<String>,
     now: UnixTime,
 ) -> Result<CredentialRow, Problem> {
-    let registration = result.registration();
     // Evidence of this purpose always names a subject; without one nothing was authorised.
-    let subject = result.machine().subject().ok_or_else(Problem::not_found)?;
-    let model = authority
-        .config
-        .settings
-        .authenticators
-        .iter()
-        .find(|model| model.aaguids.iter().any(|aaguid| aaguid.0 == registration.aaguid().0));
-    let described = description(policy, registration.aaguid(), registration.attestation_key());
+    let subject = result.machine().subject().ok_or_else(Problem::not_found)?.to_owned();
+    let (row, default_name) = match result.key() {
+        NewKey::SecurityKey { registration, touch_only } => (
+            security_key(registration, *touch_only, subject, now),
+            model_name(authority, policy, registration),
+        ),
+        NewKey::Platform(key) => {
+            let default_name = match key.method() {
+                PlatformMethod::Pin => "PIN of this machine",
+                PlatformMethod::Fingerprint(_) => "fingerprint of this machine",
+            };
+            (platform_key(key, subject, result, now), default_name.to_owned())
+        }
+    };
+    Ok(CredentialRow { name: name.unwrap_or(default_name), ..row })
+}
+
+/// What the settings call the model, or metadata.
+fn model_name(
+    authority: &Authority,
+    policy: &RegistrationPolicy,
+    registration: &VerifiedRegistration,
+) -> String {
+    let mut models = authority.config.settings.authenticators.iter();
+    let aaguid = registration.aaguid();
+    let model = models.find(|model| model.aaguids.iter().any(|found| found.0 == aaguid.0));
+    let described = description(policy, aaguid, registration.attestation_key());
     let described = described.as_deref().unwrap_or("security key");
-    let model_name = model.map_or(described, |model| model.name.as_str());
+    let name = model.map_or(described, |model| model.name.as_str());
+    name.chars().take(MAX_NAME).collect()
+}
+
+fn security_key(
+    registration: &VerifiedRegistration,
+    touch_only: bool,
+    subject: String,
+    now: UnixTime,
+) -> CredentialRow {
     // U2F alone has a use for it; what else attests has a model of its own.
     let attestation_key = registration.attestation_key();
     let attestation_key =
         attestation_key.filter(|_| registration.kind() == AttestationKind::FidoU2f);
-    Ok(CredentialRow {
+    CredentialRow {
         id: registration.credential_id().to_vec(),
-        subject: subject.to_owned(),
-        name: name.unwrap_or_else(|| model_name.chars().take(MAX_NAME).collect()),
+        subject,
+        name: String::new(),
         public_key: registration.public_key().clone(),
         aaguid: registration.aaguid(),
         attestation: registration.kind(),
         attestation_key,
-        touch_only: result.touch_only(),
+        touch_only,
         reported: None,
+        platform: None,
         sign_count: registration.sign_count(),
         enrolled_at: now,
         last_used: None,
         revoked: false,
-    })
+    }
+}
+
+fn platform_key(
+    key: &VerifiedPlatformKey,
+    subject: String,
+    result: &RegistrationResult,
+    now: UnixTime,
+) -> CredentialRow {
+    let device = result.machine().device().clone();
+    CredentialRow {
+        id: key.id().as_bytes().to_vec(),
+        subject,
+        name: String::new(),
+        public_key: CoseKey::from_uncompressed_point(key.public_key().uncompressed_point()),
+        aaguid: Aaguid([0; 16]),
+        attestation: AttestationKind::TpmCertify,
+        attestation_key: None,
+        touch_only: false,
+        reported: None,
+        platform: Some(PlatformKeyRow { device, method: key.method().clone() }),
+        sign_count: 0,
+        enrolled_at: now,
+        last_used: None,
+        revoked: false,
+    }
+}
+
+/// The key in an audit record: a model, or a method with the reader and the fingers behind it.
+fn described(row: &CredentialRow) -> String {
+    match row.platform.as_ref().map(|key| &key.method) {
+        None => AaguidText(row.aaguid.0).to_string(),
+        Some(PlatformMethod::Pin) => "a PIN in the TPM".to_owned(),
+        Some(PlatformMethod::Fingerprint(facts)) => {
+            let fingers = signet_evidence::thumbprint::hex(&facts.fingers);
+            format!("a fingerprint by {:?} with finger set {fingers}", facts.driver)
+        }
+    }
 }
 
 /// What metadata calls the model.
@@ -263,17 +338,36 @@ fn authenticator(policy: &RegistrationPolicy, row: &CredentialRow) -> Authentica
         name: row.name.clone(),
         aaguid: AaguidText(row.aaguid.0).to_string(),
         attestation: row.attestation.as_str(),
-        uv_capable: match policy.model(row.aaguid, row.attestation_key) {
-            _ if row.touch_only => ModelVerification::TouchOnly.as_str(),
-            Some(verification) => verification.as_str(),
-            None => "unknown",
-        },
+        uv_capable: uv_capable(policy, row),
         touch_only: row.touch_only,
         model: description(policy, row.aaguid, row.attestation_key),
         status: row.reported.clone().unwrap_or_else(|| "ok".to_owned()),
+        kind: platform_method(row).map_or("security-key", UserKeyMethod::as_str),
+        device: row.platform.as_ref().map(|key| key.device.to_string()),
+        driver: row.platform.as_ref().and_then(|key| match &key.method {
+            PlatformMethod::Pin => None,
+            PlatformMethod::Fingerprint(facts) => Some(facts.driver.clone()),
+        }),
         enrolled_at: row.enrolled_at.0,
         last_used: row.last_used.map(|at| at.0),
         revoked: row.revoked,
+    }
+}
+
+fn platform_method(row: &CredentialRow) -> Option<UserKeyMethod> {
+    row.platform.as_ref().map(|key| key.method.kind())
+}
+
+fn uv_capable(policy: &RegistrationPolicy, row: &CredentialRow) -> &'static str {
+    match platform_method(row) {
+        Some(UserKeyMethod::Pin) => return "pin",
+        Some(UserKeyMethod::Fingerprint) => return "host",
+        None => {}
+    }
+    match policy.model(row.aaguid, row.attestation_key) {
+        _ if row.touch_only => ModelVerification::TouchOnly.as_str(),
+        Some(verification) => verification.as_str(),
+        None => "unknown",
     }
 }
 

@@ -41,7 +41,7 @@ pub struct PresenceFacts<'a> {
     pub age: Option<Duration>,
     /// How the user was verified, where that is known.
     pub uvm: Option<&'a str>,
-    /// Who says so: `model` or `host`.
+    /// Who says so: `model`, `tpm` or `host`.
     pub uvm_source: Option<&'a str>,
     /// How the authenticator attested itself.
     pub key_attestation: Option<&'a str>,
@@ -58,6 +58,7 @@ impl PresenceFacts<'_> {
         match self.level {
             AssuranceLevel::Device => 10,
             AssuranceLevel::Host => 20,
+            AssuranceLevel::TpmPin => 25,
             AssuranceLevel::Touch => 30,
             AssuranceLevel::Uv => 40,
             AssuranceLevel::UvHardware => 50,

@@ -20,8 +20,9 @@ pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
-    Imported, Marked, MintRecord, NewTicket, Revocation, RevocationKind, RevocationTarget,
-    SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind, TokenRow,
+    Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
+    RevocationTarget, SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind,
+    TokenRow,
 };
 pub use sqlite::{OpenError, SqliteStore};
 

@@ -9,7 +9,7 @@ use signet_verifier::AttestationKind;
 use signet_verifier::challenge::FreshChallenge;
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::metadata::{AttestationKeyId, Metadata};
-use signet_verifier::records::TpmClock;
+use signet_verifier::records::{PlatformMethod, TpmClock};
 use signet_verifier::token::PresenceRecord;
 
 /// What a ticket opens.
@@ -158,7 +158,16 @@ pub struct CredentialEnrolment {
     pub challenge: FreshChallenge,
 }
 
-/// An operator's security key.
+/// What a platform key's row says beyond any key's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformKeyRow {
+    /// The machine whose TPM holds it.
+    pub device: DeviceId,
+    /// How it is used.
+    pub method: PlatformMethod,
+}
+
+/// An operator's key: a security key, or one in a machine's TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialRow {
     /// Credential id.
@@ -169,7 +178,7 @@ pub struct CredentialRow {
     pub name: String,
     /// Its public key.
     pub public_key: CoseKey,
-    /// The model.
+    /// The model; all zeros for a platform key.
     pub aaguid: Aaguid,
     /// How it attested itself.
     pub attestation: AttestationKind,
@@ -179,6 +188,8 @@ pub struct CredentialRow {
     pub touch_only: bool,
     /// The status that FIDO metadata reports of its model, while that stands against it.
     pub reported: Option<String>,
+    /// Present for a key in a machine's TPM.
+    pub platform: Option<PlatformKeyRow>,
     /// Signature counter last seen.
     pub sign_count: u32,
     /// When it was enrolled.

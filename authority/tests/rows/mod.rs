@@ -117,6 +117,7 @@ pub(crate) async fn enrol_key(
         attestation_key: None,
         touch_only: false,
         reported: None,
+        platform: None,
         sign_count: 1,
         enrolled_at: NOW,
         last_used: None,

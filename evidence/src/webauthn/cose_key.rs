@@ -85,6 +85,12 @@ impl CoseKey {
         Ok(Self::from_coordinates(&x, &y))
     }
 
+    /// The key of this point, `0x04 ‖ x ‖ y`.
+    #[must_use]
+    pub fn from_uncompressed_point(point: &[u8; 65]) -> Self {
+        Self { point: *point }
+    }
+
     /// The key with these affine coordinates, big-endian.
     #[must_use]
     pub fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Self {

@@ -3,6 +3,7 @@
 mod assertion;
 mod edit;
 mod evidence;
+mod platform;
 mod registration;
 mod token;
 mod tpm;
@@ -29,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::attester::{Attester, Fault, PCRS, RP_ID, TestCa};
 use crate::fixture::{Fixture, Kind};
+use crate::platform_keys::{MadeKey, PlatformKeys, finger_facts};
 use crate::world::{Bytes, World};
 use edit::message;
 
@@ -47,11 +49,16 @@ pub struct Parts {
     assertion: Option<Vec<u8>>,
     registration: Option<Vec<u8>>,
     tpm: TpmEvidence,
+    /// Whether the new key, or the asserting one where there is none, is one of the TPM's.
+    platform: bool,
 }
 
 /// Records fixtures into a folder.
 pub struct Recorder {
     attester: Attester,
+    platform: PlatformKeys,
+    pin_key: MadeKey,
+    finger_key: MadeKey,
     world: World,
     challenge_key: ChallengeKey,
     device: DeviceId,
@@ -81,6 +88,11 @@ impl Recorder {
         let software = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())?;
         let token_key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
         let credential = register(&mut attester, &device).await?;
+        let platform = PlatformKeys::new(attester.tpm.clone())?;
+        let statement = attester.statement(Purpose::EnrolKey, AUDIENCE, &device)?.encode()?;
+        let pin_key = platform.register_pin(&statement).await?;
+        let finger_key = platform.register_finger(&statement).await?;
+        let (pin, finger) = (pin_key.public()?, finger_key.public()?);
         let other_device = DeviceId::from_random(&[0xee; 16]).ok_or("device id")?;
         let other_ca = TestCa::generate("Another CA")?;
         let tls = verified.tls_key().uncompressed_point();
@@ -121,12 +133,19 @@ impl Recorder {
             credential: Bytes(credential.credential_id().to_vec()),
             credential_key: Bytes(credential.public_key().to_bytes()),
             sign_count: credential.sign_count(),
+            pin_key: Bytes(pin.to_bytes()),
+            finger_key: Bytes(finger.to_bytes()),
+            driver: finger_facts().driver,
+            fingers: Bytes(finger_facts().fingers.to_vec()),
             session: Bytes(vec![0x51; 16]),
             peers,
         };
         let challenge_key = world.challenge_key()?;
         Ok(Self {
             attester,
+            platform,
+            pin_key,
+            finger_key,
             world,
             challenge_key,
             device,
@@ -157,6 +176,7 @@ impl Recorder {
         self.assertions().await?;
         self.edited_assertions().await?;
         self.registrations().await?;
+        self.platform_keys().await?;
         self.tokens().await
     }
 
@@ -201,7 +221,8 @@ impl Recorder {
     ) -> Result<Parts, Fault> {
         let assertion = assertion.map(FidoAssertion::encode);
         let tpm = self.quote(&statement, assertion.as_deref(), None, certify).await?;
-        Ok(Parts { statement, chain: vec![self.peer.clone()], assertion, registration: None, tpm })
+        let chain = vec![self.peer.clone()];
+        Ok(Parts { statement, chain, assertion, registration: None, tpm, platform: false })
     }
 
     async fn quote(
@@ -233,7 +254,8 @@ impl Recorder {
         let registration = self.attester.register(&statement).await?.encode();
         let tpm = self.quote(&statement, None, Some(&registration), false).await?;
         let chain = vec![self.peer.clone()];
-        Ok(Parts { statement, chain, assertion: None, registration: Some(registration), tpm })
+        let registration = Some(registration);
+        Ok(Parts { statement, chain, assertion: None, registration, tpm, platform: false })
     }
 
     async fn seal(&self, parts: &Parts) -> Result<Vec<u8>, Fault> {
@@ -324,8 +346,12 @@ impl Recorder {
 
 fn unsigned(parts: &Parts) -> Result<UnsignedEvidence, Fault> {
     let chain = CertificateChain::new(parts.chain.clone()).ok_or("empty chain")?;
-    let assertion = parts.assertion.as_deref().map(KeyPart::SecurityKey);
-    let registration = parts.registration.as_deref().map(KeyPart::SecurityKey);
+    let kind = if parts.platform { KeyPart::Platform } else { KeyPart::SecurityKey };
+    let assertion = parts.assertion.as_deref().map(match parts.registration {
+        Some(_) => KeyPart::SecurityKey,
+        None => kind,
+    });
+    let registration = parts.registration.as_deref().map(kind);
     Ok(UnsignedEvidence::new(&parts.statement, &chain, assertion, registration, &parts.tpm))
 }
 

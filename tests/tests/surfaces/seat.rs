@@ -13,18 +13,19 @@ use signet_authority::policy::EXAMPLE;
 use signet_authority::state::Authority;
 use signet_authority::store::{
     AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceEnrolment,
-    DeviceRow, Event, MintRecord, NewTicket, RevocationTarget, SessionChange, SessionKind,
-    SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TokenRow,
+    DeviceRow, Event, MintRecord, NewTicket, PlatformKeyRow, RevocationTarget, SessionChange,
+    SessionKind, SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TokenRow,
 };
 use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData, CoseKey};
-use signet_evidence::{CertificateThumbprint, DeviceId, Evidence, Purpose, UnixTime};
+use signet_evidence::{CertificateThumbprint, DeviceId, Evidence, Purpose, Registration, UnixTime};
 use signet_tests::fixture::{Fixture, Kind};
 use signet_tests::world::{Change, World};
-use signet_verifier::AssuranceLevel;
 use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
 use signet_verifier::ecdsa::P256PublicKey;
+use signet_verifier::records::EnrolledKey;
 use signet_verifier::token::PresenceRecord;
+use signet_verifier::{AssuranceLevel, AttestationKind};
 use tempfile::TempDir;
 
 /// The ticket that a registration brings along.
@@ -194,6 +195,7 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
         return;
     }
     let device = device_row(world, fixture);
+    let this = device.clone();
     let id = device.id.clone();
     let clock = device.clock;
     let grant_expires = UnixTime(now.0 + 900);
@@ -228,6 +230,7 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
         let import = StoredMetadata { digest: [7; 32], metadata, imported_at: now };
         store.import_metadata(&import, &audit(Event::Metadata)).await.unwrap();
     }
+    seed_platform_keys(store, world, fixture, &this).await;
     seed_session(store, world, fixture, &id, clock).await;
     seed_revocations(store, world, fixture, id).await;
 }
@@ -296,7 +299,7 @@ async fn seed_revocations(store: &SqliteStore, world: &World, fixture: &Fixture,
     for change in &fixture.with {
         let target = match change {
             Change::DeviceRevoked => RevocationTarget::Device(device.clone()),
-            Change::CredentialRevoked => RevocationTarget::Credential(world.credential.0.clone()),
+            Change::CredentialRevoked => RevocationTarget::Credential(asserted(world, fixture)),
             Change::SessionEnded | Change::SessionRevoked => {
                 RevocationTarget::Session(world.session_id().unwrap())
             }
@@ -333,7 +336,11 @@ fn device_row(world: &World, fixture: &Fixture) -> DeviceRow {
 }
 
 fn credential_row(world: &World, fixture: &Fixture) -> CredentialRow {
-    let enrolled = world.enrolled(&fixture.with).unwrap().credential.unwrap();
+    let EnrolledKey::SecurityKey(enrolled) =
+        world.enrolled(&fixture.with).unwrap().credential.unwrap()
+    else {
+        panic!("the operator's first key is a security key")
+    };
     let duplicate = fixture.with.contains(&Change::CredentialEnrolled);
     let (id, public_key) =
         if duplicate { new_credential(fixture) } else { (enrolled.id, enrolled.public_key) };
@@ -347,10 +354,78 @@ fn credential_row(world: &World, fixture: &Fixture) -> CredentialRow {
         attestation_key: None,
         touch_only: enrolled.touch_only,
         reported: None,
+        platform: None,
         sign_count: enrolled.sign_count,
         enrolled_at: UnixTime(world.now),
         last_used: None,
         revoked: false,
+    }
+}
+
+/// The key that the fixture's evidence was asserted with; the security key where it has none.
+fn asserted(world: &World, fixture: &Fixture) -> Vec<u8> {
+    let evidence = Evidence::parse(&fixture.bytes).ok();
+    let assertion = evidence.and_then(|evidence| evidence.assertion);
+    assertion.map_or(world.credential.0.clone(), |part| part.value.credential_id().to_vec())
+}
+
+/// The operator's platform keys, each by a ticket of its own.
+async fn seed_platform_keys(
+    store: &SqliteStore,
+    world: &World,
+    fixture: &Fixture,
+    device: &DeviceRow,
+) {
+    let now = UnixTime(world.now);
+    let audit = |event| AuditEntry::new(now, event, Decision::Allowed);
+    let keys = world.platform_keys(&fixture.with).unwrap();
+    if fixture.with.contains(&Change::PlatformKeyElsewhere) {
+        let other = DeviceRow { id: keys[0].device.clone(), ek_digest: [9; 32], ..device.clone() };
+        let ticket = new_ticket(world, [6; 32], TicketKind::Device, &world.operator);
+        store.add_ticket(&ticket, &audit(Event::Ticket)).await.unwrap();
+        let grant_expires = UnixTime(now.0 + 900);
+        let enrolment = DeviceEnrolment { ticket: [6; 32], device: other, grant_expires };
+        store.enrol_device(&enrolment, &audit(Event::DeviceEnrol)).await.unwrap();
+    }
+    for (number, key) in (4u8..).zip(keys) {
+        let digest = [number; 32];
+        let ticket = new_ticket(world, digest, TicketKind::Authenticator, &key.subject);
+        store.add_ticket(&ticket, &audit(Event::Ticket)).await.unwrap();
+        let point = key.public_key.uncompressed_point();
+        let enrolment = CredentialEnrolment {
+            credential: CredentialRow {
+                id: key.id.as_bytes().to_vec(),
+                subject: key.subject,
+                name: "this machine".into(),
+                public_key: CoseKey::from_uncompressed_point(point),
+                aaguid: Aaguid([0; 16]),
+                attestation: AttestationKind::TpmCertify,
+                attestation_key: None,
+                touch_only: false,
+                reported: None,
+                platform: Some(PlatformKeyRow { device: key.device, method: key.method }),
+                sign_count: 0,
+                enrolled_at: now,
+                last_used: None,
+                revoked: false,
+            },
+            device: device.id.clone(),
+            clock: device.clock,
+            authorisation: Authorisation::Ticket(digest),
+            challenge: challenge(world, 0xf0 + number),
+        };
+        store.enrol_credential(&enrolment, &audit(Event::KeyEnrol)).await.unwrap();
+    }
+}
+
+fn new_ticket(world: &World, digest: [u8; 32], kind: TicketKind, operator: &str) -> NewTicket {
+    NewTicket {
+        digest,
+        kind,
+        operator: operator.to_owned(),
+        asset: None,
+        created_at: UnixTime(world.now),
+        expires: UnixTime(world.now + 900),
     }
 }
 
@@ -359,7 +434,15 @@ fn new_credential(fixture: &Fixture) -> (Vec<u8>, CoseKey) {
     assert_eq!(fixture.kind, Kind::Registration);
     let evidence = Evidence::parse(&fixture.bytes).unwrap();
     let part = evidence.registration.unwrap().value;
-    let object = &part.security_key().unwrap().attestation_object;
+    let object = match &part {
+        Registration::SecurityKey(registration) => &registration.attestation_object,
+        Registration::Platform(registration) => {
+            let public = TpmtPublic::parse(&registration.public).unwrap();
+            let point = public.ecc().unwrap().uncompressed_point();
+            let key = CoseKey::from_uncompressed_point(&point.try_into().unwrap());
+            return (Name::of(&public).as_bytes().to_vec(), key);
+        }
+    };
     let data = AttestationObject::parse(object).unwrap().authenticator_data;
     let credential = AuthenticatorData::parse(&data).unwrap().attested_credential.unwrap();
     (credential.credential_id, credential.public_key)

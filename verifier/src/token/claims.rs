@@ -104,7 +104,8 @@ pub struct Facts {
     /// How the user was verified, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub uvm: Option<String>,
-    /// Who says so: `model` (attested) or `host` (observed by the workstation only).
+    /// Who says so: `model` (attested), `tpm` (checked by the machine's TPM) or `host` (observed by
+    /// the workstation only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub uvm_src: Option<String>,
     /// How the authenticator attested itself.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::certificate::{CertificateError, KeyPurpose, VerifiedPath};
 use crate::ecdsa::P256PublicKey;
 
-const MADE_INSIDE: ObjectAttributes = ObjectAttributes::FIXED_TPM
+pub(super) const MADE_INSIDE: ObjectAttributes = ObjectAttributes::FIXED_TPM
     .union(ObjectAttributes::FIXED_PARENT)
     .union(ObjectAttributes::SENSITIVE_DATA_ORIGIN);
 
@@ -224,7 +224,7 @@ fn signing_key(
         .map_err(|_| TemplateError::PublicKey)
 }
 
-fn attributes(
+pub(super) fn attributes(
     public: &TpmtPublic,
     required: ObjectAttributes,
     forbidden: ObjectAttributes,

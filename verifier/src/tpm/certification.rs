@@ -46,6 +46,33 @@ pub enum CertificationError {
 
 from_signed_attest_error!(CertificationError);
 
+/// A key of whatever kind that an AK certified over the expected qualifying data.
+pub(super) struct Certified {
+    pub(super) public: TpmtPublic,
+    name: Name,
+    clock_info: ClockInfo,
+}
+
+/// All checks of a certification but those of the certified key's kind.
+pub(super) fn certified(
+    ak: &AttestationKey,
+    attest: &[u8],
+    signature: &[u8],
+    qualifying_data: &[u8],
+    public: &[u8],
+) -> Result<Certified, CertificationError> {
+    let opened = open(ak, attest, signature, qualifying_data, |attested| match attested {
+        Attested::Certify(certify) => Some(certify),
+        Attested::Quote(_) => None,
+    })?;
+    let name = opened.info.name;
+    let public = TpmtPublic::parse(public).map_err(CertificationError::Public)?;
+    if name != Name::of(&public) {
+        return Err(CertificationError::Name);
+    }
+    Ok(Certified { public, name, clock_info: opened.clock_info })
+}
+
 /// A certification of the TLS key by an attestation key of the same TPM (Part 3 §18.2).
 #[derive(Debug)]
 pub struct VerifiedCertification {
@@ -67,17 +94,10 @@ impl VerifiedCertification {
         qualifying_data: &[u8],
         public: &[u8],
     ) -> Result<Self, CertificationError> {
-        let opened = open(ak, attest, signature, qualifying_data, |attested| match attested {
-            Attested::Certify(certify) => Some(certify),
-            Attested::Quote(_) => None,
-        })?;
-        let certify = opened.info;
-        let public = TpmtPublic::parse(public).map_err(CertificationError::Public)?;
-        if certify.name != Name::of(&public) {
-            return Err(CertificationError::Name);
-        }
+        let Certified { public, name, clock_info } =
+            certified(ak, attest, signature, qualifying_data, public)?;
         let key = TlsKey::from_public(&public).map_err(CertificationError::Template)?;
-        Ok(Self { key, name: certify.name, clock_info: opened.clock_info })
+        Ok(Self { key, name, clock_info })
     }
 
     /// The certified key.

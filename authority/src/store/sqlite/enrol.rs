@@ -168,10 +168,12 @@ impl SqliteStore {
         let public_key = credential.public_key.to_bytes();
         let mac =
             self.integrity.mac("credentials", &read::credential_parts(credential, &public_key));
+        let platform = credential.platform.as_ref();
+        let fingers = platform.and_then(|key| read::fingers(&key.method));
         sqlx::query(
             "INSERT INTO credentials (id, subject, name, public_key, aaguid, attestation, mac,
-             sign_count, enrolled_at, touch_only, attestation_key)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             sign_count, enrolled_at, touch_only, attestation_key, device, method, driver, fingers)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&credential.id)
         .bind(&credential.subject)
@@ -184,6 +186,10 @@ impl SqliteStore {
         .bind(credential.enrolled_at.0)
         .bind(credential.touch_only)
         .bind(credential.attestation_key.map(|key| key.0.to_vec()))
+        .bind(platform.map(|key| key.device.as_bytes().to_vec()))
+        .bind(platform.map(|key| key.method.kind().as_str()))
+        .bind(fingers.map(|facts| facts.driver.clone()))
+        .bind(fingers.map(|facts| facts.fingers.to_vec()))
         .execute(connection)
         .await?;
         Ok(())

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use signet_evidence::FingerFacts;
 use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::metadata::AttestationKeyId;
-use signet_verifier::records::TpmClock;
+use signet_verifier::records::{PlatformMethod, TpmClock};
 use signet_verifier::token::PresenceRecord;
+use signet_verifier::tpm::UserKeyMethod;
 use signet_verifier::{AssuranceLevel, AttestationKind};
 use sqlx::sqlite::SqliteRow;
 
@@ -143,6 +145,7 @@ impl SqliteStore {
                 .map_err(|_| corrupt())?,
             touch_only: column(row, "touch_only")?,
             reported: column(row, "reported")?,
+            platform: platform_key(row)?,
             sign_count: column(row, "sign_count")?,
             enrolled_at: UnixTime(column(row, "enrolled_at")?),
             last_used: last_used.map(UnixTime),
@@ -261,7 +264,39 @@ pub(super) fn credential_parts<'a>(
     if let Some(key) = &credential.attestation_key {
         parts.push(&key.0);
     }
+    if let Some(key) = &credential.platform {
+        parts.extend([key.device.as_bytes(), key.method.kind().as_str().as_bytes()]);
+        let fingers = fingers(&key.method).map(|facts| [facts.driver.as_bytes(), &facts.fingers]);
+        parts.extend(fingers.into_iter().flatten());
+    }
     parts
+}
+
+/// Reader and fingers of a fingerprint key.
+pub(super) fn fingers(method: &PlatformMethod) -> Option<&FingerFacts> {
+    match method {
+        PlatformMethod::Pin => None,
+        PlatformMethod::Fingerprint(facts) => Some(facts),
+    }
+}
+
+fn platform_key(row: &SqliteRow) -> Result<Option<PlatformKeyRow>, StoreError> {
+    let corrupt = || StoreError::Corrupt { table: "credentials" };
+    let (device, method): (Option<Vec<u8>>, Option<String>) =
+        (column(row, "device")?, column(row, "method")?);
+    let (driver, fingers): (Option<String>, Option<Vec<u8>>) =
+        (column(row, "driver")?, column(row, "fingers")?);
+    let (Some(device), Some(method)) = (device, method) else { return Ok(None) };
+    let method = match (UserKeyMethod::from_name(&method), driver, fingers) {
+        (Some(UserKeyMethod::Pin), None, None) => PlatformMethod::Pin,
+        (Some(UserKeyMethod::Fingerprint), Some(driver), Some(fingers)) => {
+            let fingers = fingers.try_into().map_err(|_| corrupt())?;
+            PlatformMethod::Fingerprint(FingerFacts { driver, fingers })
+        }
+        _ => return Err(corrupt()),
+    };
+    let device = DeviceId::from_bytes(&device).ok_or_else(corrupt)?;
+    Ok(Some(PlatformKeyRow { device, method }))
 }
 
 /// PCR values as a JSON object of index to hex.

@@ -69,6 +69,9 @@ pub(super) async fn revoke_device(
     feed(connection, RevocationKind::Device, id.as_bytes(), None, now).await?;
     let query = "SELECT id FROM sessions WHERE device = ? AND ended_at IS NULL";
     end_sessions(connection, query, id.as_bytes(), now).await?;
+    // The keys in its TPM speak on no other machine.
+    let query = "UPDATE credentials SET revoked_at = ? WHERE device = ? AND revoked_at IS NULL";
+    mark(connection, query, now, id.as_bytes()).await?;
     Ok(true)
 }
 
