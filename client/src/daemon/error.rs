@@ -232,6 +232,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_name_of_the_interface_is_known_and_no_other() {
+        let written = include_str!("../../../daemon/dbus/org.signet.Presence1.xml");
+        let (_, names) = written.split_once("NAME is one of").unwrap();
+        let (names, _) = names.split_once('.').unwrap();
+        let mut names: Vec<&str> = names.split_whitespace().collect();
+        let mut known: Vec<&str> =
+            DaemonRefusal::ALL.iter().filter_map(|one| one.as_str()).collect();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, names);
+    }
+
+    #[test]
     fn names_are_known_with_and_without_prefix() {
         for refusal in DaemonRefusal::ALL {
             let name = refusal.as_str().unwrap();

@@ -3,6 +3,7 @@
 mod arguments;
 mod caller;
 mod keys;
+mod machine;
 mod pin;
 mod refusal;
 mod request;

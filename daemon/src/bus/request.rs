@@ -1,6 +1,7 @@
 //! Request objects: one for each unfinished request, usable by its maker only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use signet_ctap::commands::SampleStatus;
 use tokio::sync::mpsc;
@@ -80,6 +81,28 @@ pub(super) fn path(sender: &str, token: &str) -> Result<OwnedObjectPath, Failure
     let sender = sender.trim_start_matches(':').replace('.', "_");
     let path = format!("{PATH}/request/{sender}/{token}");
     OwnedObjectPath::try_from(path).map_err(|_| Failure::Internal(Bug::Bus))
+}
+
+/// A path that is taken until this is dropped.
+pub(super) struct Reserved {
+    places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
+    path: OwnedObjectPath,
+}
+
+impl Reserved {
+    pub(super) fn new(
+        places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
+        path: OwnedObjectPath,
+    ) -> Result<Self, Failure> {
+        let free = places.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        if free { Ok(Self { places, path }) } else { Err(ArgumentError::HandleTokenInUse.into()) }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
 }
 
 /// A request's place on the bus.

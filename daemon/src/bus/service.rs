@@ -1,7 +1,7 @@
 //! `org.signet.Presence1`: the object that everybody may call.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use signet_evidence::{Purpose, UnixTime};
@@ -12,9 +12,10 @@ use zbus::names::{BusName, OwnedUniqueName};
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, interface};
 
-use super::arguments::{self, Dictionary, kind_name};
+use super::arguments::{self, Dictionary};
+use super::machine::{endorsement_key, tpm_status};
 use super::refusal::Refusal;
-use super::request::{self, Place, Results};
+use super::request::{self, Place, Reserved, Results};
 use crate::authenticator::{KeyRing, PluggedKeys, Task};
 use crate::ceremony::CallerId;
 use crate::der;
@@ -25,7 +26,7 @@ use crate::platform::{Means, Part, Platform};
 use crate::presence::{Prepared, Request};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
-use crate::tpm::{EndorsementKey, Properties, Tpm};
+use crate::tpm::Tpm;
 use crate::work::Work;
 
 /// Serves `org.signet.Presence1`.
@@ -478,32 +479,6 @@ pub(super) async fn announce_keys(
     Ok(())
 }
 
-/// A path that is taken until this is dropped.
-struct Reserved {
-    places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
-    path: OwnedObjectPath,
-}
-
-impl Reserved {
-    fn new(
-        places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
-        path: OwnedObjectPath,
-    ) -> Result<Self, Failure> {
-        let free = places.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-        if free {
-            Ok(Self { places, path })
-        } else {
-            Err(crate::failure::ArgumentError::HandleTokenInUse.into())
-        }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
-    }
-}
-
 fn now() -> UnixTime {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     // A clock before 1970 is only a wrong hint: no decision is taken by the host's time.
@@ -517,26 +492,6 @@ async fn is_connected(connection: &Connection, name: &str) -> bool {
     };
     // When the bus does not answer, its closing ends everything anyway.
     asked.await.unwrap_or(true)
-}
-
-fn endorsement_key(key: EndorsementKey) -> Results {
-    let mut results =
-        Results::from([("kind", kind_name(key.kind).into()), ("public", key.public.into())]);
-    if let Some(certificate) = key.certificate {
-        results.insert("certificate", certificate.into());
-    }
-    results
-}
-
-fn tpm_status(properties: Properties) -> Results {
-    Results::from([
-        ("tpm", "ok".into()),
-        ("tpm_manufacturer", properties.manufacturer.into()),
-        ("tpm_firmware", format!("{:016x}", properties.firmware).into()),
-        ("reset_count", properties.clock.reset_count.into()),
-        ("restart_count", properties.clock.restart_count.into()),
-        ("lockout", properties.lockout.locked.into()),
-    ])
 }
 
 fn unwrap(certificates: &[Base64]) -> Vec<Vec<u8>> {
