@@ -385,3 +385,19 @@ fn differences_in_words() {
     assert_eq!(same, []);
     assert_eq!(proven(&old, &before).compared()[&7], PcrComparison::Explained);
 }
+
+#[test]
+fn a_rule_is_not_satisfied_by_a_pcr_that_shows_nothing() {
+    let policy = MachinePolicy::from_toml(
+        "name = \"x\"\nmode = \"enforce\"\n[log]\nexplains = []\n[rules]\nsigners = []",
+    )
+    .unwrap();
+    let mut machine = Machine::genuine();
+    let unquoted = (0..7).map(|pcr| (pcr, vec![0; 32]));
+    let unquoted = PcrValues::of_bank(SHA256, unquoted).unwrap();
+    let found = findings(&unquoted, Some(&machine.log()), &policy);
+    assert_eq!(found, [Finding::NotQuoted { pcr: 7 }]);
+    machine.events.retain(|event| event.pcr != 7);
+    let found = findings(&held_by(&machine), Some(&machine.log()), &policy);
+    assert_eq!(found, [Finding::NothingMeasured { pcr: 7 }]);
+}

@@ -60,6 +60,11 @@ pub enum Finding {
         /// The value that the TPM holds.
         quoted: Vec<u8>,
     },
+    /// A PCR of the firmware was never extended, and firmware extends each of them.
+    NothingMeasured {
+        /// The PCR.
+        pcr: u8,
+    },
     /// A PCR holds a value that is not allowed.
     PcrValue {
         /// The PCR.
@@ -142,7 +147,10 @@ impl Finding {
     pub fn rule(&self) -> &'static str {
         match self {
             Self::Log(LogError::Missing) => "log.required",
-            Self::Log(_) | Self::NotMatching { .. } | Self::NotInLog { .. } => "log.explains",
+            Self::Log(_)
+            | Self::NotMatching { .. }
+            | Self::NotInLog { .. }
+            | Self::NothingMeasured { .. } => "log.explains",
             Self::NotQuoted { .. } | Self::PcrValue { .. } => "pcrs",
             Self::Measurement { .. } => "measurements",
             Self::SecureBoot(_) | Self::ShimValidationOff { .. } => "rules.secure_boot",
@@ -173,7 +181,9 @@ impl Finding {
                 "switch the SHA-256 bank on in the firmware"
             }
             Self::Log(LogError::Truncated(_)) => "restart the machine and send the whole log",
-            Self::Log(LogError::Malformed(_)) | Self::NotMatching { .. } => {
+            Self::Log(LogError::Malformed(_))
+            | Self::NotMatching { .. }
+            | Self::NothingMeasured { .. } => {
                 "restart the machine; if it stays, treat the machine as tampered with"
             }
             Self::NotInLog { .. } => {
@@ -223,6 +233,9 @@ impl fmt::Display for Finding {
                 purpose(*pcr),
                 brief(quoted)
             ),
+            Self::NothingMeasured { pcr } => {
+                write!(f, "nothing was measured into PCR {pcr} ({})", purpose(*pcr))
+            }
             Self::PcrValue { pcr, found, allowed } => write!(
                 f,
                 "PCR {pcr} ({}) holds {}, allowed is {}",

@@ -125,10 +125,17 @@ fn explained(
     if policy.rules.judges_texts() {
         due.extend([8, 12]);
     }
+    if policy.rules.judges_secure_boot() {
+        due.insert(7);
+    }
     for pcr in due {
         let value = || quoted.value(log.bank(), pcr).unwrap_or_default().to_vec();
         match log.compared().get(&pcr) {
             None => findings.push(Finding::NotQuoted { pcr }),
+            // Firmware closes each of these PCRs with a separator at least.
+            Some(PcrComparison::Untouched) if pcr <= 7 => {
+                findings.push(Finding::NothingMeasured { pcr });
+            }
             Some(PcrComparison::Explained | PcrComparison::Untouched) => {}
             Some(PcrComparison::NotInLog) => {
                 findings.push(Finding::NotInLog { pcr, quoted: value() });

@@ -98,6 +98,16 @@ impl Rules {
         self.boot_texts.is_some() || self.boot_text_patterns.is_some()
     }
 
+    /// Whether something is judged by what PCR 7 holds.
+    pub(super) fn judges_secure_boot(&self) -> bool {
+        self.secure_boot
+            || self.pk_certificates.is_some()
+            || self.kek_certificates.is_some()
+            || self.db_certificates.is_some()
+            || self.dbx_images.is_some()
+            || self.signers.is_some()
+    }
+
     pub(super) fn allows_text(&self, text: &str) -> bool {
         self.boot_texts.iter().flatten().any(|allowed| allowed == text)
             || self.boot_text_patterns.iter().flatten().any(|pattern| pattern.matches(text))
