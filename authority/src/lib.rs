@@ -1,6 +1,7 @@
 //! The authority: enrolment, challenges, token exchange, policy, audit and the gateways' endpoint.
 
 pub mod appraise;
+pub mod approvals;
 pub mod ca;
 pub mod caller;
 pub mod challenge;

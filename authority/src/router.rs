@@ -12,7 +12,7 @@ use axum::routing::{delete, get, post};
 use crate::enrol::{authenticator, device, renewal};
 use crate::problem::Problem;
 use crate::state::Authority;
-use crate::{challenge, documents, gateway, introspection, revoke, token};
+use crate::{approvals, challenge, documents, gateway, introspection, revoke, token};
 
 /// Largest request: 64 KiB of evidence in base64url, with room for the other members.
 const MAX_BODY: usize = 96 * 1024;
@@ -28,6 +28,8 @@ pub fn clients(authority: Arc<Authority>) -> Router {
         .route("/v1/enrol/device/finish", post(device::finish))
         .route("/v1/enrol/device/renew", post(renewal::renew))
         .route("/v1/enrol/authenticator", post(authenticator::enrol))
+        .route("/v1/tickets", get(approvals::list).post(approvals::ask))
+        .route("/v1/tickets/{id}/approvals", post(approvals::approve))
         .route("/v1/authenticators", get(authenticator::list))
         .route("/v1/authenticators/{credential_id}", delete(authenticator::remove));
     finish(router, authority)

@@ -9,7 +9,7 @@ use signet_evidence::binding::{Sha256, sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::config::is_name;
+use crate::config::{Recovery, is_name};
 use crate::store::{AuditEntry, Decision, Event, NewTicket, Store, StoreError, TicketKind};
 
 /// What a ticket is asked for.
@@ -40,9 +40,30 @@ pub enum TicketError {
     /// An asset tag of another form.
     #[error("not an asset tag; use letters, digits, '.', '-' and '_', at most 64")]
     Asset,
+    /// The settings leave this one to two administrators.
+    #[error(
+        "two administrators approve tickets for people who have had a key: ask with `signet ticket request --operator NAME`, at any enrolled machine"
+    )]
+    TwoAdministrators,
     /// The store did not take it.
     #[error("the ticket was not stored")]
     Store(#[from] StoreError),
+}
+
+/// Refuses what the settings leave to two administrators: whatever could give a person's name to a
+/// new key or machine, once that person has had a key.
+///
+/// # Errors
+/// [`TicketError::TwoAdministrators`], [`TicketError::Store`].
+pub async fn check_alone(
+    store: &dyn Store,
+    operator: &str,
+    recovery: &Recovery,
+) -> Result<(), TicketError> {
+    if recovery.two_administrators && !store.credentials_of(operator).await?.is_empty() {
+        return Err(TicketError::TwoAdministrators);
+    }
+    Ok(())
 }
 
 /// Makes a ticket and stores its digest.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
 mod rows;
+#[path = "conformance/tickets.rs"]
+mod tickets;
 
 use std::sync::Arc;
 
@@ -16,6 +18,12 @@ use signet_authority::store::{
 use signet_evidence::{RejectionCode, SessionId, UnixTime};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
+
+use tickets::{
+    a_recovery_ticket_revokes_the_keys_that_were_lost, a_ticket_takes_two_people_at_two_machines,
+    requests_that_wait_are_bounded,
+    the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so,
+};
 
 use rows::{
     NOW, allowed, at, challenge, clock, device, enrol_device, enrol_key, session_record, ticket,
@@ -117,19 +125,6 @@ async fn of_many_holders_of_a_ticket_one_wins(bench: &impl Bench) {
         );
     }
     one_wins(tasks.join_all().await, RejectionCode::TicketInvalid);
-}
-
-async fn the_same_tpm_again_retires_its_earlier_row(bench: &impl Bench) {
-    let store = bench.store().await;
-    let first = enrol_device(&*store, 1).await;
-    let record = session_record(&*store, &first, SessionKind::Person).await;
-    store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
-    let other = enrol_device(&*store, 2).await;
-    let second = enrol_device(&*store, 1).await;
-    assert!(store.device(&first.id).await.unwrap().unwrap().revoked);
-    assert!(!store.device(&other.id).await.unwrap().unwrap().revoked);
-    assert!(!store.device(&second.id).await.unwrap().unwrap().revoked);
-    assert!(store.session(record.token.session).await.unwrap().unwrap().ended);
 }
 
 async fn a_grant_opens_for_the_first_key_only(bench: &impl Bench) {
@@ -372,7 +367,10 @@ mod sqlite {
         rows_come_back_as_they_went_in
         a_ticket_opens_once
         of_many_holders_of_a_ticket_one_wins
-        the_same_tpm_again_retires_its_earlier_row
+        the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so
+        a_recovery_ticket_revokes_the_keys_that_were_lost
+        a_ticket_takes_two_people_at_two_machines
+        requests_that_wait_are_bounded
         a_grant_opens_for_the_first_key_only
         a_further_key_needs_a_key_or_a_ticket
         of_many_answers_to_one_challenge_one_wins

@@ -184,6 +184,15 @@ rejection_codes! {
     /// §4.1: the certificate request is not for the TLS key.
     CsrMismatch = "csr-mismatch", BadEnrolment, "request a certificate for the TPM's TLS key";
 
+    /// §4.1: this TPM is enrolled, and the ticket does not allow another device in its place.
+    DeviceEnrolled = "device-enrolled", BadEnrolment, "have the earlier device revoked, or ask for a ticket that re-binds it";
+    /// §4.4: not an administrator, or the one whom the ticket is for.
+    ApprovalNotAllowed = "approval-not-allowed", Denied, "have two administrators approve it, neither of them the person it is for";
+    /// §4.4: the same administrator, or the same machine, a second time.
+    ApprovalRepeated = "approval-repeated", Denied, "have another administrator approve it, at another machine";
+    /// §4.4: too many requests wait already.
+    RequestsWaiting = "requests-waiting", Denied, "wait until requests that are open are approved or run out";
+
     /// §3.3: no token.
     TokenMissing = "token-missing", TokenRequired, "log in";
     /// §3.3: not a token of ours: shape, type or algorithm.

@@ -239,6 +239,69 @@ fn has_test(file: &str, name: &str) -> bool {
 }
 
 #[test]
+fn every_test_that_the_recovery_chapter_names_exists() {
+    let operating = text("docs/operating.md");
+    let (_, chapter) = operating.split_once("\n## Recovery\n").unwrap();
+    let tests: Vec<_> =
+        code_words(chapter).into_iter().filter(|word| word.contains(".rs::")).collect();
+    assert!(tests.len() >= 10, "only {} tests are named", tests.len());
+    for word in tests {
+        let (file, name) = word.split_once("::").unwrap();
+        assert!(has_test(file, name), "no test {word}");
+    }
+    for case in chapter.split("\n### ").skip(1) {
+        let title = case.lines().next().unwrap();
+        assert!(case.contains("Test"), "{title:?} names no test");
+    }
+}
+
+/// The command lines of the chapter, without the prompt that says who types them.
+fn commands(chapter: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for block in chapter.split("```console\n").skip(1) {
+        let joined = block.split("```").next().unwrap().replace("\\\n", " ");
+        for line in joined.lines() {
+            let command = line.split_once(['$', '#']).map_or(line, |(_, command)| command).trim();
+            let mut quoted = false;
+            let words = command.split(|character: char| {
+                quoted ^= character == '"';
+                character == ' ' && !quoted
+            });
+            found.push(words.filter(|word| !word.is_empty()).map(str::to_owned).collect());
+        }
+    }
+    found
+}
+
+/// Each command line is one that its program knows: every word before the options is a command, and
+/// every option stands in the help of that command.
+#[test]
+fn every_command_of_the_recovery_chapter_is_one_that_the_program_knows() {
+    let operating = text("docs/operating.md");
+    let (_, chapter) = operating.split_once("\n## Recovery\n").unwrap();
+    let commands = commands(chapter);
+    assert!(commands.len() > 15, "only {} commands were found", commands.len());
+    let beside = std::env::current_exe().unwrap();
+    let folder = beside.ancestors().nth(2).unwrap();
+    for command in commands {
+        let (program, words) = command.split_first().unwrap();
+        let program = folder.join(program);
+        assert!(program.exists(), "{} is missing: build it", program.display());
+        let help = |words: &[String]| {
+            let output = Command::new(&program).args(words).arg("--help").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success().then_some(said)
+        };
+        let options = words.iter().filter(|word| word.starts_with('-'));
+        let plain = words.iter().take_while(|word| !word.starts_with('-')).count();
+        let known = help(&words[..plain]).unwrap_or_else(|| panic!("no such command: {command:?}"));
+        for option in options {
+            assert!(known.contains(option.as_str()), "{option} of {command:?} is not in its help");
+        }
+    }
+}
+
+#[test]
 fn settings_reference_says_the_defaults() {
     let template = render_template(
         "127.0.0.1:8443".parse().unwrap(),

@@ -78,9 +78,11 @@ fn folders_are_codes() {
     }
 }
 
-/// Codes of device enrolment. Its second message answers a secret that was wrapped a moment ago, so
-/// it cannot be a file; `surfaces/enrolment.rs` makes each of these refusals on a real TPM.
-const LIVE: [RejectionCode; 7] = [
+/// Codes of device enrolment, whose second message answers a secret that was wrapped a moment ago, and
+/// of tickets, which several people approve: these cannot be files. `surfaces/enrolment.rs` and
+/// `client/people.rs` make each of these refusals on real TPMs and keys, and
+/// `authority/tests/conformance/tickets.rs` the last one.
+const LIVE: [RejectionCode; 11] = [
     RejectionCode::TicketInvalid,
     RejectionCode::EkUntrusted,
     RejectionCode::EkMismatch,
@@ -88,6 +90,10 @@ const LIVE: [RejectionCode; 7] = [
     RejectionCode::EnrolmentUnknown,
     RejectionCode::ActivationFailed,
     RejectionCode::CsrMismatch,
+    RejectionCode::DeviceEnrolled,
+    RejectionCode::ApprovalNotAllowed,
+    RejectionCode::ApprovalRepeated,
+    RejectionCode::RequestsWaiting,
 ];
 
 #[test]

@@ -115,9 +115,22 @@ struct InitArguments {
 #[derive(Debug, Subcommand)]
 enum TicketCommand {
     /// For the enrolment of one machine, with a grant for its operator's first key.
-    Device(TicketArguments),
+    Device {
+        #[command(flatten)]
+        ticket: TicketArguments,
+        /// For a machine that is enrolled already, such as after its TPM was cleared: the same TPM and
+        /// operator; the earlier device is revoked.
+        #[arg(long)]
+        rebind: bool,
+    },
     /// For the enrolment of one security key.
-    Authenticator(TicketArguments),
+    Authenticator {
+        #[command(flatten)]
+        ticket: TicketArguments,
+        /// All earlier keys are lost: they and their sessions are revoked when the ticket is used.
+        #[arg(long)]
+        lost: bool,
+    },
 }
 
 #[derive(Debug, Args)]

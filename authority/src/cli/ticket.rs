@@ -22,14 +22,17 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
 
 pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> anyhow::Result<()> {
     let (kind, arguments) = match command {
-        TicketCommand::Device(arguments) => (TicketKind::Device, arguments),
-        TicketCommand::Authenticator(arguments) => (TicketKind::Authenticator, arguments),
+        TicketCommand::Device { ticket, rebind: false } => (TicketKind::Device, ticket),
+        TicketCommand::Device { ticket, rebind: true } => (TicketKind::Rebinding, ticket),
+        TicketCommand::Authenticator { ticket, lost: false } => (TicketKind::Authenticator, ticket),
+        TicketCommand::Authenticator { ticket, lost: true } => (TicketKind::Recovery, ticket),
     };
     let config = Config::load(file)?;
     let store = open_store(&config).await?;
     let lifetime = config.settings.lifetimes.ticket.get_ref().duration();
     let request =
         tickets::Request { kind, operator: arguments.operator.clone(), asset: arguments.asset };
+    tickets::check_alone(&store, &arguments.operator, &config.settings.recovery).await?;
     let ticket = tickets::make(&store, request, system_clock()(), lifetime).await?;
     store.close().await;
     let value = json!({

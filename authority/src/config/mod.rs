@@ -13,7 +13,7 @@ use thiserror::Error;
 
 pub use settings::{
     AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
-    MetadataSettings, PeerCertificateSource, PolicySettings, Registration, StalePolicy,
+    MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration, StalePolicy,
     TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
@@ -110,6 +110,14 @@ pub enum Conflict {
     /// A BLOB changes once a month.
     #[error("refresh is below a minute; write refresh = \"6h\"")]
     RefreshTooOften,
+    /// Two must approve, and there are not two.
+    #[error(
+        "two_administrators needs at least two administrators; name them, and a third for when one of them needs a ticket"
+    )]
+    TooFewAdministrators,
+    /// A name that no operator has.
+    #[error("administrators are operators' names: letters, digits, '.', '-' and '_', at most 64")]
+    AdministratorName,
     /// A PCR index that no TPM has.
     #[error("required_pcrs holds an index above 23; write indices between 0 and 23")]
     PcrIndex,

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Conflict;
 use super::values::{AaguidText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain};
+use super::{Conflict, is_name};
 
 /// Longest session token (protocol §3.1).
 const SESSION_TOKEN_CAP: Span = Span::seconds(900);
@@ -50,6 +50,9 @@ pub struct Settings {
     pub registration: Registration,
     /// FIDO metadata.
     pub metadata: Option<MetadataSettings>,
+    /// Who approves tickets, and when they are due.
+    #[serde(default)]
+    pub recovery: Recovery,
     /// Gateways that may ask.
     #[serde(default)]
     pub gateways: Vec<GatewaySettings>,
@@ -242,6 +245,34 @@ pub enum StalePolicy {
     Refuse,
 }
 
+/// Who approves tickets, and when approvals are due (protocol §4.4).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recovery {
+    /// Operators who may approve tickets for others.
+    pub administrators: Spanned<BTreeSet<String>>,
+    /// `signet-authority ticket` makes none for people who have, or had, a key.
+    pub two_administrators: bool,
+    /// How long an approved ticket waits before it opens anything.
+    pub delay: Span,
+    /// How long a request waits for approvals, and the ticket that comes of it for its use.
+    pub request: Spanned<Span>,
+    /// A new machine of one's own needs only a touch of one's own key.
+    pub own_device: bool,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            administrators: Spanned::new(0..0, BTreeSet::new()),
+            two_administrators: false,
+            delay: Span::seconds(0),
+            request: Spanned::new(0..0, Span::seconds(86400)),
+            own_device: false,
+        }
+    }
+}
+
 /// One gateway that may ask for decisions.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +338,20 @@ impl Settings {
         self.lifetime_conflict()
             .or_else(|| self.address_conflict())
             .or_else(|| self.metadata_conflict())
+            .or_else(|| self.recovery_conflict())
+    }
+
+    fn recovery_conflict(&self) -> Option<(usize, Conflict)> {
+        let Recovery { administrators, two_administrators, request, .. } = &self.recovery;
+        let names = administrators.get_ref();
+        if *two_administrators && names.len() < 2 {
+            return Some((administrators.span().start, Conflict::TooFewAdministrators));
+        }
+        if !names.iter().all(|name| is_name(name)) {
+            return Some((administrators.span().start, Conflict::AdministratorName));
+        }
+        let zero = request.get_ref().duration().is_zero();
+        zero.then(|| (request.span().start, Conflict::ZeroLifetime))
     }
 
     fn lifetime_conflict(&self) -> Option<(usize, Conflict)> {

@@ -90,6 +90,20 @@ deny_aaguids = []
 # stale = "warn"
 # accept_all_models = false
 
+[recovery]
+# Operators who may approve tickets for others, each with a touch of their own key. Two of them, at two
+# machines, and never the person it is for.
+administrators = []
+# Tickets for people who have, or had, a key come from two administrators only, and not from
+# `signet-authority ticket` on this host. Name three, so that one of them can lose a key.
+two_administrators = false
+# How long an approved ticket waits before it opens anything, so that a person can object.
+delay = "0s"
+# How long a request waits for approvals, and the ticket that comes of it for its use.
+request = "1d"
+# Let a person's own key approve a further machine of theirs, asked for at one that is enrolled.
+own_device = false
+
 # Models of security key. A key is accepted when one of these roots vouches for it and its AAGUID is
 # listed; the one of zeros stands for U2F keys. user_verification is what the maker's metadata says:
 # "none", "pin", "built-in-or-pin", "built-in".

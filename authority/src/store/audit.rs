@@ -13,6 +13,10 @@ use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
 pub enum Event {
     /// An administrator made a ticket.
     Ticket,
+    /// A ticket was asked for.
+    TicketRequest,
+    /// An administrator approved a ticket that was asked for.
+    TicketApprove,
     /// A machine's enrolment, first half.
     DeviceEnrolBegin,
     /// A machine's enrolment, second half.
@@ -57,6 +61,8 @@ impl Event {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ticket => "ticket",
+            Self::TicketRequest => "ticket-request",
+            Self::TicketApprove => "ticket-approve",
             Self::DeviceEnrolBegin => "device-enrol-begin",
             Self::DeviceEnrol => "device-enrol",
             Self::DeviceRenew => "device-renew",

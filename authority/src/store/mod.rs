@@ -3,6 +3,7 @@
 //! Each method that changes something is one transaction together with its audit record: a challenge
 //! is consumed, a token recorded and the decision written, or none of them.
 
+pub mod approvals;
 pub mod audit;
 mod integrity;
 pub mod rows;
@@ -16,6 +17,9 @@ use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
 use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 
+pub use approvals::{
+    Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
+};
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
 pub use rows::{
@@ -86,8 +90,29 @@ pub trait Store: Send + Sync {
     /// The ticket with this digest, used or not.
     async fn ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError>;
 
-    /// Uses up the ticket, adds the device with its grant, and revokes earlier devices with the same
-    /// endorsement key.
+    /// Adds a request for a ticket.
+    async fn request_ticket(
+        &self,
+        request: &NewTicketRequest,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// The request for the ticket with this digest.
+    async fn ticket_request(&self, id: &Sha256) -> Result<Option<TicketRequest>, StoreError>;
+
+    /// Requests made since then, oldest first; at most 1000.
+    async fn ticket_requests(&self, since: UnixTime) -> Result<Vec<TicketRequest>, StoreError>;
+
+    /// Consumes the challenge, moves clock and counter on, and records the approval; with the last
+    /// one that is due the ticket comes into being.
+    async fn approve_ticket(
+        &self,
+        approval: &TicketApproval,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// Uses up the ticket and adds the device with its grant. A live device with the same
+    /// endorsement key is revoked where the ticket re-binds it, and in the way otherwise.
     async fn enrol_device(
         &self,
         device: &DeviceEnrolment,

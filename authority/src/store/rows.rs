@@ -17,22 +17,41 @@ use signet_verifier::token::PresenceRecord;
 pub enum TicketKind {
     /// Enrolment of one machine.
     Device,
+    /// Enrolment of one machine in the place of the one of the same operator and TPM.
+    Rebinding,
     /// Enrolment of one security key.
     Authenticator,
+    /// Enrolment of one security key, with which all earlier ones are revoked.
+    Recovery,
 }
 
 impl TicketKind {
+    const ALL: [Self; 4] = [Self::Device, Self::Rebinding, Self::Authenticator, Self::Recovery];
+
     /// Its name in the store and in messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Device => "device",
+            Self::Rebinding => "rebinding",
             Self::Authenticator => "authenticator",
+            Self::Recovery => "recovery",
         }
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Device, Self::Authenticator].into_iter().find(|kind| kind.as_str() == name)
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// What it opens, whatever else it does: a machine or a key.
+    #[must_use]
+    pub fn opens(self) -> Self {
+        match self {
+            Self::Device | Self::Rebinding => Self::Device,
+            Self::Authenticator | Self::Recovery => Self::Authenticator,
+        }
     }
 }
 
@@ -47,7 +66,7 @@ pub struct NewTicket {
     pub operator: String,
     /// Inventory tag of the machine.
     pub asset: Option<String>,
-    /// When it was made.
+    /// From when it can be used.
     pub created_at: UnixTime,
     /// When it runs out.
     pub expires: UnixTime,
@@ -62,6 +81,8 @@ pub struct Ticket {
     pub operator: String,
     /// Inventory tag of the machine.
     pub asset: Option<String>,
+    /// From when it can be used.
+    pub created_at: UnixTime,
     /// When it runs out.
     pub expires: UnixTime,
     /// Whether it was used.
@@ -69,10 +90,10 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether it opens `kind` at `now`.
+    /// Whether it opens `kind` (a device or an authenticator) at `now`.
     #[must_use]
     pub fn opens(&self, kind: TicketKind, now: UnixTime) -> bool {
-        self.kind == kind && !self.used && now < self.expires
+        self.kind.opens() == kind && !self.used && self.created_at <= now && now < self.expires
     }
 }
 

@@ -3,6 +3,7 @@
 mod base64url;
 mod error;
 mod messages;
+mod tickets;
 
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub use messages::{
 };
 
 use crate::daemon::{Activation, EndorsementKey, EnrolmentKeys};
+pub use tickets::{RequestedTicket, RequestedTickets, TicketApproval, TicketTerms};
+
 use crate::renewal::unix_now;
 use crate::tokens::AccessToken;
 

@@ -8,11 +8,13 @@ use reqwest::Url;
 use signet_client::daemon::Method;
 
 mod keys;
+mod tickets;
 
 pub(crate) use keys::{
     Configure, CredentialRemove, Credentials, Finger, FingerAdd, FingerRemove, FingerRename, Key,
     KeyAdd, KeyRemove, OnOff, Pin, Platform, Reset, WhichKey,
 };
+pub(crate) use tickets::{Ticket, TicketApprove, TicketRequest};
 
 /// Prove that you are present, at an enrolled machine, for exactly this request.
 #[derive(Debug, Parser)]
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     Login(Login),
     Logout(Logout),
     Approve(Approve),
+    /// Tickets for a new key or machine, approved by administrators
+    #[command(subcommand)]
+    Ticket(Ticket),
     Token(Token),
     Present(Present),
     Inspect(Inspect),

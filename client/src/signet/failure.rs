@@ -71,6 +71,12 @@ pub(crate) enum Failure {
     Audience { audience: String, found: String },
     #[error("no key of yours is called {id:?}: see `signet key list`")]
     NoSuchKey { id: String },
+    #[error("no ticket, or more than one, begins with {id:?}: see `signet ticket list`")]
+    NoSuchTicket { id: String },
+    #[error("ticket {id:?} is not what it shows: tell your security team; nothing was approved")]
+    TicketUnclear { id: String },
+    #[error("the system gives no random numbers: restart the machine")]
+    Randomness,
     #[error("more than one key of yours begins with {id:?}: give more of its id")]
     AmbiguousKey { id: String },
     #[error("no finger of this key is called {finger:?}: see `signet finger list`")]
@@ -134,6 +140,7 @@ impl Failure {
             | Self::NotAToken
             | Self::NoSuchKey { .. }
             | Self::AmbiguousKey { .. }
+            | Self::NoSuchTicket { .. }
             | Self::NoSuchFinger { .. }
             | Self::AmbiguousFinger { .. }
             | Self::FingerExists { .. }

@@ -330,6 +330,15 @@ impl AuthorityService {
         text_of(&made, "ticket", "ticket")
     }
 
+    /// `signet-authority ticket` with these arguments.
+    ///
+    /// # Errors
+    /// See [`HouseError`].
+    pub fn ticket(&self, arguments: &[&str]) -> Result<String, HouseError> {
+        let made = self.run(&[&["ticket"], arguments].concat())?;
+        text_of(&made, "ticket", "ticket")
+    }
+
     /// `signet-authority revoke WHAT ID`.
     ///
     /// # Errors

@@ -91,10 +91,56 @@ impl Bench {
     }
 
     pub(crate) async fn enrol(&self, ticket: &str) -> Ran {
+        self.enrol_at(&self.station, ticket).await
+    }
+
+    pub(crate) async fn enrol_at(&self, station: &Station, ticket: &str) -> Ran {
         let (url, ca) = (self.authority.url(), self.authority.server_ca());
         let ca = ca.display().to_string();
         let arguments = ["--json", "enrol", "--authority", &url, "--ca", &ca];
-        self.station.signet_given(&arguments, ticket.as_bytes()).await.unwrap()
+        station.signet_given(&arguments, ticket.as_bytes()).await.unwrap()
+    }
+
+    /// Another workstation, enrolled for `operator`, without a key.
+    pub(crate) async fn desk(&self, operator: &str) -> Station {
+        let station = Station::start(&self.maker).await.unwrap();
+        let ticket = self.authority.device_ticket(operator, "LT-1").unwrap();
+        let ran = self.enrol_at(&station, &ticket).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        station
+    }
+
+    /// Another workstation, with a key of its operator's.
+    pub(crate) async fn colleague(&self, operator: &str) -> Station {
+        let station = self.desk(operator).await;
+        station.put_finger().unwrap();
+        self.good_at(&station, &["key", "add", "--name", operator]).await;
+        station
+    }
+
+    /// Another workstation that nobody enrolled.
+    pub(crate) async fn new_desk(&self) -> Station {
+        Station::start(&self.maker).await.unwrap()
+    }
+
+    pub(crate) async fn run_at(&self, station: &Station, arguments: &[&str]) -> Ran {
+        let arguments: Vec<&str> = [&["--json"], arguments].concat();
+        station.signet(&arguments).await.unwrap()
+    }
+
+    /// As [`Self::good`], elsewhere.
+    pub(crate) async fn good_at(&self, station: &Station, arguments: &[&str]) -> Value {
+        let ran = self.run_at(station, arguments).await;
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}\n{}", ran.stderr, self.authority.log());
+        ran.json()
+    }
+
+    /// Plugs these keys into `station` and no others.
+    pub(crate) fn plug(&self, station: &mut Station, keys: &[&VirtualKey]) {
+        let authenticators = keys.iter().map(|key| key.socket()).collect();
+        let options = SignetdOptions { authenticators, ..station.signetd_options() };
+        station.signetd.configure(&options).unwrap();
+        station.signetd.restart().unwrap();
     }
 
     pub(crate) async fn add_key(&self, name: &str) -> Value {

@@ -8,6 +8,7 @@ mod enrolment;
 mod fingers;
 mod gateway;
 mod inspection;
+mod people;
 mod renewal;
 mod session;
 mod upkeep;

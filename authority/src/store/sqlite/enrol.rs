@@ -14,27 +14,8 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        sqlx::query(
-            "INSERT INTO operators (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(&ticket.operator)
-        .bind(ticket.created_at.0)
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        sqlx::query(
-            "INSERT INTO tickets (digest, kind, operator, asset, created_at, expires)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(ticket.digest.to_vec())
-        .bind(ticket.kind.as_str())
-        .bind(&ticket.operator)
-        .bind(&ticket.asset)
-        .bind(ticket.created_at.0)
-        .bind(ticket.expires.0)
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        add_operator(&mut transaction, &ticket.operator, ticket.created_at).await?;
+        add_ticket_row(&mut transaction, ticket).await?;
         self.write_audit(&mut transaction, audit).await?;
         commit(transaction).await
     }
@@ -48,20 +29,9 @@ impl SqliteStore {
         let now = device.enrolled_at;
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        use_ticket(&mut transaction, &enrolment.ticket, TicketKind::Device, &device.operator, now)
-            .await?;
-        // The same TPM again: an administrator's ticket allowed it, and only the new row speaks.
-        let earlier =
-            sqlx::query("SELECT id FROM devices WHERE ek_digest = ? AND revoked_at IS NULL")
-                .bind(device.ek_digest.to_vec())
-                .fetch_all(&mut *transaction)
-                .await
-                .map_err(unavailable)?;
-        for row in earlier {
-            let id: Vec<u8> = row.try_get(0).map_err(unavailable)?;
-            let id = DeviceId::from_bytes(&id).ok_or(StoreError::Corrupt { table: "devices" })?;
-            revoke::revoke_device(&mut transaction, &id, now).await?;
-        }
+        let (digest, wanted) = (&enrolment.ticket, TicketKind::Device);
+        let kind = use_ticket(&mut transaction, digest, wanted, &device.operator, now).await?;
+        replace_device(&mut transaction, device, kind).await?;
         self.insert_device_row(&mut transaction, device).await?;
         sqlx::query("INSERT INTO grants (device, operator, expires) VALUES (?, ?, ?)")
             .bind(device.id.as_bytes())
@@ -136,7 +106,11 @@ impl SqliteStore {
         match &enrolment.authorisation {
             Authorisation::Ticket(digest) => {
                 let kind = TicketKind::Authenticator;
-                use_ticket(&mut transaction, digest, kind, &credential.subject, now).await?;
+                let subject = &credential.subject;
+                let kind = use_ticket(&mut transaction, digest, kind, subject, now).await?;
+                if kind == TicketKind::Recovery {
+                    revoke_keys(&mut transaction, subject, now).await?;
+                }
             }
             Authorisation::Grant => {
                 use_grant(&mut transaction, &enrolment.device, &credential.subject, now).await?;
@@ -196,26 +170,118 @@ impl SqliteStore {
     }
 }
 
-async fn use_ticket(
+/// Makes room for a machine whose TPM is enrolled: only a ticket that says so lets it take the place
+/// of the earlier one, and only for the same operator.
+async fn replace_device(
     connection: &mut SqliteConnection,
-    digest: &Sha256,
+    device: &DeviceRow,
     kind: TicketKind,
-    operator: &str,
-    now: UnixTime,
 ) -> Result<(), CommitError> {
-    let used = sqlx::query(
-        "UPDATE tickets SET used_at = ?1 WHERE digest = ?2 AND kind = ?3 AND operator = ?4
-         AND used_at IS NULL AND expires > ?1
-         AND NOT EXISTS (SELECT 1 FROM operators WHERE name = ?4 AND revoked_at IS NOT NULL)",
+    let earlier = sqlx::query(
+        "SELECT id, operator, revoked_at IS NULL AS live FROM devices WHERE ek_digest = ?",
     )
-    .bind(now.0)
-    .bind(digest.to_vec())
-    .bind(kind.as_str())
-    .bind(operator)
+    .bind(device.ek_digest.to_vec())
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let mut known = false;
+    for row in &earlier {
+        let same = read::column::<String>(row, "operator")? == device.operator;
+        known |= same;
+        if !read::column::<bool>(row, "live")? {
+            continue;
+        }
+        if kind != TicketKind::Rebinding || !same {
+            return Err(RejectionCode::DeviceEnrolled.into());
+        }
+        let id: Vec<u8> = read::column(row, "id")?;
+        let id = DeviceId::from_bytes(&id).ok_or(StoreError::Corrupt { table: "devices" })?;
+        revoke::revoke_device(connection, &id, device.enrolled_at).await?;
+    }
+    // Another TPM is another machine: nobody approved that.
+    match kind == TicketKind::Rebinding && !known {
+        true => Err(RejectionCode::TicketInvalid.into()),
+        false => Ok(()),
+    }
+}
+
+/// Revokes all keys of an operator who lost them, and the sessions that were proved with them.
+async fn revoke_keys(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT id FROM credentials WHERE subject = ? AND revoked_at IS NULL")
+        .bind(subject)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    for row in rows {
+        let target = RevocationTarget::Credential(read::column(&row, "id")?);
+        revoke::revoke_target(connection, &target, now).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn add_operator(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO operators (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(now.0)
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) async fn add_ticket_row(
+    connection: &mut SqliteConnection,
+    ticket: &NewTicket,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tickets (digest, kind, operator, asset, created_at, expires)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(ticket.digest.to_vec())
+    .bind(ticket.kind.as_str())
+    .bind(&ticket.operator)
+    .bind(&ticket.asset)
+    .bind(ticket.created_at.0)
+    .bind(ticket.expires.0)
     .execute(connection)
     .await
     .map_err(unavailable)?;
-    if used.rows_affected() == 1 { Ok(()) } else { Err(RejectionCode::TicketInvalid.into()) }
+    Ok(())
+}
+
+/// Uses up a ticket that opens `wanted`, a machine or a key, and says of which kind it was.
+async fn use_ticket(
+    connection: &mut SqliteConnection,
+    digest: &Sha256,
+    wanted: TicketKind,
+    operator: &str,
+    now: UnixTime,
+) -> Result<TicketKind, CommitError> {
+    let used = sqlx::query(
+        "UPDATE tickets SET used_at = ?1 WHERE digest = ?2 AND operator = ?3
+         AND used_at IS NULL AND created_at <= ?1 AND expires > ?1
+         AND NOT EXISTS (SELECT 1 FROM operators WHERE name = ?3 AND revoked_at IS NOT NULL)
+         RETURNING kind",
+    )
+    .bind(now.0)
+    .bind(digest.to_vec())
+    .bind(operator)
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    let invalid = RejectionCode::TicketInvalid;
+    let kind: String = read::column(&used.ok_or(invalid)?, "kind")?;
+    let kind = TicketKind::from_name(&kind).ok_or(StoreError::Corrupt { table: "tickets" })?;
+    // What was written so far is dropped with the transaction.
+    if kind.opens() == wanted { Ok(kind) } else { Err(invalid.into()) }
 }
 
 async fn use_grant(

@@ -1,5 +1,6 @@
 //! The store in one SQLite file: write-ahead log, one writer at a time, synchronous commits.
 
+mod approvals;
 mod audit;
 mod enrol;
 mod metadata;
@@ -238,6 +239,30 @@ impl Store for SqliteStore {
 
     async fn ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError> {
         self.read_ticket(digest).await
+    }
+
+    async fn request_ticket(
+        &self,
+        request: &NewTicketRequest,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_request(request, audit).await
+    }
+
+    async fn ticket_request(&self, id: &Sha256) -> Result<Option<TicketRequest>, StoreError> {
+        self.read_request(id).await
+    }
+
+    async fn ticket_requests(&self, since: UnixTime) -> Result<Vec<TicketRequest>, StoreError> {
+        self.read_requests(since).await
+    }
+
+    async fn approve_ticket(
+        &self,
+        approval: &TicketApproval,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_approval(approval, audit).await
     }
 
     async fn enrol_device(

@@ -40,6 +40,7 @@ impl SqliteStore {
             kind: TicketKind::from_name(&kind).ok_or(StoreError::Corrupt { table: "tickets" })?,
             operator: column(&row, "operator")?,
             asset: column(&row, "asset")?,
+            created_at: UnixTime(column(&row, "created_at")?),
             expires: UnixTime(column(&row, "expires")?),
             used: used.is_some() || revoked,
         }))

@@ -29,7 +29,7 @@ impl SqliteStore {
     }
 }
 
-async fn revoke_target(
+pub(super) async fn revoke_target(
     connection: &mut SqliteConnection,
     target: &RevocationTarget,
     now: UnixTime,

@@ -37,8 +37,14 @@ pub(super) async fn add(context: &Context, options: &KeyAdd) -> Result<(), Failu
         None => "signet login".to_owned(),
         Some(method) => format!("signet login --method {}", method.as_str()),
     };
+    // Whoever cannot be asked now is told at the next `signet status`.
+    let listed = workstation.authority().authenticators().await.unwrap_or_default();
+    let only = match listed.iter().filter(|key| !key.revoked).count() {
+        1 => "\nIt is your only one: add a second with `signet key add`, and keep it elsewhere",
+        _ => "",
+    };
     let text = format!(
-        "key added{}\n  credential   {}{model}\n  attestation  {}\nNext: {next}",
+        "key added{}\n  credential   {}{model}\n  attestation  {}{only}\nNext: {next}",
         added.name.as_deref().map(|name| format!(": {name}")).unwrap_or_default(),
         added.credential_id,
         added.attestation,

@@ -11,6 +11,7 @@ mod login;
 mod present;
 mod request;
 mod status;
+mod ticket;
 mod token;
 mod upkeep;
 
@@ -27,7 +28,7 @@ use signet_client::workstation::PresenceError;
 use signet_client::{Bus, Daemon, Tokens, Workstation};
 use signet_evidence::RejectionCode;
 
-use crate::cli::{Cli, Command, Credentials, Finger, Key, MethodName, Pin};
+use crate::cli::{Cli, Command, Credentials, Finger, Key, MethodName, Pin, Ticket};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Style};
@@ -157,6 +158,9 @@ pub(crate) async fn run(
         Command::Login(login) => login::run(&context, &login).await,
         Command::Logout(_) => login::logout(&context).await,
         Command::Approve(approve) => approve::run(&context, &approve).await,
+        Command::Ticket(Ticket::Request(options)) => ticket::request(&context, &options).await,
+        Command::Ticket(Ticket::List) => ticket::list(&context).await,
+        Command::Ticket(Ticket::Approve(options)) => ticket::approve(&context, &options).await,
         Command::Token(token) => token::run(&context, &token).await,
         Command::Present(present) => present::run(&context, &present).await,
         Command::Status(_) => status::run(&context).await,

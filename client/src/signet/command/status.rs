@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use signet_client::authority::printable;
 use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment};
+use signet_client::inspection::rfc3339;
 use signet_client::tokens::TokenCache;
 use signet_client::{AuthorityError, Daemon, Tokens, Workstation};
 
-use super::{Context, key_list, login, runtime_directory};
+use super::{Context, key_list, login, runtime_directory, ticket};
 use crate::failure::Failure;
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
@@ -35,7 +36,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     });
     let mut text = machine(&version, &status, &authenticators);
     if let Some(enrolment) = &enrolment {
-        let (authority, session) = ways(context).await?;
+        let (authority, session, standing) = ways(context).await?;
         let reached = match &authority {
             Ok(()) => "ready".to_owned(),
             Err(error) => error.to_string(),
@@ -48,6 +49,9 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             members.insert("authority_ready".into(), json!(authority.is_ok()));
             members.insert("authority_status".into(), json!(reached));
             members.insert("session".into(), json!(session.as_ref().map(login::describe)));
+            members.insert("keys_enrolled".into(), json!(standing.keys));
+            members.insert("certificate_expires".into(), json!(standing.certificate_expires));
+            members.insert("notices".into(), json!(standing.notices));
         }
         enrolled(&mut text, enrolment, &reached);
         let session = session.as_ref().map_or_else(
@@ -55,22 +59,63 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             |session| login::sentence(session).replace('\n', "\n           "),
         );
         let _ = writeln!(text, "session    {session}");
+        if let Some(expires) = &standing.certificate_expires {
+            let _ = writeln!(text, "until      {expires} (certificate, renewed at login)");
+        }
+        for notice in &standing.notices {
+            let _ = writeln!(text, "notice     {notice}");
+        }
     } else {
         text.push_str("enrolment  none: run `signet enrol`\n");
     }
     context.output.result(&result, &text)
 }
 
-type Ways = (Result<(), AuthorityError>, Result<signet_client::tokens::SessionRecord, Failure>);
+type Ways =
+    (Result<(), AuthorityError>, Result<signet_client::tokens::SessionRecord, Failure>, Standing);
+
+/// What the operator should know of keys, certificate and tickets.
+#[derive(Default)]
+struct Standing {
+    /// `None` when the authority cannot be asked.
+    keys: Option<usize>,
+    certificate_expires: Option<String>,
+    notices: Vec<String>,
+}
+
+impl Standing {
+    async fn of(workstation: &Workstation) -> Self {
+        let mut standing = Self {
+            certificate_expires: workstation.certificate_life().map(|life| rfc3339(life.not_after)),
+            ..Self::default()
+        };
+        if let Ok(listed) = workstation.authority().authenticators().await {
+            let live = listed.iter().filter(|key| !key.revoked).count();
+            standing.keys = Some(live);
+            if live < 2 {
+                let text = "you have fewer than two keys: add another with `signet key add`, and keep it elsewhere";
+                standing.notices.push(text.to_owned());
+            }
+        }
+        if let Ok(found) = workstation.authority().requested_tickets().await {
+            standing.notices.extend(ticket::notices(&found, &workstation.enrolment().operator));
+        }
+        standing
+    }
+}
 
 /// Whether the authority is ready, and which session there is.
 async fn ways(context: &Context) -> Result<Ways, Failure> {
     let workstation: Workstation = context.workstation().await?;
     let ready = workstation.authority().ready().await;
+    let standing = match ready {
+        Ok(()) => Standing::of(&workstation).await,
+        Err(_) => Standing::default(),
+    };
     let session = TokenCache::open(runtime_directory().as_deref())
         .map_err(Failure::from)
         .and_then(|cache| Ok(Tokens::new(workstation, cache).load()?));
-    Ok((ready, session))
+    Ok((ready, session, standing))
 }
 
 fn machine(version: &str, status: &DaemonStatus, keys: &[Authenticator]) -> String {
