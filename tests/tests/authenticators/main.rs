@@ -9,4 +9,5 @@ mod cells;
 mod document;
 mod fingerprint_key;
 mod pin_key;
+mod tpm_pin;
 mod u2f_key;
