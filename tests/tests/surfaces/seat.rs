@@ -230,7 +230,9 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
         let import = StoredMetadata { digest: [7; 32], metadata, imported_at: now };
         store.import_metadata(&import, &audit(Event::Metadata)).await.unwrap();
     }
-    seed_platform_keys(store, world, fixture, &this).await;
+    if asserted(world, fixture) != world.credential.0 {
+        seed_platform_keys(store, world, fixture, &this).await;
+    }
     seed_session(store, world, fixture, &id, clock).await;
     seed_revocations(store, world, fixture, id).await;
 }
@@ -369,7 +371,7 @@ fn asserted(world: &World, fixture: &Fixture) -> Vec<u8> {
     assertion.map_or(world.credential.0.clone(), |part| part.value.credential_id().to_vec())
 }
 
-/// The operator's platform keys, each by a ticket of its own.
+/// The operator's platform keys, each by a ticket of its own: where evidence is asserted with one.
 async fn seed_platform_keys(
     store: &SqliteStore,
     world: &World,
