@@ -222,17 +222,21 @@ impl Bench {
 
     /// Swaps the key for one fresh from the factory.
     pub(crate) async fn plug_fresh_key(&mut self, firmware: Firmware) -> VirtualKey {
-        self.plug(KeyOptions::new(firmware), firmware).await
+        self.plug_instead(KeyOptions::new(firmware), firmware).await
     }
 
     /// Swaps the key for one of the U2F generation.
     pub(crate) async fn plug_u2f_key(&mut self) -> VirtualKey {
         let firmware = Firmware::OpenSk;
-        self.plug(KeyOptions::new(firmware).u2f_only(), firmware).await
+        self.plug_instead(KeyOptions::new(firmware).u2f_only(), firmware).await
     }
 
     /// Swaps the key for another of the same maker.
-    pub(crate) async fn plug(&mut self, options: KeyOptions, firmware: Firmware) -> VirtualKey {
+    pub(crate) async fn plug_instead(
+        &mut self,
+        options: KeyOptions,
+        firmware: Firmware,
+    ) -> VirtualKey {
         let batch = self.maker.issue(firmware.aaguid()).unwrap();
         let key = options.attestation(batch).start().unwrap();
         let options =
