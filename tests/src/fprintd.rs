@@ -176,7 +176,14 @@ impl Fprintd {
         for _ in 0..STAGES {
             self.scan(print)?;
         }
-        succeeded("fprintd-enroll", child.wait_with_output()?).map(drop)
+        succeeded("fprintd-enroll", child.wait_with_output()?)?;
+        // Until the reader is closed, it would take a scan that nobody waits for.
+        let deadline = Instant::now() + PATIENCE;
+        let reader = self.folder.path().join("reader");
+        while UnixStream::connect(&reader).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Deletes all fingers of a user.

@@ -9,5 +9,6 @@ mod cells;
 mod document;
 mod fingerprint_key;
 mod pin_key;
+mod platform_fingerprint;
 mod tpm_pin;
 mod u2f_key;
