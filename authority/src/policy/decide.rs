@@ -90,10 +90,9 @@ impl ActionPolicySet {
         }
     }
 
-    /// The least that the same person would have to prove: user verification now, then on an
-    /// attested key, then for exactly this request.
+    /// The least that the same person would have to prove: the lowest level that would do now, and
+    /// for exactly this request only where nothing less will.
     fn step_up(&self, entry: &MappedAction, question: &Question<'_>) -> Option<StepUp> {
-        const LEVELS: [AssuranceLevel; 2] = [AssuranceLevel::Uv, AssuranceLevel::UvHardware];
         if is_workload(question.facts.subject) {
             return None;
         }
@@ -105,8 +104,10 @@ impl ActionPolicySet {
             }
         };
         for single_use in [false, true].into_iter().skip(usize::from(entry.single_use)) {
-            let levels: Vec<_> = LEVELS
+            let levels: Vec<_> = AssuranceLevel::ALL
                 .into_iter()
+                // Below it nobody was asked.
+                .filter(|level| *level > AssuranceLevel::Device)
                 .filter(|level| would(*level, Duration::ZERO, single_use).is_some())
                 .collect();
             let Some(&least) = levels.first() else { continue };
