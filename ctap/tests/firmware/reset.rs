@@ -62,8 +62,9 @@ async fn a_reset_dropped_before_the_touch_changes_nothing() {
                 }
             }
         }
-        key.touch_auto().unwrap();
+        // It answers when it has heard that the reset is off; no touch before that.
         opened.refresh().await.unwrap();
+        key.touch_auto().unwrap();
         assert!(opened.info().has_pin(), "{firmware:?}");
         let request = assertion(&made, UserVerification::Discouraged);
         opened.assert(&request, &Prompt::nobody()).await.unwrap();

@@ -79,7 +79,7 @@ async fn a_certificate_that_has_run_out_needs_a_ticket_and_says_so() {
     assert_eq!(bench.enrol(&ticket).await.code, Some(0));
     let patience = Instant::now() + Duration::from_secs(60);
     let ran = loop {
-        let ran = bench.run(&["key", "list"]).await;
+        let ran = bench.run(&["ticket", "list"]).await;
         if ran.code != Some(0) {
             break ran;
         }

@@ -81,8 +81,11 @@ fn merged(
     let mut rows = Vec::new();
     let here =
         |model: &str| plugged.iter().filter(|key| uuid(&key.aaguid) == model).collect::<Vec<_>>();
-    let usable =
-        |model: &str| enrolled.iter().filter(|key| key.aaguid == model && !key.revoked).count();
+    let usable = |model: &str| {
+        // The machine's own keys have no model, as U2F keys have none.
+        let keys = enrolled.iter().filter(|key| kind(key) == SECURITY_KEY && !key.revoked);
+        keys.filter(|key| key.aaguid == model).count()
+    };
     for key in enrolled {
         let row = Row::enrolled(key, operator);
         rows.push(match here(&key.aaguid).as_slice() {

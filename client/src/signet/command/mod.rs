@@ -109,11 +109,13 @@ impl Context {
             Err(error) if error.rejection() == Some(RejectionCode::DeviceCertificateUntrusted) => {
                 Err(error.into())
             }
-            Err(error) => {
+            Err(error) if error.rejection().is_some() => {
                 let text = format!("the certificate of this machine was not renewed: {error}");
                 self.output.say(Some(Style::Bad), &text);
                 Ok(workstation)
             }
+            // An authority out of reach is named by the command itself, if it needs it.
+            Err(_) => Ok(workstation),
         }
     }
 }
