@@ -141,8 +141,10 @@ pub struct Authenticator {
     pub built_in_uv: String,
     /// Fewest characters of a PIN.
     pub min_pin_length: u32,
-    /// Whether a touch is all it can prove (U2F).
+    /// Whether it speaks nothing newer than U2F.
     pub u2f_only: bool,
+    /// Whether a touch is all it can prove.
+    pub touch_only: bool,
     /// The maker's number of the firmware.
     pub firmware: Option<u32>,
     /// Ways to reach it, such as `usb`.
@@ -370,6 +372,7 @@ fn authenticator(mut entry: Dictionary) -> Result<Authenticator, DaemonError> {
         built_in_uv: entry.take("built_in_uv")?,
         min_pin_length: entry.optional("min_pin_length")?.unwrap_or(4),
         u2f_only: entry.optional("u2f_only")?.unwrap_or(false),
+        touch_only: entry.optional("touch_only")?.unwrap_or(false),
         firmware: entry.optional("firmware")?,
         transports: entry.optional("transports")?.unwrap_or_default(),
         always_uv: entry.optional("always_uv")?.unwrap_or(false),

@@ -161,7 +161,7 @@ impl Keys {
 }
 
 /// Whether the key has any way to verify its user, set up or not. A touch is all that others prove.
-fn can_verify(info: &Info) -> bool {
+pub(crate) fn can_verify(info: &Info) -> bool {
     !info.u2f_only && info.options.client_pin.or(info.options.user_verification).is_some()
 }
 

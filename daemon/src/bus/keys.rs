@@ -4,7 +4,7 @@ use signet_ctap::commands::{Metadata, SensorInfo, StoredCredential, StoredRelyin
 use zbus::Variant;
 
 use super::request::Results;
-use crate::authenticator::{Finding, KeyFacts};
+use crate::authenticator::{Finding, KeyFacts, can_verify};
 
 /// One entry of `ListAuthenticators`.
 pub(super) fn facts(key: KeyFacts) -> Results {
@@ -18,6 +18,7 @@ pub(super) fn facts(key: KeyFacts) -> Results {
         ("pin_set", info.has_pin().into()),
         ("built_in_uv", state(options.user_verification, ["none", "not-enrolled", "enrolled"])),
         ("min_pin_length", info.min_pin_length.into()),
+        ("touch_only", (!can_verify(&info)).into()),
         ("u2f_only", info.u2f_only.into()),
         ("always_uv", (options.always_uv == Some(true)).into()),
         ("force_pin_change", info.force_pin_change.into()),

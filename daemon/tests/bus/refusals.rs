@@ -129,7 +129,9 @@ async fn a_key_that_can_only_be_touched_registers_and_asserts_and_says_what_it_i
         let world = World::enrolled(vec![key], "").await;
         let caller = world.caller().await;
         let listed = caller.daemon.list_authenticators().await.unwrap();
-        assert_eq!(listed[0]["u2f_only"], zbus::Variant::from(true).try_into().unwrap());
+        for member in ["u2f_only", "touch_only"] {
+            assert_eq!(listed[0][member], zbus::Variant::from(true).try_into().unwrap());
+        }
         assert_eq!(text(&listed[0], "built_in_uv"), "none");
         let mut pending = caller.register("new", &registration()).await.unwrap();
         let made = pending.served(&[]).await.ok();

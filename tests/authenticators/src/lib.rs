@@ -15,7 +15,7 @@
 //! ```
 //!
 //! `--u2f-only` makes a key of the U2F generation of either: CTAP2 is hidden from the host, and the
-//! firmware's own U2F code answers.
+//! firmware's own U2F code answers. `--touch-only` makes a FIDO2 key without a PIN of `trussed-key`.
 //!
 //! A key ends when its stdin closes, so that nothing is left behind; `--detached` keeps it alive.
 

@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Be a key of the U2F generation: hide CTAP2 from the host
     #[arg(long)]
     pub u2f_only: bool,
+    /// Be a FIDO2 key that knows no PIN: hide all that verifies a user from the host (trussed only)
+    #[arg(long, conflicts_with = "u2f_only")]
+    pub touch_only: bool,
     /// Go on living when stdin closes (normally the sign that the parent is gone)
     #[arg(long)]
     pub detached: bool,

@@ -61,6 +61,7 @@ pub struct KeyOptions {
     firmware: Firmware,
     manual_touch: bool,
     u2f_only: bool,
+    touch_only: bool,
     enterprise: Vec<String>,
     fingers: Vec<String>,
     attestation: Option<AttestationBatch>,
@@ -73,6 +74,7 @@ impl KeyOptions {
             firmware,
             manual_touch: false,
             u2f_only: false,
+            touch_only: false,
             enterprise: Vec::new(),
             fingers: Vec::new(),
             attestation: None,
@@ -88,6 +90,12 @@ impl KeyOptions {
     /// The key is of the U2F generation: its CTAP2 is hidden from the host.
     pub fn u2f_only(mut self) -> Self {
         self.u2f_only = true;
+        self
+    }
+
+    /// The key speaks CTAP2 and can only be touched: no PIN, no sensor (Trussed only).
+    pub fn touch_only(mut self) -> Self {
+        self.touch_only = true;
         self
     }
 
@@ -125,6 +133,9 @@ impl KeyOptions {
         }
         if self.u2f_only {
             arguments.push("--u2f-only".into());
+        }
+        if self.touch_only {
+            arguments.push("--touch-only".into());
         }
         if !self.enterprise.is_empty() {
             arguments.push(format!("--enterprise-rp-id={}", self.enterprise.join(",")));

@@ -51,19 +51,21 @@ impl Bench {
         bench
     }
 
-    /// An enrolled workstation at an authority that takes keys that can only be touched.
-    pub(crate) async fn accepting_touch() -> Self {
-        Self::knowing_u2f(true).await
-    }
-
     /// An enrolled workstation at an authority that knows the U2F keys of the maker, and does or does
     /// not take keys that can only be touched.
     pub(crate) async fn knowing_u2f(accept: bool) -> Self {
         let mut bench = Self::new().await;
-        bench.authority.set("accept_touch_only", &accept.to_string()).unwrap();
         let root = bench.maker.certificate_pem();
         bench.authority.accept_keys_that(&root, [0; 16], "none").unwrap();
-        bench.authority.serve().unwrap();
+        bench.set("accept_touch_only", &accept.to_string());
+        bench.enrol_first().await;
+        bench
+    }
+
+    /// As [`Self::knowing_u2f`], of the maker's FIDO2 model that can only be touched.
+    pub(crate) async fn knowing_touch_only(accept: bool) -> Self {
+        let mut bench = Self::with_models("built-in-or-pin", "none").await;
+        bench.set("accept_touch_only", &accept.to_string());
         bench.enrol_first().await;
         bench
     }
@@ -229,6 +231,12 @@ impl Bench {
     pub(crate) async fn plug_u2f_key(&mut self) -> VirtualKey {
         let firmware = Firmware::OpenSk;
         self.plug_instead(KeyOptions::new(firmware).u2f_only(), firmware).await
+    }
+
+    /// Swaps the key for a FIDO2 key that can only be touched.
+    pub(crate) async fn plug_touch_only_key(&mut self) -> VirtualKey {
+        let firmware = Firmware::Trussed;
+        self.plug_instead(KeyOptions::new(firmware).touch_only(), firmware).await
     }
 
     /// Swaps the key for another of the same maker.

@@ -233,7 +233,7 @@ impl Row {
 /// How a key verifies its user.
 pub(super) fn verification(key: &Authenticator) -> &'static str {
     match (key.built_in_uv.as_str(), key.pin_set) {
-        _ if key.u2f_only => "touch only",
+        _ if key.touch_only => "touch only",
         ("enrolled", true) => "fingerprint and PIN",
         ("enrolled", false) => "fingerprint",
         (_, true) => "PIN",
@@ -290,6 +290,7 @@ mod tests {
             built_in_uv: "none".into(),
             min_pin_length: 4,
             u2f_only: false,
+            touch_only: false,
             firmware: Some(5),
             transports: vec!["usb".into()],
             always_uv: false,

@@ -20,6 +20,7 @@ use crate::memory::Memory;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    ensure!(!arguments.touch_only, "--touch-only is for trussed-key");
     let rig = Rig::open(&arguments).context("sockets")?;
     let mut customization = DEFAULT_CUSTOMIZATION;
     if arguments.enterprise_rp_id.is_empty() {

@@ -2,6 +2,7 @@
 
 mod bus;
 mod platform;
+mod touch_only;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -33,6 +34,7 @@ use usbd_ctaphid::types::Status;
 
 use crate::bus::LoopbackBus;
 use crate::platform::{Board, Front, Wake};
+use crate::touch_only::Filter;
 
 /// How long the firmware waits for a touch.
 const TOUCH_TIMEOUT_MS: u32 = 30_000;
@@ -48,8 +50,9 @@ static CHANNEL: Channel<DEFAULT_MESSAGE_SIZE> = Channel::new();
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let rig = Rig::open(&arguments).context("sockets")?;
-    store_config(arguments.state.as_deref())?
-        .with_store(|store| provision(store, &arguments).and_then(|()| run(store, &rig)))
+    store_config(arguments.state.as_deref())?.with_store(|store| {
+        provision(store, &arguments).and_then(|()| run(store, &rig, arguments.touch_only))
+    })
 }
 
 fn store_config(folder: Option<&Path>) -> anyhow::Result<StoreConfig<'static>> {
@@ -100,7 +103,7 @@ fn configuration() -> Config {
 }
 
 /// Trussed service, authenticator application and USB class, each on its own thread.
-fn run(store: Store<'_>, rig: &Rig) -> anyhow::Result<()> {
+fn run(store: Store<'_>, rig: &Rig, touch_only: bool) -> anyhow::Result<()> {
     let board = Board {
         random: rand_chacha::ChaCha8Rng::from_rng(rand_core::OsRng).context("randomness")?,
         store,
@@ -121,7 +124,8 @@ fn run(store: Store<'_>, rig: &Rig) -> anyhow::Result<()> {
                 service.process(&mut endpoints);
             }
         });
-        let mut authenticator = Authenticator::new(client, Conforming {}, configuration());
+        let firmware = Authenticator::new(client, Conforming {}, configuration());
+        let mut authenticator = Filter { firmware, touch_only };
         let (requests, responses) = CHANNEL.split().context("ctaphid pipe")?;
         scope.spawn(move || {
             let mut dispatch: Dispatch<'_, 'static, DEFAULT_MESSAGE_SIZE> =
