@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::authenticator::{KeyRing, Line, Pin, Task};
+use crate::authenticator::{Finding, KeyRing, Line, Pin, Task};
 use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
 use crate::config::Prompts;
 use crate::failure::{ArgumentError, Bug, Failure};
@@ -327,6 +327,10 @@ async fn ask(
             }
             upkeep.run(&mut keys, line).await.map(Given::Finding)
         }
+        Work::ChangePin(key) => {
+            services.platform.change_pin(key, line).await?;
+            Ok(Given::Finding(Finding::Done))
+        }
     }
 }
 
@@ -336,7 +340,7 @@ async fn prove(shared: Arc<Shared>, id: RequestId, work: Arc<Work>, answers: Ans
     let result = match &*work {
         Work::Presence { prepared, .. } => prepared.prove(tpm, pcrs, answers).await,
         // The ceremony orders no proof for it.
-        Work::Upkeep(_) => Err(Failure::Internal(Bug::TaskLost)),
+        Work::Upkeep(_) | Work::ChangePin(_) => Err(Failure::Internal(Bug::TaskLost)),
     };
     report.finish(result, |entry, produced| {
         entry.product = Some(Product::Evidence(Box::new(produced)));

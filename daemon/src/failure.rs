@@ -118,6 +118,11 @@ pub enum Failure {
         "no plugged-in security key holds a credential for this: plug in the key you enrolled, or enrol one with `signet key add`"
     )]
     NoCredential,
+    /// This machine has no key of its own with a PIN that the caller made.
+    #[error(
+        "you have no key with a PIN on this machine: make one with `signet key add --platform pin`"
+    )]
+    NoPinKey,
     /// The key that was touched does not hold the credential; another plugged one may.
     #[error(
         "the security key you touched holds no credential for this, but another one is plugged in: repeat and touch that one"
@@ -290,9 +295,10 @@ impl Failure {
             | Self::AuthenticatorSilent
             | Self::AuthenticatorBusy
             | Self::AuthenticatorUnsuitable => "NoAuthenticator",
-            Self::NoCredential | Self::CredentialExcluded | Self::CredentialNotFound => {
-                "NoCredential"
-            }
+            Self::NoCredential
+            | Self::NoPinKey
+            | Self::CredentialExcluded
+            | Self::CredentialNotFound => "NoCredential",
             Self::WrongAuthenticator => "WrongAuthenticator",
             Self::AuthenticatorFull => "AuthenticatorFull",
             Self::AuthenticatorRemoved => "AuthenticatorRemoved",
@@ -375,6 +381,7 @@ mod tests {
             Failure::NotAllowed,
             Failure::NoAuthenticator,
             Failure::NoCredential,
+            Failure::NoPinKey,
             Failure::CredentialExcluded,
             Failure::AuthenticatorRemoved,
             Failure::AuthenticatorSilent,

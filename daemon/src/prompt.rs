@@ -121,6 +121,15 @@ impl PromptText {
         let action = format!("new key for {}", host(authority));
         Self { title: title.to_owned(), action, method: Some(method) }
     }
+
+    /// The text for another PIN of a platform key.
+    pub fn platform_pin(method: Method) -> Self {
+        Self {
+            title: "Change the PIN of this machine's own key".to_owned(),
+            action: "first the present PIN, then the new one".to_owned(),
+            method: Some(method),
+        }
+    }
 }
 
 fn host(url: &str) -> &str {

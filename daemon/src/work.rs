@@ -2,6 +2,7 @@
 
 use crate::authenticator::{Finding, Upkeep};
 use crate::ceremony::Need;
+use crate::platform::PlatformKey;
 use crate::presence::{Answers, Prepared, Produced};
 use crate::prompt::PromptText;
 
@@ -17,6 +18,8 @@ pub enum Work {
     },
     /// Something that the owner of a key does with it.
     Upkeep(Upkeep),
+    /// Another PIN for this key of the machine's own.
+    ChangePin(PlatformKey),
 }
 
 /// What the person's part of a request gave.
@@ -42,7 +45,7 @@ impl Work {
     pub fn need(&self) -> Need {
         match self {
             Self::Presence { prepared, .. } => prepared.need(),
-            Self::Upkeep(_) => Need::PersonAlone,
+            Self::Upkeep(_) | Self::ChangePin(_) => Need::PersonAlone,
         }
     }
 
@@ -51,6 +54,7 @@ impl Work {
         match self {
             Self::Presence { prepared, .. } => prepared.prompts.get(step).cloned(),
             Self::Upkeep(upkeep) => Some(PromptText::upkeep(&upkeep.task)),
+            Self::ChangePin(key) => Some(PromptText::platform_pin(key.method)),
         }
     }
 }

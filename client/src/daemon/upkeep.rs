@@ -35,6 +35,8 @@ pub enum Upkeep<'a> {
     SetPin,
     /// Change the PIN.
     ChangePin,
+    /// Change the PIN of this machine's own key. Takes no path.
+    ChangeTpmPin,
     /// List the discoverable credentials.
     ListCredentials,
     /// Delete a discoverable credential.
@@ -70,7 +72,7 @@ impl<'a> Upkeep<'a> {
             Self::RenameFinger { .. } => "RenameFinger",
             Self::RemoveFinger { .. } => "RemoveFinger",
             Self::SetPin => "SetPin",
-            Self::ChangePin => "ChangePin",
+            Self::ChangePin | Self::ChangeTpmPin => "ChangePin",
             Self::ListCredentials => "ListCredentials",
             Self::RemoveCredential { .. } => "RemoveCredential",
             Self::Reset => "ResetAuthenticator",
@@ -87,6 +89,7 @@ impl<'a> Upkeep<'a> {
             Self::RemoveFinger { template } => [("template", template.into())].into(),
             Self::RemoveCredential { id } => [("id", id.into())].into(),
             Self::Configure(configuration) => configuration.arguments(),
+            Self::ChangeTpmPin => [("method", "tpm-pin".into())].into(),
             Self::ListFingers
             | Self::FingerSensor
             | Self::SetPin

@@ -12,7 +12,7 @@ mod tickets;
 
 pub(crate) use keys::{
     Configure, CredentialRemove, Credentials, Finger, FingerAdd, FingerRemove, FingerRename, Key,
-    KeyAdd, KeyRemove, OnOff, Pin, Platform, Reset, WhichKey,
+    KeyAdd, KeyRemove, OnOff, Pin, PinChange, Platform, Reset, WhichKey,
 };
 pub(crate) use tickets::{Ticket, TicketApprove, TicketRequest};
 

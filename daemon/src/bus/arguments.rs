@@ -10,7 +10,7 @@ use zbus::OwnedVariant;
 use crate::authenticator::{Task, Upkeep};
 use crate::enrol::{Activation, Admission, Renewal};
 use crate::failure::ArgumentError;
-use crate::platform::Means;
+use crate::platform::{Means, Method};
 use crate::presence::Request;
 use crate::tpm::EndorsementKind;
 
@@ -161,6 +161,17 @@ fn upkeep(
 /// Options of the methods that have no others than `path`.
 pub(super) fn plain(options: Dictionary, task: Task) -> Result<Upkeep, ArgumentError> {
     upkeep(options, |_| Ok(task))
+}
+
+/// Options of `ChangePin`: the security key that is meant; none for the machine's own key, of which
+/// each user has one.
+pub(super) fn change_pin(options: Dictionary) -> Result<Option<Upkeep>, ArgumentError> {
+    let mut options = Arguments(options);
+    match options.means()? {
+        None | Some(Means::SecurityKey) => plain(options.0, Task::ChangePin).map(Some),
+        Some(Means::Platform(Method::Pin)) => options.finish().map(|()| None),
+        Some(Means::Platform(Method::Fingerprint)) => Err(ArgumentError::Value("method")),
+    }
 }
 
 /// Options of `AddFinger`.

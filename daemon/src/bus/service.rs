@@ -317,7 +317,14 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::plain(options, Task::ChangePin)?);
+        let work = match arguments::change_pin(options)? {
+            Some(upkeep) => Work::Upkeep(upkeep),
+            None => {
+                let sender = header.sender().ok_or(Failure::NotAllowed)?;
+                let user = super::caller::unix_user(connection, sender).await?;
+                Work::ChangePin(self.platform.pin_key_of(&user)?)
+            }
+        };
         Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 

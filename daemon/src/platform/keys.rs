@@ -249,15 +249,39 @@ impl Platform {
         digest: [u8; 32],
         line: &mut Line<'_>,
     ) -> Result<Vec<u8>, Failure> {
-        let lockout = self.tpm.lockout().await?;
-        if lockout.locked {
-            return Err(TpmError::PinLocked { wait: lockout.recovery }.into());
-        }
-        // The TPM cannot say how long the PIN is.
-        (line.notice)(Stage::PinNeeded { tries_left: lockout.tries_left(), min_length: 1 });
-        let pin = pin(line).await?;
+        let pin = self.present_pin(line).await?;
         (line.notice)(Stage::Processing);
         Ok(self.tpm.sign_with_pin(key.clone(), PinValue::of(&pin), digest).await?)
+    }
+
+    /// The PIN key of this Unix user: the newest that has signed, because one that an authority did
+    /// not take never does; else the newest.
+    ///
+    /// # Errors
+    /// [`Failure::NoPinKey`].
+    pub fn pin_key_of(&self, user: &str) -> Result<PlatformKey, Failure> {
+        let stored = self.state.stored();
+        newest_pin_key(&stored.platform_keys, user).cloned().ok_or(Failure::NoPinKey)
+    }
+
+    /// Gives a PIN key another PIN; its id stays. The old blob is replaced once the TPM has made the
+    /// new one, so a failure leaves the old PIN. A copy of the old blob still opens with the old PIN.
+    ///
+    /// # Errors
+    /// What the person, the TPM or the disk did.
+    pub async fn change_pin(&self, key: &PlatformKey, line: &mut Line<'_>) -> Result<(), Failure> {
+        let old = self.present_pin(line).await?;
+        let new = self.new_pin(line).await?;
+        (line.notice)(Stage::Processing);
+        let (old, new) = (PinValue::of(&old), PinValue::of(&new));
+        let changed = self.tpm.change_user_pin(key.key.clone(), old, new).await?;
+        let before = key.key.clone();
+        self.change(move |stored| {
+            let found = stored.platform_keys.iter_mut().find(|stored| stored.key == before);
+            found.ok_or(TpmError::UserKeyLost)?.key = changed;
+            Ok(())
+        })
+        .await
     }
 
     /// Makes a key, certified over the statement and remembered before anybody hears of it.
@@ -296,6 +320,17 @@ impl Platform {
         self.change(move |stored| remember(&mut stored.platform_keys, key)).await?;
         let certification = SignedAttest { attest: made.attest, signature: made.signature };
         Ok((PlatformRegistration { public, certification, authorisation_key }, id))
+    }
+
+    /// Asks for the PIN of a key, unless the TPM would not take it now.
+    async fn present_pin(&self, line: &mut Line<'_>) -> Result<Pin, Failure> {
+        let lockout = self.tpm.lockout().await?;
+        if lockout.locked {
+            return Err(TpmError::PinLocked { wait: lockout.recovery }.into());
+        }
+        // The TPM cannot say how long the PIN is.
+        (line.notice)(Stage::PinNeeded { tries_left: lockout.tries_left(), min_length: 1 });
+        pin(line).await
     }
 
     async fn new_pin(&self, line: &mut Line<'_>) -> Result<Pin, Failure> {
@@ -365,6 +400,11 @@ impl Platform {
     }
 }
 
+fn newest_pin_key<'a>(keys: &'a [PlatformKey], user: &str) -> Option<&'a PlatformKey> {
+    let own = || keys.iter().rev().filter(|key| key.method == Method::Pin && key.user == user);
+    own().find(|key| key.used).or_else(|| own().next())
+}
+
 /// Adds a key; the oldest one that was never used makes room where there is none.
 fn remember(keys: &mut Vec<PlatformKey>, key: PlatformKey) -> Result<(), Failure> {
     if keys.len() >= MOST_KEYS {
@@ -402,6 +442,17 @@ mod tests {
     fn key(number: u8, used: bool) -> PlatformKey {
         let key = UserKey { public: vec![number], private: vec![], parent: vec![] };
         PlatformKey { method: Method::Pin, key, user: "alice".into(), used }
+    }
+
+    #[test]
+    fn the_pin_that_is_changed_is_that_of_the_newest_key_of_the_caller_that_serves() {
+        let theirs = PlatformKey { user: "bob".into(), ..key(9, true) };
+        let finger = PlatformKey { method: Method::Fingerprint, ..key(8, true) };
+        let used = [key(1, true), key(2, true), key(3, false), theirs.clone(), finger.clone()];
+        assert_eq!(newest_pin_key(&used, "alice"), Some(&key(2, true)));
+        let unused = [key(1, false), key(2, false), theirs, finger];
+        assert_eq!(newest_pin_key(&unused, "alice"), Some(&key(2, false)));
+        assert_eq!(newest_pin_key(&unused, "carol"), None);
     }
 
     #[test]

@@ -195,6 +195,66 @@ async fn wrong_pins_are_counted_by_the_tpm_until_it_locks_and_its_owner_opens_it
 }
 
 #[tokio::test]
+async fn a_pin_is_changed_with_the_present_one_and_the_key_stays_the_same() {
+    const OTHER: &str = "314159";
+    let mut world = World::enrolled(Vec::new(), "").await;
+    let caller = world.caller().await;
+    let options = Options::from([("method", "tpm-pin".into())]);
+    let refused =
+        crate::client::refusal(caller.upkeep("ChangePin", "none", &options).await.err().unwrap());
+    assert_eq!(refused.0, "NoCredential");
+    assert!(refused.1.contains("signet key add --platform pin"), "{}", refused.1);
+    for (name, value) in [("method", "fingerprint"), ("path", "/dev/hidraw0")] {
+        let options = with(Options::from([("method", "tpm-pin".into())]), name, value.into());
+        let refused =
+            crate::client::refusal(caller.upkeep("ChangePin", "no", &options).await.err().unwrap());
+        assert_eq!(refused.0, "InvalidArgument", "{name}");
+    }
+    let made = pin_key(&caller, PIN).await;
+    let (part, _) = registered(&made);
+    let credential = bytes(&made, "credential_id");
+    let change = async |pins: &[&str]| {
+        caller.upkeep("ChangePin", "change", &options).await.unwrap().served(pins).await
+    };
+
+    let short = change(&[PIN, "12345"]).await;
+    assert_eq!(short.outcome, "PinTooShort");
+    let wrong = change(&["000000", OTHER]).await;
+    assert_eq!(wrong.outcome, "PinInvalid");
+    assert!(wrong.words.contains("2 tries"), "{}", wrong.words);
+    let changed = change(&[PIN, OTHER]).await;
+    let (_, asked) = &changed.stages[0];
+    assert_eq!(text(asked, "title"), "Change the PIN of this machine's own key");
+    changed.ok();
+
+    world.signetd.restart().unwrap();
+    let mut old = caller.presence("old", &session(&credential)).await.unwrap();
+    assert_eq!(old.served(&[PIN]).await.outcome, "PinInvalid");
+    let mut new = caller.presence("new", &session(&credential)).await.unwrap();
+    new.stage("pin-needed").await;
+    new.give_pin(OTHER).await.unwrap();
+    // The key that was registered, so the authority need not hear of it.
+    assert_eq!(assert_asserted(&new.results().await, &part.public), None);
+}
+
+#[tokio::test]
+async fn a_locked_tpm_asks_for_no_pin_to_change() {
+    let world = World::enrolled(Vec::new(), "").await;
+    let caller = world.caller().await;
+    pin_key(&caller, PIN).await;
+    let options = Options::from([("method", "tpm-pin".into())]);
+    let change = async |pins: &[&str]| {
+        caller.upkeep("ChangePin", "change", &options).await.unwrap().served(pins).await
+    };
+    for _ in 0..3 {
+        assert_eq!(change(&["000000", "314159"]).await.outcome, "PinInvalid");
+    }
+    let locked = change(&[]).await;
+    assert_eq!(locked.outcome, "TpmLockout");
+    assert!(locked.words.contains("17 minutes"), "{}", locked.words);
+}
+
+#[tokio::test]
 async fn short_pins_make_no_key() {
     let world = World::enrolled(Vec::new(), "").await;
     let caller = world.caller().await;

@@ -86,3 +86,18 @@ async fn the_machine_alone_is_enough() {
     session_is_as_documented(&bench, "TPM PIN").await;
     bench.station.key.replug().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pin_serves_and_the_old_one_does_not() {
+    const OTHER: &str = "314159";
+    let change = ["key", "pin", "change", "--platform"];
+    let bench = Bench::enrolled().await;
+    let message = refused(&bench.run_with_pin(PIN, &change).await, 1, "NoCredential");
+    assert!(message.contains("signet key add --platform pin"), "{message}");
+    done(&bench.run_with_pin(PIN, &["key", "add", "--platform", "pin"]).await);
+    refused(&bench.run_with_pin(&format!("000000\n{OTHER}\n"), &change).await, 1, "PinInvalid");
+    done(&bench.run_with_pin(&format!("{PIN}\n{OTHER}\n"), &change).await);
+    refused(&bench.run_with_pin(PIN, &login()).await, 1, "PinInvalid");
+    done(&bench.run_with_pin(OTHER, &login()).await);
+    session_is_as_documented(&bench, "TPM PIN").await;
+}

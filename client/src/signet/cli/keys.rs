@@ -75,7 +75,7 @@ pub(crate) struct KeyRemove {
     pub(crate) id: String,
 }
 
-/// The PIN of a security key
+/// The PIN of a security key, or of this machine's own key
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pin {
     /// Set the first PIN of a security key
@@ -87,14 +87,28 @@ Examples:
   signet key pin set --key /dev/hidraw3
   signet --pin-fd 3 key pin set 3< <(pass show key-pin)")]
     Set(WhichKey),
-    /// Change the PIN of a security key
-    #[command(after_help = "\
+    Change(PinChange),
+}
+
+/// Change the PIN of a security key, or of this machine's own key
+#[derive(Debug, Args)]
+#[command(after_help = "\
 With --pin-fd: the present PIN on the first line, the new one on the second.
+
+With --platform a wrong PIN counts in the TPM as at a login. The key stays the same, so nothing is
+enrolled anew. A copy of signetd's state from before still opens with the old PIN, in this TPM only:
+if somebody else knew the old PIN, remove the key and add another.
 
 Examples:
   signet key pin change
+  signet key pin change --platform
   signet --pin-fd 3 key pin change 3< pins")]
-    Change(WhichKey),
+pub(crate) struct PinChange {
+    #[command(flatten)]
+    pub(crate) which: WhichKey,
+    /// The PIN of this machine's own key, which its TPM checks
+    #[arg(long, conflicts_with = "key")]
+    pub(crate) platform: bool,
 }
 
 /// What a security key keeps for services (discoverable credentials)

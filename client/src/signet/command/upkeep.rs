@@ -12,7 +12,7 @@ use signet_client::daemon::{
 use signet_evidence::thumbprint::hex;
 
 use super::Context;
-use crate::cli::{Configure, CredentialRemove, OnOff, Reset, WhichKey};
+use crate::cli::{Configure, CredentialRemove, OnOff, PinChange, Reset, WhichKey};
 use crate::confirm;
 use crate::failure::Failure;
 use crate::output::Style;
@@ -45,9 +45,10 @@ pub(super) async fn set_pin(context: &Context, which: &WhichKey) -> Result<(), F
     context.output.result(&json!({ "pin": "set" }), "PIN set")
 }
 
-pub(super) async fn change_pin(context: &Context, which: &WhichKey) -> Result<(), Failure> {
+pub(super) async fn change_pin(context: &Context, options: &PinChange) -> Result<(), Failure> {
     let daemon = context.daemon().await?;
-    context.keep_up(&daemon, Upkeep::ChangePin, which.key.as_deref()).await?;
+    let upkeep = if options.platform { Upkeep::ChangeTpmPin } else { Upkeep::ChangePin };
+    context.keep_up(&daemon, upkeep, options.which.key.as_deref()).await?;
     context.output.result(&json!({ "pin": "changed" }), "PIN changed")
 }
 
