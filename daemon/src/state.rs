@@ -23,7 +23,6 @@ use crate::platform::PlatformKey;
 use crate::tpm::{BlobError, TlsKey};
 
 const FILE: &str = "state";
-const NEW_FILE: &str = "state.new";
 const MAGIC: &str = "signet-state-1";
 
 /// What is remembered.
@@ -141,8 +140,8 @@ pub struct StateDir {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    /// Keeps the lock, and is synchronised after a rename.
-    directory: File,
+    /// The directory, locked while this is open.
+    _lock: File,
     stored: Mutex<Arc<Stored>>,
 }
 
@@ -164,7 +163,7 @@ impl StateDir {
         };
         let shared = Shared {
             path: path.to_owned(),
-            directory,
+            _lock: directory,
             stored: Mutex::new(Arc::new(stored.clone())),
         };
         let state = Self { shared: Arc::new(shared) };
@@ -227,15 +226,7 @@ impl StateDir {
         let mut current = shared.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stored = Stored::clone(&current);
         change(&mut stored)?;
-        let new = shared.path.join(NEW_FILE);
-        let written = write_new(&new, &encode(&stored))
-            .and_then(|()| fs::rename(&new, shared.path.join(FILE)))
-            .and_then(|()| shared.directory.sync_all());
-        if let Err(source) = written {
-            // Half a file is of no use; failing to remove it changes nothing.
-            let _ = fs::remove_file(&new);
-            return Err(unwritable(&shared.path.join(FILE), source).into());
-        }
+        put(&shared.path, FILE, &encode(&stored))?;
         *current = Arc::new(stored);
         Ok(())
     }
@@ -262,6 +253,23 @@ fn unwritable(path: &Path, source: io::Error) -> StateError {
 
 fn unreadable(path: &Path, source: io::Error) -> StateError {
     StateError::Unreadable { path: path.to_owned(), source: source.into() }
+}
+
+/// Puts a file (mode 0600) into the state directory in the place of the one of that name: all of it
+/// or nothing, durable when this returns.
+///
+/// # Errors
+/// [`StateError::Unwritable`]; what was there stays.
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
+    let written = write_new(&new, bytes)
+        .and_then(|()| fs::rename(&new, &path))
+        .and_then(|()| File::open(directory)?.sync_all());
+    written.map_err(|source| {
+        // Half a file is of no use; failing to remove it changes nothing.
+        let _ = fs::remove_file(&new);
+        unwritable(&path, source)
+    })
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -404,6 +412,8 @@ mod tests {
     use super::*;
     use crate::platform::Method;
     use crate::tpm::UserKey;
+
+    const NEW_FILE: &str = "state.new";
 
     fn key() -> StoredKey {
         StoredKey(TlsKey { public: vec![1], private: vec![2], parent: vec![3] })

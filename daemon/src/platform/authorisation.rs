@@ -4,9 +4,8 @@
 //! keeps the two apart and limits what a bug elsewhere can do; it does not make a match truer: who
 //! is root here can read the file (protocol §5.1).
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,11 +17,10 @@ use signet_evidence::tpm::{
 };
 use zeroize::Zeroizing;
 
-use crate::state::StateError;
+use crate::state::{self, StateError};
 use crate::tpm::{ReleaseRequest, Releaser};
 
 const FILE: &str = "fingerprint-authorisation";
-const NEW_FILE: &str = "fingerprint-authorisation.new";
 /// A PKCS#8 document of a P-256 key is 138 bytes.
 const LONGEST: usize = 512;
 
@@ -101,14 +99,8 @@ impl AuthorisationKey {
         let document =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
                 .map_err(|_| StateError::Randomness)?;
-        let (path, new) = (directory.join(FILE), directory.join(NEW_FILE));
-        let written = write_new(&new, document.as_ref())
-            .and_then(|()| fs::rename(&new, &path))
-            .and_then(|()| File::open(directory)?.sync_all());
-        if let Err(source) = written {
-            let _ = fs::remove_file(&new);
-            return Err(StateError::Unwritable { path, source: source.into() });
-        }
+        state::put(directory, FILE, document.as_ref())?;
+        let path = directory.join(FILE);
         Self::from_pkcs8(document.as_ref()).ok_or(StateError::Corrupt { path })
     }
 
@@ -149,17 +141,11 @@ fn public_area(point: &[u8]) -> Option<Vec<u8>> {
     Some(public.to_bytes())
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn request(key: &AuthorisationKey, digest: [u8; 32]) -> ReleaseRequest {
