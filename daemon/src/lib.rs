@@ -11,6 +11,7 @@ mod der;
 pub mod desk;
 pub mod enrol;
 pub mod failure;
+pub mod logind;
 pub mod platform;
 pub mod presence;
 pub mod prompt;

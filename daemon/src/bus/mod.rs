@@ -18,6 +18,7 @@ use crate::ceremony::CallerId;
 use crate::config::Bus;
 use crate::desk::Desk;
 
+pub use caller::Caller;
 pub use service::Service;
 
 /// Well-known name, and prefix of the object's path.

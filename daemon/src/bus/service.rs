@@ -13,6 +13,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, interface};
 
 use super::arguments::{self, Dictionary};
+use super::caller::Caller;
 use super::machine::{endorsement_key, tpm_status};
 use super::refusal::Refusal;
 use super::request::{self, Place, Reserved, Results};
@@ -78,8 +79,7 @@ impl Service {
                 self.platform.answerer(means, &allowed, self.keys.any_plugged()).await?
             }
             (Purpose::EnrolKey, Some(Means::Platform(method))) => {
-                let sender = header.sender().ok_or(Failure::NotAllowed)?;
-                let user = super::caller::unix_user(connection, sender).await?;
+                let user = Caller::identify(connection, header).await?.user_name().await?;
                 Some(self.platform.maker(method, user).await?)
             }
             _ => None,
@@ -320,8 +320,7 @@ impl Service {
         let work = match arguments::change_pin(options)? {
             Some(upkeep) => Work::Upkeep(upkeep),
             None => {
-                let sender = header.sender().ok_or(Failure::NotAllowed)?;
-                let user = super::caller::unix_user(connection, sender).await?;
+                let user = Caller::identify(connection, &header).await?.user_name().await?;
                 Work::ChangePin(self.platform.pin_key_of(&user)?)
             }
         };
