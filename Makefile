@@ -18,7 +18,10 @@ PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
 	ca-certificates openssl faketime python3-gi systemd fprintd polkitd python3-dbusmock
 
-.PHONY: help setup demo test check unit fuzz fuzz-short clean
+# The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
+VM_PACKAGES := qemu-system-x86 mmdebstrap uidmap e2fsprogs
+
+.PHONY: help setup demo vm-test test check unit fuzz fuzz-short clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -53,6 +56,17 @@ demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running
 	@echo "building; the first time takes some minutes"
 	@cargo build --workspace --bins
 	@target/debug/signet-demo $(if $(KEEP),--keep)
+
+vm-test: setup target/.vm-packages ## Boot a whole workstation and check everything on it (some minutes)
+	@cargo build -q --workspace --bins
+	@tests/vm/run.sh platform
+
+target/.vm-packages: Makefile
+	@dpkg-query -W -f '$${Status}\n' $(VM_PACKAGES) 2>/dev/null | grep -c 'install ok installed' \
+		| grep -qx $(words $(VM_PACKAGES)) || { echo "installing $(VM_PACKAGES)"; \
+		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $(VM_PACKAGES) > target/apt-vm.log; } \
+		&& touch $@ || echo "the packages for the whole machine cannot be installed; see target/apt-vm.log"
 
 test: setup check unit fuzz-short ## Everything that tests
 	@echo "make test: all passed"

@@ -17,12 +17,15 @@
 //! `--u2f-only` makes a key of the U2F generation of either: CTAP2 is hidden from the host, and the
 //! firmware's own U2F code answers. `--touch-only` makes a FIDO2 key without a PIN of `trussed-key`.
 //!
+//! `uhid-key --socket key.sock` makes a running key a `/dev/hidraw*` of the machine it runs on.
+//!
 //! A key ends when its stdin closes, so that nothing is left behind; `--detached` keeps it alive.
 
 pub mod attestation;
 pub mod panel;
 pub mod rig;
 mod u2f_only;
+pub mod uhid;
 mod virtual_key;
 pub mod wire;
 
