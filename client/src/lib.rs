@@ -7,6 +7,7 @@ pub mod approval;
 pub mod authority;
 pub mod ceremony;
 pub mod daemon;
+pub mod doctor;
 pub mod enrolment;
 pub mod inspection;
 pub mod renewal;

@@ -8,7 +8,7 @@ mod tickets;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -230,6 +230,19 @@ impl Authority {
         self.send(self.request(Method::GET, "readyz")?).await.map(|_| ())
     }
 
+    /// The authority's clock (`Date`, RFC 9110 §6.6.1) in Unix seconds, whether it is ready or not;
+    /// `None` when it does not tell.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub async fn date(&self) -> Result<Option<i64>, AuthorityError> {
+        let response = self.exchanged(self.request(Method::GET, "readyz")?).await?;
+        let date = response.headers().get(reqwest::header::DATE);
+        let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(since.and_then(|since| i64::try_from(since.as_secs()).ok()))
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, AuthorityError> {
         let url = self.base.join(path).map_err(|_| AuthorityError::Url)?;
         Ok(self.http.request(method, url))
@@ -253,18 +266,22 @@ impl Authority {
 
     /// Sends, and once more when no connection could be made: an authority may have been restarted
     /// under a connection that we kept.
+    async fn exchanged(&self, request: RequestBuilder) -> Result<Response, AuthorityError> {
+        let again = request.try_clone();
+        match (request.send().await, again) {
+            (Ok(response), _) => Ok(response),
+            (Err(error), Some(again)) if error.is_connect() && tls_cause(&error).is_none() => {
+                again.send().await.map_err(|error| self.sorted(error))
+            }
+            (Err(error), _) => Err(self.sorted(error)),
+        }
+    }
+
     async fn send(
         &self,
         request: RequestBuilder,
     ) -> Result<(u16, Zeroizing<Vec<u8>>), AuthorityError> {
-        let again = request.try_clone();
-        let mut response = match (request.send().await, again) {
-            (Ok(response), _) => response,
-            (Err(error), Some(again)) if error.is_connect() && tls_cause(&error).is_none() => {
-                again.send().await.map_err(|error| self.sorted(error))?
-            }
-            (Err(error), _) => return Err(self.sorted(error)),
-        };
+        let mut response = self.exchanged(request).await?;
         let status = response.status();
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|error| self.sorted(error))? {

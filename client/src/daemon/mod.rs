@@ -184,6 +184,26 @@ pub struct DaemonStatus {
     pub fingerprint_reader: Option<String>,
     /// This machine's own keys.
     pub platform_keys: Vec<PlatformKey>,
+    /// How the TPM behaves: `ok`, `busy`, `lockout`, `failed` or `missing`.
+    pub tpm_health: Option<String>,
+    /// What to do when it is not `ok`.
+    pub tpm_advice: Option<String>,
+    /// Wrong PINs that the TPM counts now.
+    pub lockout_counter: Option<u32>,
+    /// Wrong PINs that lock it.
+    pub lockout_limit: Option<u32>,
+    /// Seconds after which one is forgotten.
+    pub lockout_recovery: Option<u32>,
+    /// Kinds of endorsement key that the TPM's maker left a certificate for.
+    pub ek_certificates: Option<Vec<String>>,
+    /// The attestation key's certificate, DER.
+    pub ak_certificate: Option<Vec<u8>>,
+    /// The log of what booted: `ok`, or why there is none to show.
+    pub boot_log: Option<String>,
+    /// Who says whether a caller may: `polkit`, or `danger-skip-polkit`.
+    pub authorisation: Option<String>,
+    /// Whether an agent shows prompts to this user.
+    pub agent: Option<bool>,
 }
 
 /// A key of the machine's own.
@@ -201,8 +221,15 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError::Bus`].
     pub async fn connect(bus: &Bus) -> Result<Self, DaemonError> {
-        let connection = bus.connect().await?;
-        let proxy = Presence1Proxy::builder(&connection)
+        Self::over(&bus.connect().await?).await
+    }
+
+    /// Speaks over this connection.
+    ///
+    /// # Errors
+    /// [`DaemonError::Bus`].
+    pub(crate) async fn over(connection: &Connection) -> Result<Self, DaemonError> {
+        let proxy = Presence1Proxy::builder(connection)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await?;
@@ -331,6 +358,16 @@ impl Daemon {
             queue_length: status.optional("queue_length")?,
             fingerprint_reader: status.optional("fingerprint_reader")?,
             platform_keys: platform_keys(status.optional("platform_keys")?.unwrap_or_default()),
+            tpm_health: status.optional("tpm_health")?,
+            tpm_advice: status.optional("tpm_advice")?,
+            lockout_counter: status.optional("lockout_counter")?,
+            lockout_limit: status.optional("lockout_limit")?,
+            lockout_recovery: status.optional("lockout_recovery")?,
+            ek_certificates: status.optional("ek_certificates")?,
+            ak_certificate: status.optional("ak_certificate")?,
+            boot_log: status.optional("boot_log")?,
+            authorisation: status.optional("authorisation")?,
+            agent: status.optional("agent")?,
         })
     }
 

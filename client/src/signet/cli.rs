@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Inspect(Inspect),
     Request(Request),
     Status(Status),
+    Doctor(Doctor),
     Completion(Completion),
 }
 
@@ -317,6 +318,21 @@ pub(crate) struct Request {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  signet status\n  signet status --json")]
 pub(crate) struct Status {}
+
+/// Look for problems with this machine, and say how to solve each
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks nobody for a PIN or a touch, changes nothing, tells no secrets. Each line is ok, warn, fail, or
+unknown where another line's problem must be solved first. Ends with 1 when something fails.
+
+Examples:
+  signet doctor
+  signet --json doctor | jq '.checks[] | select(.state == \"fail\")'")]
+pub(crate) struct Doctor {
+    /// Look for installed files and for the kernel's in this folder, such as that of an image
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    pub(crate) root: PathBuf,
+}
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]

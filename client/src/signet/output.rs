@@ -11,6 +11,7 @@ use crate::failure::Failure;
 pub(crate) struct Output {
     json: bool,
     colour: bool,
+    colour_results: bool,
     live: bool,
 }
 
@@ -44,7 +45,8 @@ impl Output {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let terminal = !dumb && io::stderr().is_terminal();
-        Self { json, colour: !no_colour && terminal, live: !json && terminal }
+        let colour_results = !no_colour && !dumb && io::stdout().is_terminal();
+        Self { json, colour: !no_colour && terminal, colour_results, live: !json && terminal }
     }
 
     /// Whether a person watches: what was said can be said anew in its place.
@@ -115,10 +117,19 @@ impl Output {
         }
     }
 
+    /// A word of a result for people.
+    pub(crate) fn emphasised(self, style: Style, text: &str) -> String {
+        painted(Some(style).filter(|_| self.colour_results), text)
+    }
+
     fn styled(self, style: Option<Style>, text: &str) -> String {
-        match style.filter(|_| self.colour) {
-            Some(style) => format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()),
-            None => text.to_owned(),
-        }
+        painted(style.filter(|_| self.colour), text)
+    }
+}
+
+fn painted(style: Option<Style>, text: &str) -> String {
+    match style {
+        Some(style) => format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()),
+        None => text.to_owned(),
     }
 }

@@ -410,6 +410,10 @@ impl Service {
             ("fingerprint_reader", reader.into()),
             ("platform_keys", platform_keys.into()),
         ]));
+        let leaf = |enrolment: &Enrolment| enrolment.ak_chain.first().map(|der| der.0.clone());
+        if let Some(certificate) = self.enrolled_value(leaf) {
+            results.insert("ak_certificate", certificate.into());
+        }
         Ok((results,))
     }
 

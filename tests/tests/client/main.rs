@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the suite of the authenticators uses the rest")]
 mod bench;
 mod ceremony;
+mod doctor;
 mod enrolment;
 mod fingers;
 mod gateway;

@@ -1,6 +1,7 @@
 //! The commands, each in its file.
 
 mod approve;
+mod doctor;
 mod enrol;
 mod files;
 mod finger;
@@ -22,7 +23,7 @@ use clap::CommandFactory;
 use signet_client::ceremony::attend;
 use signet_client::daemon::{Answer, Means, Upkeep};
 use signet_client::renewal::unix_now;
-use signet_client::settings::{Settings, files as settings_files};
+use signet_client::settings::{Settings, SettingsError, files as settings_files};
 use signet_client::tokens::TokenCache;
 use signet_client::workstation::PresenceError;
 use signet_client::{Bus, Daemon, Tokens, Workstation};
@@ -50,12 +51,8 @@ impl Context {
         bus: Option<String>,
         pin_fd: Option<u32>,
     ) -> Result<Self, Failure> {
-        let path = |name| std::env::var_os(name).map(PathBuf::from);
-        let settings = Settings::read(&settings_files(path("XDG_CONFIG_HOME"), path("HOME")))?;
-        let bus = match bus.or(environment("SIGNET_BUS")?) {
-            Some(address) => Bus::Address(address),
-            None => settings.bus(),
-        };
+        let settings = settings()?;
+        let bus = chosen_bus(bus, &settings)?;
         let pin_fd = match (pin_fd, environment("SIGNET_PIN_FD")?) {
             (Some(number), _) => Some(number),
             (None, Some(text)) => {
@@ -120,6 +117,20 @@ impl Context {
     }
 }
 
+/// What the settings files say.
+fn settings() -> Result<Settings, SettingsError> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    Settings::read(&settings_files(path("XDG_CONFIG_HOME"), path("HOME")))
+}
+
+/// The bus of the command line, else of the environment, else of the settings.
+fn chosen_bus(given: Option<String>, settings: &Settings) -> Result<Bus, Failure> {
+    Ok(match given.or(environment("SIGNET_BUS")?) {
+        Some(address) => Bus::Address(address),
+        None => settings.bus(),
+    })
+}
+
 fn runtime_directory() -> Option<PathBuf> {
     std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
 }
@@ -139,7 +150,7 @@ pub(crate) async fn run(
     output: Output,
     interrupt: Interrupt,
 ) -> Result<ExitCode, Failure> {
-    // These two need neither settings nor signetd.
+    // These need neither settings nor signetd.
     match &cli.command {
         Command::Completion(completion) => {
             let mut script = Vec::new();
@@ -149,6 +160,7 @@ pub(crate) async fn run(
         Command::Inspect(inspect) => {
             return inspect::run(output, inspect).map(|()| ExitCode::SUCCESS);
         }
+        Command::Doctor(options) => return doctor::run(output, options, cli.bus).await,
         _ => {}
     }
     let context = Context::new(output, interrupt, cli.bus, cli.pin_fd)?;
@@ -166,7 +178,7 @@ pub(crate) async fn run(
         Command::Token(token) => token::run(&context, &token).await,
         Command::Present(present) => present::run(&context, &present).await,
         Command::Status(_) => status::run(&context).await,
-        Command::Inspect(_) | Command::Completion(_) => Ok(()),
+        Command::Inspect(_) | Command::Doctor(_) | Command::Completion(_) => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -1,0 +1,56 @@
+//! The daemon.
+
+use std::error::Error;
+
+use crate::authority::printable;
+use crate::daemon::DaemonError;
+
+use super::ground::{Ground, LookError};
+use super::{Check, Finding};
+
+pub(super) fn examine(ground: &Ground) -> Finding {
+    let ours = env!("CARGO_PKG_VERSION");
+    let finding = match &ground.version {
+        Ok(version) if version == ours => {
+            Finding::ok(Check::Signetd, format!("answers, version {version}"))
+        }
+        Ok(version) => Finding::warn(
+            Check::Signetd,
+            format!("is version {version}, and signet is {ours}"),
+            "install both in one version, then `systemctl restart signetd`",
+        ),
+        Err(LookError::Skipped(what)) => {
+            Finding::unknown(Check::Signetd, format!("{what} does not answer"))
+        }
+        Err(error @ LookError::Silent(_)) => Finding::fail(
+            Check::Signetd,
+            format!("hangs: {error}"),
+            "`systemctl restart signetd`; if it hangs again, report `journalctl -u signetd`",
+        ),
+        Err(LookError::Daemon(DaemonError::NotRunning)) => Finding::fail(
+            Check::Signetd,
+            "is not running, and the bus cannot start it",
+            "`systemctl start signetd`, and look into `journalctl -u signetd` if that fails",
+        ),
+        Err(error) => Finding::fail(
+            Check::Signetd,
+            format!("cannot be asked ({})", words(error)),
+            "look into `journalctl -u signetd`, and install the bus policy org.signet.Presence1.conf",
+        ),
+    };
+    finding.fact("version", ground.version.as_ref().ok().cloned()).fact("client_version", ours)
+}
+
+/// An error with its causes, in one line.
+pub(super) fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    printable(&text)
+}
