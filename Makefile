@@ -19,7 +19,7 @@ PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2
 	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock
 
 # The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
-VM_PACKAGES := qemu-system-x86 mmdebstrap uidmap e2fsprogs
+VM_PACKAGES := qemu-system-x86 mmdebstrap uidmap e2fsprogs mtools
 
 .PHONY: help setup demo vm-test test check unit fuzz fuzz-short clean
 

@@ -29,8 +29,7 @@ make_machine() {
 # boot_machine MACHINE PAYLOAD RESULTS LIMIT_SECONDS: boots it, runs PAYLOAD/run inside, unpacks what it left.
 #
 # Returns 0 when the payload ran to its end, whatever its checks found; else says where it stopped.
-# $append: more words for the kernel. $qemu_options: an array of more arguments for QEMU. $direct=no:
-# the firmware finds its own boot loader.
+# $append: more words for the kernel. $qemu_options: an array of more arguments for QEMU.
 boot_machine() {
     local machine=$1 payload=$2 results=$3 limit=$4 scratch outcome=0
     rm -rf "$results"
@@ -43,11 +42,20 @@ boot_machine() {
     swtpm socket --tpm2 --tpmstate "dir=$machine/tpm" --ctrl "type=unixio,path=$scratch/tpm.sock" \
         --terminate --log "file=$results/swtpm.log" &
     local tpm=$!
-    local direct_boot=()
-    [ "${direct:-yes}" = no ] || direct_boot=(-kernel "$machine/vmlinuz" -append "$(kernel_words) ${append:-}")
+    local boot_disk=() firmware=(-machine q35,usb=off,smbus=off)
+    if [ -f "$machine/boot-disk" ]; then # made by image/uefi.sh
+        firmware=(-machine q35,usb=off,smm=on -global driver=cfi.pflash01,property=secure,value=on
+            -drive "if=pflash,format=raw,unit=0,readonly=on,file=$machine/firmware.fd"
+            -drive "if=pflash,format=raw,unit=1,file=$machine/variables.fd")
+        # Last, because the kernel numbers disks in the order of their slots.
+        boot_disk=(-drive "file=$machine/boot-disk,if=none,format=raw,id=boot,readonly=on"
+            -device nvme,drive=boot,serial=boot,bootindex=0)
+    else
+        firmware+=(-kernel "$machine/vmlinuz" -append "$(kernel_words) ${append:-}")
+    fi
     until [ -S "$scratch/tpm.sock" ] || ! kill -0 "$tpm" 2>/dev/null; do sleep 0.05; done
     timeout --kill-after=5 "$limit" qemu-system-x86_64 \
-        -machine q35,usb=off,smbus=off,hpet=off"${machine_options:-}" -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
+        "${firmware[@]}" -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
         -nodefaults -display none -no-reboot -monitor none \
         -serial "file:$results/console.log" -serial "file:$results/checks" \
         -drive "file=$machine/disk,if=none,format=raw,id=root,cache=unsafe" -device nvme,drive=root,serial=root \
@@ -57,9 +65,11 @@ boot_machine() {
         -device nvme,drive=results,serial=results \
         -chardev "socket,id=tpm,path=$scratch/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm \
         -device tpm-crb,tpmdev=tpm0 \
-        "${direct_boot[@]}" "${qemu_options[@]}" &
+        "${boot_disk[@]}" "${qemu_options[@]}" &
     local emulator=$!
-    tail --pid="$emulator" --sleep-interval=0.5 -n +1 -f "$results/checks"
+    # UEFI firmware writes to every serial port, and clears screens.
+    tail --pid="$emulator" --sleep-interval=0.5 -n +1 -f "$results/checks" \
+        | grep --line-buffered -aE '^(ok|FAILED|SKIPPED|   ) ' || true
     wait "$emulator" || outcome=$?
     wait "$tpm" || true
     tar -C "$results" -xf "$scratch/results.tar" 2>/dev/null || true
@@ -68,8 +78,8 @@ boot_machine() {
     {
         if [ "$outcome" = 124 ]; then echo "FAILED the machine did not finish within $limit s"
         else echo "FAILED the machine stopped before its payload ended (qemu: $outcome)"; fi
-        echo "    last check: $(tail -n 1 "$results/checks")"
-        tail -n 5 "$results/console.log" | sed 's/^/    console: /'
+        echo "    last check: $(grep -aE '^(ok|FAILED|SKIPPED) ' "$results/checks" | tail -n 1)"
+        tail -n 5 "$results/console.log" | tr -cd '[:print:]\n' | sed 's/^/    console: /'
     } | tee "$results/trouble"
     return 1
 }

@@ -1,58 +1,88 @@
 #!/bin/bash
 # run.sh STAGE...: boots a whole workstation and checks Signet on it, stage after stage (`make vm-test`).
 #
-# A stage is a boot of the same machine: guest/STAGE.sh lists its checks. One line a check; results,
-# console and journal are left in $SIGNET_VM_OUT (target/vm). Ends with "N passed, N failed, N skipped".
+# A stage is a boot: guest/STAGE.sh lists its checks. One line a check; results, console and journal are
+# left in $SIGNET_VM_OUT (target/vm). Ends with "N passed, N failed, N skipped".
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 out=${SIGNET_VM_OUT:-$root/target/vm}
 programs=${SIGNET_VM_PROGRAMS:-${CARGO_TARGET_DIR:-$root/target}/debug}
-limit=${SIGNET_VM_LIMIT:-900}
+limit=${SIGNET_VM_LIMIT:-1200}
 qemu_options=()
 # shellcheck source=machine.sh
 source "$here/machine.sh"
 
 summary() {
     local passed failed skipped
-    passed=$(cat "$out"/*/checks 2>/dev/null | grep -c '^ok ' || true)
-    failed=$(cat "$out"/*/checks "$out"/*/trouble 2>/dev/null | grep -c '^FAILED ' || true)
-    skipped=$(cat "$out"/*/checks "$out"/*/trouble 2>/dev/null | grep -c '^SKIPPED ' || true)
+    passed=$(cat "$out"/*/checks 2>/dev/null | grep -ac '^ok ' || true)
+    failed=$(cat "$out"/*/checks "$out"/*/trouble 2>/dev/null | grep -ac '^FAILED ' || true)
+    skipped=$(cat "$out"/*/checks 2>/dev/null | grep -ac '^SKIPPED ' || true)
     echo "vm-test: $passed passed, $failed failed, $skipped skipped ($SECONDS s; results in $out)"
     [ "$failed" = 0 ]
 }
 
-skip_all() {
-    echo "SKIPPED ALL CHECKS OF THE WHOLE MACHINE: $1" 
-    echo "vm-test: 0 passed, 0 failed, 1 skipped"
-    exit 0
+need() {
+    local tool
+    for tool in "$@"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null && continue
+        echo "SKIPPED ALL CHECKS OF THE WHOLE MACHINE: $tool is not installed and could not be"
+        echo "vm-test: 0 passed, 0 failed, 1 skipped"
+        exit 0
+    done
 }
 
-mkdir -p "$out"
-rm -rf "${out:?}"/*
-for tool in qemu-system-x86_64 mmdebstrap swtpm swtpm_setup mke2fs; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null || skip_all "$tool is not installed and could not be"
-done
+# machine_of STAGE: prints the folder of the stage's machine, made or changed as the stage wants it.
+#
+# Most stages share one machine. Those called measured* share another, with UEFI, Secure Boot, GRUB and IMA.
+machine_of() {
+    local stage=$1 machine=$out/machine
+    case $stage in
+        measured*) machine=$out/machine-uefi ;;
+    esac
+    [ -d "$machine" ] || make_machine "$machine" "$out/image"
+    case $stage in
+        measured-changed) "$here/image/uefi.sh" "$machine" "$(kernel_words) ima_policy=tcb apparmor=0" ;;
+        measured-insecure)
+            "$here/image/uefi.sh" "$machine" "$(kernel_words) ima_policy=tcb"
+            cp "$machine/variables-without-keys.fd" "$machine/variables.fd"
+            ;;
+        measured*) "$here/image/uefi.sh" "$machine" "$(kernel_words) ima_policy=tcb" ;;
+    esac
+    echo "$machine"
+}
 
-"$here/image/build.sh" "$out/image"
-echo "vm-test: image ready after $SECONDS s"
-make_machine "$out/machine" "$out/image"
-
-for stage in "$@"; do
-    payload=$out/payload
+# fill PAYLOAD STAGE MACHINE: what goes into the guest.
+fill() {
+    local payload=$1 program
     rm -rf "$payload"
     mkdir -p "$payload/programs" "$payload/maker"
     cp "$here/guest/"* "$payload/"
-    echo "$stage" > "$payload/stage"
-    for program in signetd signet signet-authority opensk-key make-attestation uhid-key; do
+    echo "$2" > "$payload/stage"
+    for program in opensk-key make-attestation uhid-key; do
         cp "$programs/$program" "$payload/programs/"
         strip --strip-debug "$payload/programs/$program"
     done
-    cp "$out/machine/maker/"*.pem "$payload/maker/"
-    rm -f "$payload/maker/signkey.pem" "$payload/maker/swtpm-localca-rootca-privkey.pem"
+    cp "$3/maker/"{issuercert,swtpm-localca-rootca-cert}.pem "$payload/maker/"
+    if [ -d "$out/packages" ]; then cp -r "$out/packages" "$payload/packages"; fi
+}
+
+need qemu-system-x86_64 mmdebstrap swtpm swtpm_setup mke2fs
+case "$*" in *measured*) need mformat mcopy ;; esac
+mkdir -p "$out"
+rm -rf "${out:?}"/*
+if [ "$*" != platform ]; then
+    BINARIES=$programs make -s -C "$root" deb DEB_PROFILE=dev DEB_OUT="$out/packages" > "$out/packages.log" 2>&1 \
+        || { cat "$out/packages.log"; exit 1; }
+fi
+"$here/image/build.sh" "$out/image"
+echo "vm-test: image ready after $SECONDS s"
+for stage in "$@"; do
+    machine=$(machine_of "$stage")
+    fill "$out/payload" "$stage" "$machine"
     began=$SECONDS
     echo "vm-test: boot for $stage"
-    boot_machine "$out/machine" "$payload" "$out/$stage" "$limit" || break
+    boot_machine "$machine" "$out/payload" "$out/$stage" "$limit" || break
     echo "vm-test: $stage took $((SECONDS - began)) s"
 done
 rm -rf "$out/payload"

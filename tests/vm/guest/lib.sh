@@ -53,6 +53,28 @@ says() {
     grep -Eq -- "$pattern" <<< "$output" || { echo "no line has: $pattern"; return 1; }
 }
 
+# begin_session USER WHERE: a login session that stays (see login.py); `as` runs commands in it.
+begin_session() {
+    local file=/run/session-$1-$2
+    systemd-run --quiet --collect --unit="session-$1-$2" /usr/bin/python3 "$PWD/login.py" "$1" "$2" "$file"
+    await 60 test -f "$file"
+}
+
+# as USER WHERE COMMAND...: in that session, or in none when WHERE is `nowhere`. A process belongs to the
+# session whose control group it is in; polkit and logind look nowhere else.
+as() {
+    local user=$1 where=$2 uid session=
+    shift 2
+    uid=$(id -u "$user")
+    [ "$where" = nowhere ] || session=$(cat "/run/session-$user-$where")
+    SESSION=$session USER_SLICE=user-$uid.slice bash -c '
+        [ -z "$SESSION" ] || echo $$ > "/sys/fs/cgroup/user.slice/$USER_SLICE/session-$SESSION.scope/cgroup.procs"
+        exec "$@"' as setpriv --reuid "$user" --regid "$user" --init-groups env -i \
+        HOME="/home/$user" USER="$user" LOGNAME="$user" PATH=/usr/bin:/bin LANG=C.UTF-8 TERM=dumb \
+        ${session:+XDG_SESSION_ID="$session"} XDG_RUNTIME_DIR="/run/user/$uid" \
+        DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$uid/bus" "$@"
+}
+
 # start_key NAME [ARGUMENT...]: a software key behind /dev/uhid, plugged in. It keeps its memory over boots.
 start_key() {
     local name=$1 home=$keys/$1
@@ -85,3 +107,10 @@ press() {
 gone() { ! "$@" > /dev/null 2>&1; }
 unplug() { press "$1" unplug && await 30 gone key_node "$1"; }
 replug() { press "$1" replug && await 30 key_node "$1"; }
+
+# json EXPRESSION: of standard input, `it`.
+json() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+
+# exposure UNIT: what `systemd-analyze security` says of it, live.
+exposure() { systemd-analyze security --no-pager "$1" | tee /dev/stderr | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'; }
+at_most() { python3 -c 'import sys; sys.exit(not float(sys.argv[1]) <= float(sys.argv[2]))' "$1" "$2"; }

@@ -9,6 +9,7 @@ checks() {
     check "a software key becomes a hidraw node" key_becomes_node
     check "udev tags the node as a FIDO token" udev_tags_node
     check "fido2-token sees the key and speaks with it" fido2_token_sees_key
+    check "logind has an active, an inactive and a remote session" sessions_differ
     check "a pulled key is gone and comes back" key_comes_and_goes
 }
 
@@ -62,4 +63,13 @@ key_comes_and_goes() {
     replug platform
     udevadm settle
     says "^$(key_node platform):" fido2-token -L
+}
+
+sessions_differ() {
+    local where
+    for where in seat behind ssh; do begin_session alice $where; done
+    properties() { as alice "$1" sh -c 'loginctl show-session --value -p Active -p Remote -p State "$XDG_SESSION_ID" | xargs'; }
+    says '^no yes active$' properties seat
+    says '^no no online$' properties behind
+    says '^yes yes active$' properties ssh
 }

@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# What the packages put where, and how the parts start each other.
+
+signet_installs() {
+    modprobe uhid
+    if [ -d packages ]; then
+        dpkg -i packages/*.deb
+    else # as the packages do it
+        cp -rv --no-preserve=ownership tree/. /
+        systemd-sysusers
+        systemd-tmpfiles --create
+        systemctl daemon-reload
+        udevadm control --reload
+        busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
+        systemctl enable --now signetd.socket
+    fi
+    signet --version
+}
+
+installation_is_whole() {
+    says '^signet:.*:/' getent passwd signet
+    says '^signet-authority:' getent passwd signet-authority
+    says '(^| )tss($| )' id -nG signet
+    local unit
+    for unit in signetd.service signetd.socket signet-key@hidraw0.service signet-keys.service \
+        signet-boot-log.service signet-authority.service; do
+        systemd-analyze verify "$unit"
+    done
+    says '^root:root 600$' stat -c '%U:%G %a' /run/signet/keys
+    [ -z "$(systemctl --failed --no-legend)" ]
+}
+
+nothing_runs() {
+    says '^inactive$' systemctl is-active signetd.service
+    says '^active$' systemctl is-active signetd.socket
+}
+
+authenticators() {
+    busctl call --json=short org.signet.Presence1 /org/signet/Presence1 org.signet.Presence1 ListAuthenticators
+}
+has_key() { authenticators | grep -q "\"$(key_node "$1")\""; }
+has_no_key() { ! authenticators | grep -q '/dev/hidraw'; }
+
+plugged_key_wakes_signetd() {
+    start_key blue --fingers right-index
+    await 60 systemctl is-active signetd.service
+    await 60 has_key blue
+    says 'fido|keyboard' udevadm info --query=property "$(key_node blue)"
+    authenticators
+    unplug blue
+    await 30 has_no_key
+    replug blue
+    await 60 has_key blue
+}
+
+key_rights_unchanged() {
+    says '^root:root 600$' stat -c '%U:%G %a' "$(key_node blue)"
+    refused setpriv --reuid mallory --regid mallory --init-groups fido2-token -I "$(key_node blue)"
+}
+
+bus_starts_signetd() {
+    systemctl stop signetd.service
+    authenticators
+    says '^active$' systemctl is-active signetd.service
+    await 60 has_key blue
+}
+
+main_pid() { systemctl show --value -p MainPID signetd.service; }
+runs_anew() { local pid; pid=$(main_pid); [ "$pid" != 0 ] && [ "$pid" != "$1" ]; }
+
+killed_signetd_comes_back() {
+    local before
+    before=$(main_pid)
+    kill -KILL "$before"
+    await 60 runs_anew "$before"
+    await 60 has_key blue
+}
+
+key_waits_for_signetd() {
+    unplug blue
+    systemctl stop signetd.service
+    replug blue
+    udevadm settle
+    await 60 has_key blue
+}
+
+boot_log_is_copied() {
+    says '^root:signet 640$' stat -c '%U:%G %a' /run/signet/boot-log
+    cmp /run/signet/boot-log /sys/kernel/security/tpm0/binary_bios_measurements
+}

@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# An operator's day against an authority on this machine's loopback.
+
+authority=/var/lib/signet-authority
+
+authority_starts() {
+    signet-authority --json init --dir $authority --operator alice --asset LT-4711 > /root/init.json
+    cp maker/*.pem $authority/ek-roots/
+    cp $keys/root.pem $authority/attestation-roots/software-key.pem
+    printf '%s\n' '' '[[authenticators]]' 'name = "Software key"' 'roots = "attestation-roots/software-key.pem"' \
+        'aaguids = ["8146e1f0-a2b3-4c5d-9e6f-001122334455"]' 'user_verification = "built-in-or-pin"' \
+        >> $authority/authority.toml
+    systemctl start signet-authority.service
+    says '^signet-authority$' stat -c %U $authority/authority.db
+    mkdir -p /etc/signet
+    install -m 644 $authority/keys/server-ca.pem /etc/signet/authority-ca.pem
+    printf '%s\n' 'authority = "https://localhost:8443"' 'authority_ca = "/etc/signet/authority-ca.pem"' \
+        > /etc/signet/client.toml
+}
+
+machine_enrols() {
+    json 'it["ticket"]' < /root/init.json | signet --json enrol --ticket-file - | tee /root/enrolled.json
+    [ "$(json 'it["ek_certified"]' < /root/enrolled.json)" = True ]
+}
+
+operator_enrols_key() {
+    press blue finger right-index
+    as alice seat signet --json key add --name blue
+}
+
+log_in() {
+    press blue finger right-index
+    as alice seat signet --json login --new
+    as alice seat signet token | grep -q .
+}
+
+operator_logs_in() {
+    log_in
+    says 'alice' as alice seat signet status
+}
+
+pulled_key_ends_login() {
+    as alice seat signet --json login --new > /run/login.out 2>&1 &
+    local login=$!
+    await 60 timeout 20 bash -c "echo wait | nc -NU $keys/blue/control.sock"
+    unplug blue
+    local code=0
+    wait $login || code=$?
+    says 'authenticator-removed|AuthenticatorRemoved' cat /run/login.out
+    [ $code = 1 ] || [ $code = 3 ]
+    replug blue
+    await 60 has_key blue
+    log_in
+}
+
+login_after_restart() {
+    systemctl restart signetd.service
+    await 60 has_key blue
+    log_in
+}
