@@ -55,6 +55,12 @@ pub trait Attendant: Sync {
     /// A request begins.
     fn begin(&self) {}
 
+    /// Whether secrets come from elsewhere than the person: then they are given also where the
+    /// person's agent asks for them.
+    fn has_secrets(&self) -> bool {
+        false
+    }
+
     /// The request was done.
     fn done(&self) {}
 
@@ -157,7 +163,7 @@ pub async fn attend(
             }
             Event::Progress(step) => {
                 attendant.show(&step);
-                question = Question::of(&step);
+                question = Question::of(&step).filter(|_| !step.agent || attendant.has_secrets());
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub authority: Option<String>,
     /// The authority's CA file, for enrolment.
     pub authority_ca: Option<PathBuf>,
+    /// Program that asks for PINs, for `signet agent`; `pinentry` when absent.
+    pub pinentry: Option<PathBuf>,
     /// CA file of gateways, for `signet request`; the authority's CA when absent.
     pub gateway_ca: Option<PathBuf>,
 }
@@ -62,6 +64,7 @@ impl Settings {
                 authority: later.authority.or(settings.authority),
                 authority_ca: later.authority_ca.or(settings.authority_ca),
                 gateway_ca: later.gateway_ca.or(settings.gateway_ca),
+                pinentry: later.pinentry.or(settings.pinentry),
             };
         }
         Ok(settings)

@@ -26,6 +26,7 @@ pub struct Workstation {
     enrolment: Enrolment,
     authority: Authority,
     identity: ClientIdentity,
+    reason: Option<String>,
 }
 
 /// Why the workstation cannot be used.
@@ -156,7 +157,14 @@ impl Workstation {
         let life = leaf.and_then(|der| CertificateLife::of_der(der));
         let authority = Authority::new(&enrolment.authority, tls)?
             .with_certificate_end(life.map(|life| life.not_after));
-        Ok(Self { daemon, enrolment, authority, identity })
+        Ok(Self { daemon, enrolment, authority, identity, reason: None })
+    }
+
+    /// As it is, with words of the requester for the person, which a prompt shows as such.
+    #[must_use]
+    pub fn saying(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
+        self
     }
 
     /// `signetd`.
@@ -223,6 +231,8 @@ impl Workstation {
                 touch_credentials: &touch_credentials,
                 user_verification: &challenge.user_verification,
                 means: ask.means,
+                reason: self.reason.as_deref(),
+                remote: None,
             })
             .await?;
         let completion = attend(request, attendant).await?.presence()?;
@@ -278,6 +288,7 @@ impl Workstation {
                 exclude_credentials: &exclude,
                 authorise_with: &authorise_with,
                 means,
+                reason: self.reason.as_deref(),
             })
             .await?;
         let completion = attend(request, attendant).await?.presence()?;

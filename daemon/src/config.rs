@@ -23,8 +23,10 @@ pub struct Config {
     pub pcrs: Vec<u8>,
     /// `"discover"`, or the device nodes to use.
     pub authenticators: Authenticators,
-    /// Whether there is anybody to ask.
+    /// Who shows prompts.
     pub prompts: Prompts,
+    /// Actions for which the person gives a number that the requester shows.
+    pub number_matching: NumberMatching,
     /// Fewest characters of a new PIN that the TPM checks.
     #[serde(deserialize_with = "pin_length")]
     pub tpm_pin_min_length: u32,
@@ -67,15 +69,22 @@ pub enum Authenticators {
     Paths(Vec<PathBuf>),
 }
 
-/// Whether a person can be asked at this machine.
+/// Who shows prompts at this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Prompts {
-    /// The program that made the request shows the prompt.
+    /// An agent of the user, and nobody else: without one, requests that need a person are refused.
+    Agent,
+    /// An agent of the user where one is registered, else the program that made the request.
     Caller,
     /// Nobody sits here: requests that need a person are refused.
     None,
 }
+
+/// Patterns of action names: a name, or its beginning with `*` behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct NumberMatching(Vec<String>);
 
 /// Seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -90,6 +99,9 @@ pub struct Timeouts {
     /// For the TPM's quote and signatures of one request.
     #[serde(deserialize_with = "seconds")]
     pub tpm: Duration,
+    /// During which what a person refused is not asked again; 0 for not at all.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub cool_down: Duration,
 }
 
 /// Unfinished requests.
@@ -136,6 +148,7 @@ impl Default for Config {
             pcrs: (0..=7).collect(),
             authenticators: Authenticators::Discover,
             prompts: Prompts::Caller,
+            number_matching: NumberMatching::default(),
             tpm_pin_min_length: 6,
             fprintd_bus: FprintdBus::Same,
             danger_accept_virtual_reader: false,
@@ -152,6 +165,7 @@ impl Default for Timeouts {
             turn: Duration::from_secs(110),
             prompt: Duration::from_secs(60),
             tpm: Duration::from_secs(10),
+            cool_down: Duration::from_secs(30),
         }
     }
 }
@@ -192,6 +206,31 @@ impl Config {
             turn: self.timeouts.turn,
             prompt: self.timeouts.prompt,
             proof: self.timeouts.tpm,
+            cool_down: self.timeouts.cool_down,
+        }
+    }
+}
+
+impl NumberMatching {
+    /// Whether an action of this name wants a number.
+    pub fn covers(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == pattern,
+        })
+    }
+}
+
+impl TryFrom<Vec<String>> for NumberMatching {
+    type Error = &'static str;
+
+    fn try_from(patterns: Vec<String>) -> Result<Self, Self::Error> {
+        let sound = |pattern: &String| {
+            !pattern.is_empty() && !pattern.strip_suffix('*').unwrap_or(pattern).contains('*')
+        };
+        match patterns.iter().all(sound) {
+            true => Ok(Self(patterns)),
+            false => Err("give names of actions; a * may stand at the end, as in \"mesh.cert.*\""),
         }
     }
 }
@@ -248,6 +287,13 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     }
 }
 
+fn seconds_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u64::deserialize(deserializer)? {
+        seconds @ 0..=3600 => Ok(Duration::from_secs(seconds)),
+        _ => Err(de::Error::custom("give a number of seconds from 0 to 3600")),
+    }
+}
+
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         count @ 1..=1024 => Ok(count),
@@ -289,7 +335,8 @@ mod tests {
              pcrs = [0, 23]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
              tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
              danger_accept_virtual_reader = true\n\
-             [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\n[limits]\nper_caller = 2\ntotal = 3\n",
+             number_matching = [\"mesh.cert.*\", \"mesh.stop\"]\n\
+             [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\ncool_down = 0\n[limits]\nper_caller = 2\ntotal = 3\n",
         )
         .unwrap();
         assert_eq!(config.bus, Bus::Address("unix:path=/run/test/bus".into()));
@@ -300,7 +347,10 @@ mod tests {
         assert!(config.danger_accept_virtual_reader);
         let limits = config.limits();
         assert_eq!((limits.per_caller, limits.total), (2, 3));
-        assert_eq!(limits.proof, Duration::from_secs(6));
+        assert_eq!((limits.proof, limits.cool_down), (Duration::from_secs(6), Duration::ZERO));
+        let covered = ["mesh.cert.revoke", "mesh.cert.", "mesh.stop", "mesh.stopped", "mesh.cert"];
+        let covered = covered.map(|name| config.number_matching.covers(name));
+        assert_eq!(covered, [true, true, true, false, false]);
     }
 
     #[test]
@@ -310,7 +360,9 @@ mod tests {
             ("tcti = 1", "expected a string"),
             ("pcrs = [24]", "numbered 0 to 23"),
             ("authenticators = \"all\"", "discover"),
-            ("prompts = \"always\"", "expected `caller` or `none`"),
+            ("prompts = \"always\"", "expected one of `agent`, `caller`, `none`"),
+            ("number_matching = [\"*.cert\"]", "at the end"),
+            ("[timeouts]\ncool_down = 4000", "0 to 3600"),
             ("tpm_pin_min_length = 3", "4 to 63"),
             ("[timeouts]\nprompt = 0", "1 to 3600"),
             ("[limits]\ntotal = 5000", "1 to 1024"),

@@ -9,12 +9,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::authenticator::{Finding, KeyRing, Line, Pin, Task};
-use crate::ceremony::{Action, CallerId, Ceremony, Limits, Need, Outcome, RequestId, Stage};
-use crate::config::Prompts;
+use crate::bus::agent::{Conversation, Show};
+use crate::bus::{Abilities, Agents, Caller};
+use crate::ceremony::{
+    Action, Asked, CallerId, Ceremony, JobId, Limits, Need, Outcome, RequestId, Stage,
+};
+use crate::config::{NumberMatching, Prompts};
 use crate::failure::{ArgumentError, Bug, Failure};
 use crate::platform::Platform;
 use crate::presence::Answers;
-use crate::prompt::PromptText;
+use crate::prompt::{PromptText, number};
 use crate::tpm::Tpm;
 use crate::work::{Given, Product, Work};
 
@@ -29,27 +33,48 @@ pub struct Services {
     pub keys: KeyRing,
     /// The keys of this machine that stand for people.
     pub platform: Platform,
-    /// Whether anybody can be asked.
+    /// Who shows prompts.
     pub prompts: Prompts,
+    /// The actions whose prompts want a number.
+    pub number_matching: NumberMatching,
+    /// Agents of the users.
+    pub agents: Agents,
 }
 
 /// What a caller hears. After [`Told::Completed`] there is nothing more; a caller that left hears
 /// nothing at all and the channel closes.
 #[derive(Debug)]
 pub enum Told {
-    /// How far it is; with the prompt's words while a person is asked.
-    Progress(Stage, Option<PromptText>),
+    /// How far it is.
+    Progress(Progress),
     /// The end.
     Completed(Result<Product, Failure>),
 }
 
-/// One request as the shell keeps it.
-struct Entry {
+/// How far a request is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The stage.
+    pub stage: Stage,
+    /// The prompt's words, while a person is asked.
+    pub text: Option<PromptText>,
+    /// Whether an agent shows it, and asks for what the person has to enter.
+    pub agent: bool,
+}
+
+/// One job as the shell keeps it.
+struct Job {
     work: Arc<Work>,
-    told: mpsc::UnboundedSender<Told>,
+    /// Who asked first.
+    caller: Caller,
     /// Which of the prompts is shown.
     step: usize,
     pins: Option<mpsc::Sender<Pin>>,
+    /// While a number is asked for.
+    numbers: Option<mpsc::Sender<u32>>,
+    /// To the agent that shows it, where one does.
+    line: Option<mpsc::UnboundedSender<Show>>,
+    abilities: Option<Abilities>,
     answers: Answers,
     product: Option<Product>,
     task: Option<AbortHandle>,
@@ -57,7 +82,8 @@ struct Entry {
 
 struct Inner {
     ceremony: Ceremony<Failure>,
-    entries: HashMap<RequestId, Entry>,
+    told: HashMap<RequestId, (JobId, mpsc::UnboundedSender<Told>)>,
+    jobs: HashMap<JobId, Job>,
 }
 
 /// Takes requests and sees them through. Clones share one queue.
@@ -83,7 +109,8 @@ impl std::fmt::Debug for Desk {
 impl Desk {
     /// An empty desk. Needs a tokio runtime.
     pub fn new(services: Services, limits: Limits) -> Self {
-        let inner = Inner { ceremony: Ceremony::new(limits), entries: HashMap::new() };
+        let inner =
+            Inner { ceremony: Ceremony::new(limits), told: HashMap::new(), jobs: HashMap::new() };
         let shared = Arc::new(Shared {
             inner: Mutex::new(inner),
             services,
@@ -97,30 +124,44 @@ impl Desk {
     /// Accepts a request; everything further is told through `told`.
     ///
     /// # Errors
-    /// [`Failure::CannotPrompt`], [`Failure::TooManyRequests`].
+    /// [`Failure::CannotPrompt`], [`Failure::NoAgent`], [`Failure::NoNumber`],
+    /// [`Failure::CoolingDown`], [`Failure::TooManyRequests`].
     pub fn submit(
         &self,
-        caller: &CallerId,
+        caller: Caller,
         work: Work,
         told: mpsc::UnboundedSender<Told>,
     ) -> Result<RequestId, Failure> {
         let need = work.need();
-        if need != Need::Machine && self.shared.services.prompts == Prompts::None {
-            return Err(Failure::CannotPrompt);
+        if need != Need::Machine {
+            self.shared.services.can_prompt(caller.uid, &work)?;
         }
-        let entry = Entry {
+        let asked = Asked {
+            caller: caller.id.clone(),
+            uid: caller.uid,
+            need,
+            whole: work.whole(),
+            words: work.words(),
+        };
+        let job = Job {
             work: Arc::new(work),
-            told,
+            caller,
             step: 0,
             pins: None,
+            numbers: None,
+            line: None,
+            abilities: None,
             answers: Answers::default(),
             product: None,
             task: None,
         };
         self.shared.with(|inner| {
-            let id = inner.ceremony.handle_request(caller, need, Instant::now())?;
-            inner.entries.insert(id, entry);
-            Ok(id)
+            let accepted = inner.ceremony.handle_request(&asked, Instant::now())?;
+            inner.told.insert(accepted.request, (accepted.job, told));
+            if !accepted.joined {
+                inner.jobs.insert(accepted.job, job);
+            }
+            Ok(accepted.request)
         })
     }
 
@@ -134,20 +175,71 @@ impl Desk {
         self.shared.with(|inner| inner.ceremony.handle_caller_gone(caller, Instant::now()));
     }
 
-    /// Hands a PIN to the key that asked for it.
+    /// Hands a caller's PIN to the key that asked for it.
+    ///
+    /// # Errors
+    /// [`ArgumentError::PinNotAsked`]; [`Failure::AgentAsks`] where only agents ask.
+    pub fn provide_pin(&self, id: RequestId, pin: Pin) -> Result<(), Failure> {
+        if self.shared.services.prompts == Prompts::Agent {
+            return Err(Failure::AgentAsks);
+        }
+        let job = self.shared.lock().ceremony.job_of(id).ok_or(ArgumentError::PinNotAsked)?;
+        self.provide_agents_pin(job, pin)
+    }
+
+    /// Hands the PIN that an agent asked for to the key.
     ///
     /// # Errors
     /// [`ArgumentError::PinNotAsked`].
-    pub fn provide_pin(&self, id: RequestId, pin: Pin) -> Result<(), Failure> {
+    pub fn provide_agents_pin(&self, id: JobId, pin: Pin) -> Result<(), Failure> {
         self.shared.with(|inner| {
             let asked = inner.ceremony.handle_pin(id, Instant::now());
             asked.map_err(|_| ArgumentError::PinNotAsked)?;
-            if let Some(pins) = inner.entries.get(&id).and_then(|entry| entry.pins.as_ref()) {
+            if let Some(pins) = inner.jobs.get(&id).and_then(|job| job.pins.as_ref()) {
                 // One PIN per question, and room for one: it cannot be full.
                 let _ = pins.try_send(pin);
             }
             Ok(())
         })
+    }
+
+    /// The person says no.
+    pub fn refuse(&self, id: JobId) {
+        self.shared.with(|inner| inner.ceremony.handle_refused(id, Instant::now()));
+    }
+
+    /// The person gives the number that the caller shows.
+    ///
+    /// # Errors
+    /// [`ArgumentError::NumberNotAsked`]. A wrong number is no error here: it ends the request.
+    pub fn confirm_number(&self, id: JobId, number: u32) -> Result<(), Failure> {
+        let mut inner = self.shared.lock();
+        // Taken: there is one try.
+        let numbers = inner.jobs.get_mut(&id).and_then(|job| job.numbers.take());
+        let _ = numbers.ok_or(ArgumentError::NumberNotAsked)?.try_send(number);
+        Ok(())
+    }
+
+    /// From now on this agent shows the prompt; without one its caller does, where it may.
+    pub(crate) fn shown_by(&self, id: JobId, agent: Option<Abilities>) {
+        let failure = match agent {
+            Some(_) => None,
+            None => self.shared.services.cannot_do_without_agent(),
+        };
+        self.shared.with(|inner| {
+            let Some(job) = inner.jobs.get_mut(&id) else { return };
+            let number = agent.is_none() && job.numbers.is_some();
+            job.abilities = agent;
+            match failure.or(number.then_some(Failure::NoNumber)) {
+                Some(failure) => inner.ceremony.handle_not_shown(id, failure, Instant::now()),
+                None => inner.ceremony.handle_shown_elsewhere(id),
+            }
+        });
+    }
+
+    /// The agents of the users.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.shared.services.agents
     }
 
     /// Unfinished requests.
@@ -188,55 +280,160 @@ impl Shared {
     fn obey(self: &Arc<Self>, inner: &mut Inner, action: Action<Failure>) -> Option<AbortHandle> {
         match action {
             Action::Prompt(id) => {
-                let entry = inner.entries.get_mut(&id)?;
+                let job = inner.jobs.get_mut(&id)?;
                 let (pins, inbox) = mpsc::channel(1);
-                entry.pins = Some(pins);
-                let work = prompt(Arc::clone(self), id, Arc::clone(&entry.work), inbox);
-                entry.task = Some(self.runtime.spawn(work).abort_handle());
+                job.pins = Some(pins);
+                let work = prompt(Arc::clone(self), id, Arc::clone(&job.work), inbox);
+                job.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::Prove(id) => {
-                let entry = inner.entries.get_mut(&id)?;
-                let answers = std::mem::take(&mut entry.answers);
-                let work = prove(Arc::clone(self), id, Arc::clone(&entry.work), answers);
-                entry.task = Some(self.runtime.spawn(work).abort_handle());
+                let job = inner.jobs.get_mut(&id)?;
+                let answers = std::mem::take(&mut job.answers);
+                let work = prove(Arc::clone(self), id, Arc::clone(&job.work), answers);
+                job.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::StopPrompt(id) | Action::StopProof(id) => {
-                return inner.entries.get_mut(&id)?.task.take();
+                return inner.jobs.get_mut(&id)?.task.take();
+            }
+            Action::Show(id, stage) => {
+                let job = inner.jobs.get(&id)?;
+                if let Some(line) = &job.line {
+                    let _ = line.send(Show::Stage(stage, job.text(stage)));
+                }
+            }
+            Action::Close(id, outcome) => {
+                let job = inner.jobs.remove(&id)?;
+                if let Some(line) = job.line {
+                    let _ = line.send(Show::Close(ended(outcome)));
+                }
             }
             Action::Progress(id, stage) => {
-                let entry = inner.entries.get(&id)?;
-                let text = match stage {
-                    Stage::Queued { .. } | Stage::Quoting => None,
-                    _ => entry.work.prompt(entry.step),
-                };
-                let _ = entry.told.send(Told::Progress(stage, text));
+                let (job, told) = inner.told.get(&id)?;
+                let job = inner.jobs.get(job)?;
+                let agent = job.abilities.is_some_and(|abilities| abilities.cover(stage));
+                let progress = Progress { stage, text: job.text(stage), agent };
+                let _ = told.send(Told::Progress(progress));
             }
             Action::Complete(id, outcome) => {
-                let entry = inner.entries.remove(&id)?;
-                let result = match outcome {
-                    Outcome::Done => entry.product.ok_or(Failure::Internal(Bug::TaskLost)),
-                    Outcome::Failed(failure) => Err(failure),
-                    Outcome::Cancelled => Err(Failure::Cancelled),
-                    Outcome::TimedOut(waited) => Err(Failure::TimedOut(waited)),
-                    Outcome::CallerGone => return None,
-                };
+                let (job, told) = inner.told.remove(&id)?;
+                if outcome == Outcome::CallerGone {
+                    return None;
+                }
+                let product = inner.jobs.get(&job).and_then(|job| job.product.clone());
+                let result =
+                    ended(outcome).and_then(|()| product.ok_or(Failure::Internal(Bug::TaskLost)));
                 if let Err(failure) = &result {
                     tracing::info!(request = %id, outcome = failure.name(), "request failed");
                 }
-                let _ = entry.told.send(Told::Completed(result));
+                let _ = told.send(Told::Completed(result));
             }
         }
         None
     }
 
-    fn notice(self: &Arc<Self>, id: RequestId, stage: Stage) {
+    fn notice(self: &Arc<Self>, id: JobId, stage: Stage) {
         self.with(|inner| inner.ceremony.handle_notice(id, stage, Instant::now()));
     }
 
-    fn step(&self, id: RequestId, step: usize) {
-        if let Some(entry) = self.lock().entries.get_mut(&id) {
-            entry.step = step;
+    fn step(&self, id: JobId, step: usize) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.step = step;
         }
+    }
+
+    /// Has an agent of the user show the prompt, where there is one.
+    async fn present(self: &Arc<Self>, id: JobId, work: &Work) -> Result<(), Failure> {
+        let Some(text) = work.prompt(0).filter(|_| work.asks_person()) else { return Ok(()) };
+        let caller = self.lock().jobs.get(&id).map(|job| job.caller.clone());
+        let caller = caller.ok_or(Failure::Internal(Bug::TaskLost))?;
+        let desk = Desk { shared: Arc::clone(self) };
+        let (agents, wanted) = (&self.services.agents, self.services.wanted_of_agent(work));
+        let asking = work.asking();
+        let conversation = Conversation::new(agents, desk, id, text, caller, asking, wanted);
+        let (line, settled) = conversation.start();
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.line = Some(line);
+        }
+        // The channel ends without a word.
+        let _ = settled.await;
+        Ok(())
+    }
+
+    /// Has the person give the number that the caller shows, where the action wants it.
+    async fn match_number(self: &Arc<Self>, id: JobId, work: &Work) -> Result<(), Failure> {
+        if !self.services.wants_number(work) {
+            return Ok(());
+        }
+        let shown = number()?;
+        let (numbers, mut given) = mpsc::channel(1);
+        match self.lock().jobs.get_mut(&id) {
+            Some(job) if job.abilities.is_some_and(|abilities| abilities.number) => {
+                job.numbers = Some(numbers);
+            }
+            _ => return Err(Failure::NoNumber),
+        }
+        self.notice(id, Stage::NumberShown { number: shown });
+        match given.recv().await {
+            Some(number) if number == shown => Ok(()),
+            Some(_) => Err(Failure::WrongNumber),
+            None => Err(Failure::NoNumber),
+        }
+    }
+}
+
+impl Job {
+    /// The words that belong to a stage.
+    fn text(&self, stage: Stage) -> Option<PromptText> {
+        match stage {
+            Stage::Queued { .. } | Stage::Quoting => None,
+            _ => self.work.prompt(self.step),
+        }
+    }
+}
+
+impl Services {
+    fn wants_number(&self, work: &Work) -> bool {
+        work.action_names().iter().any(|name| self.number_matching.covers(name))
+    }
+
+    /// What an agent must be able to do for this.
+    fn wanted_of_agent(&self, work: &Work) -> Abilities {
+        let only_agents = self.prompts == Prompts::Agent;
+        Abilities { show: only_agents, pin: only_agents, number: self.wants_number(work) }
+    }
+
+    /// Whether there is anybody who could ask this user.
+    fn can_prompt(&self, uid: u32, work: &Work) -> Result<(), Failure> {
+        if self.prompts == Prompts::None {
+            return Err(Failure::CannotPrompt);
+        }
+        if self.agents.has(uid, self.wanted_of_agent(work)) {
+            return Ok(());
+        }
+        if self.wants_number(work) {
+            return Err(Failure::NoNumber);
+        }
+        self.cannot_do_without_agent().map_or(Ok(()), Err)
+    }
+
+    fn cannot_do_without_agent(&self) -> Option<Failure> {
+        match self.prompts {
+            Prompts::Caller => None,
+            Prompts::Agent => Some(Failure::NoAgent),
+            Prompts::None => Some(Failure::CannotPrompt),
+        }
+    }
+}
+
+/// What the caller is told of the end.
+fn ended(outcome: Outcome<Failure>) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Done => Ok(()),
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Cancelled | Outcome::CallerGone => Err(Failure::Cancelled),
+        Outcome::TimedOut(waited) => Err(Failure::TimedOut(waited)),
+        Outcome::Refused => Err(Failure::Refused),
+        Outcome::CoolingDown(left) => Err(Failure::CoolingDown { left }),
     }
 }
 
@@ -250,21 +447,21 @@ enum Owed {
 /// Reports to the ceremony when a task ends, however it ends: a lane is never left occupied.
 struct Report {
     shared: Arc<Shared>,
-    id: RequestId,
+    id: JobId,
     owed: Owed,
     answer: Option<Result<(), Failure>>,
 }
 
 impl Report {
-    fn new(shared: Arc<Shared>, id: RequestId, owed: Owed) -> Self {
+    fn new(shared: Arc<Shared>, id: JobId, owed: Owed) -> Self {
         Self { shared, id, owed, answer: None }
     }
 
     /// Keeps what the task made and reports when this is dropped.
-    fn finish<T>(mut self, result: Result<T, Failure>, keep: impl FnOnce(&mut Entry, T)) {
+    fn finish<T>(mut self, result: Result<T, Failure>, keep: impl FnOnce(&mut Job, T)) {
         self.answer = Some(result.map(|made| {
-            if let Some(entry) = self.shared.lock().entries.get_mut(&self.id) {
-                keep(entry, made);
+            if let Some(job) = self.shared.lock().jobs.get_mut(&self.id) {
+                keep(job, made);
             }
         }));
     }
@@ -282,20 +479,19 @@ impl Drop for Report {
     }
 }
 
-async fn prompt(
-    shared: Arc<Shared>,
-    id: RequestId,
-    work: Arc<Work>,
-    mut pins: mpsc::Receiver<Pin>,
-) {
+async fn prompt(shared: Arc<Shared>, id: JobId, work: Arc<Work>, mut pins: mpsc::Receiver<Pin>) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Prompt);
     let mut notice = |stage| shared.notice(id, stage);
     let mut line = Line { notice: &mut notice, pins: &mut pins };
     let step = |step| shared.step(id, step);
-    let result = ask(&shared.services, &work, &step, &mut line).await;
-    report.finish(result, |entry, given| match given {
-        Given::Answers(answers) => entry.answers = answers,
-        Given::Finding(finding) => entry.product = Some(Product::Finding(finding)),
+    let result = async {
+        shared.present(id, &work).await?;
+        shared.match_number(id, &work).await?;
+        ask(&shared.services, &work, &step, &mut line).await
+    };
+    report.finish(result.await, |job, given| match given {
+        Given::Answers(answers) => job.answers = answers,
+        Given::Finding(finding) => job.product = Some(Product::Finding(finding)),
     });
 }
 
@@ -334,7 +530,7 @@ async fn ask(
     }
 }
 
-async fn prove(shared: Arc<Shared>, id: RequestId, work: Arc<Work>, answers: Answers) {
+async fn prove(shared: Arc<Shared>, id: JobId, work: Arc<Work>, answers: Answers) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Proof);
     let Services { tpm, pcrs, .. } = &shared.services;
     let result = match &*work {
@@ -342,8 +538,8 @@ async fn prove(shared: Arc<Shared>, id: RequestId, work: Arc<Work>, answers: Ans
         // The ceremony orders no proof for it.
         Work::Upkeep(_) | Work::ChangePin(_) => Err(Failure::Internal(Bug::TaskLost)),
     };
-    report.finish(result, |entry, produced| {
-        entry.product = Some(Product::Evidence(Box::new(produced)));
+    report.finish(result, |job, produced| {
+        job.product = Some(Product::Evidence(Box::new(produced)));
     });
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Every message says what to do next; the cause stays in `source()` and in the log.
 
+use std::time::Duration;
+
 use signet_ctap::operation::Feature;
 use signet_evidence::action::ActionError;
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::statement::StatementError;
 
-use crate::ceremony::{Refused, Waited};
+use crate::ceremony::{PersonsNo, Refused, Waited};
 use crate::enrol::TranscriptError;
 use crate::platform::fprintd::ReaderError;
 use crate::state::StateError;
@@ -83,6 +85,9 @@ pub enum ArgumentError {
     /// A PIN was not asked for.
     #[error("no pin was asked for")]
     PinNotAsked,
+    /// A number was not asked for, or was given already.
+    #[error("no number was asked for")]
+    NumberNotAsked,
     /// The pipe held no PIN of 4 to 63 bytes of UTF-8.
     #[error("the pipe did not hold a pin of 1 to 63 bytes of UTF-8")]
     Pin,
@@ -239,9 +244,37 @@ pub enum Failure {
         "nobody can be asked at this machine: repeat where someone sits, or set prompts = \"caller\" in signetd's configuration"
     )]
     CannotPrompt,
+    /// Only agents may ask, and this user has none.
+    #[error(
+        "nobody can be asked: start `signet agent` in your session, or set prompts = \"caller\" in signetd's configuration"
+    )]
+    NoAgent,
+    /// The action wants a number to be given at an agent, and this user has none that could ask.
+    #[error(
+        "this action wants a number to be confirmed, and no agent can ask for it: start `signet agent` in your session, or `signet agent --terminal` in another terminal"
+    )]
+    NoNumber,
+    /// Only agents may give a PIN.
+    #[error("your session's agent asks for the PIN: enter it there")]
+    AgentAsks,
+    /// Not the agent that shows this prompt.
+    #[error("this prompt was given to another agent: only that one may answer it")]
+    NotAsked,
+    /// The person said no at the prompt.
+    #[error("refused at the prompt: repeat it only if that was a mistake")]
+    Refused,
+    /// Not the number that was shown.
+    #[error("a wrong number was given at the prompt: repeat, and compare it with the number here")]
+    WrongNumber,
+    /// The person refused the same words just now.
+    #[error("the same was refused at the prompt just now: it can be asked again in {} s", left.as_secs().max(1))]
+    CoolingDown {
+        /// How long it cannot.
+        left: Duration,
+    },
     /// Too many requests are unfinished.
     #[error("{0}: let them finish or cancel some, then try again")]
-    TooManyRequests(#[from] Refused),
+    TooManyRequests(Refused),
     /// See [`TpmError`].
     #[error(transparent)]
     Tpm(#[from] TpmError),
@@ -271,6 +304,9 @@ pub enum Bug {
     /// The bus refused an object.
     #[error("the bus refused an object")]
     Bus,
+    /// The system gives no random numbers.
+    #[error("there are no random numbers")]
+    Randomness,
 }
 
 fn timed_out(waited: &Waited) -> &'static str {
@@ -290,7 +326,7 @@ impl Failure {
             Self::NotEnrolled => "NotEnrolled",
             Self::AlreadyEnrolled { .. } => "AlreadyEnrolled",
             Self::InvalidArgument(_) => "InvalidArgument",
-            Self::NotAllowed => "NotAllowed",
+            Self::NotAllowed | Self::AgentAsks | Self::NotAsked => "NotAllowed",
             Self::NoAuthenticator
             | Self::AuthenticatorSilent
             | Self::AuthenticatorBusy
@@ -318,10 +354,11 @@ impl Failure {
             Self::NotJustPlugged => "NotJustPlugged",
             Self::UvInvalid => "UvInvalid",
             Self::UvBlocked => "UvBlocked",
-            Self::Cancelled | Self::Declined => "Cancelled",
+            Self::Cancelled | Self::Declined | Self::Refused | Self::WrongNumber => "Cancelled",
+            Self::CoolingDown { .. } => "CoolingDown",
             Self::TimedOut(Waited::Machine) | Self::TpmSlow => "TpmUnavailable",
             Self::TimedOut(Waited::Turn | Waited::Person) => "TimedOut",
-            Self::CannotPrompt => "CannotPrompt",
+            Self::CannotPrompt | Self::NoAgent | Self::NoNumber => "CannotPrompt",
             Self::TooManyRequests(_) => "TooManyRequests",
             Self::Reader(error) => reader_name(*error),
             Self::PlatformKeysFull => "AuthenticatorFull",
@@ -329,6 +366,21 @@ impl Failure {
             Self::State(_) => "StateUnwritable",
             Self::Internal(_) => "Internal",
         }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::CoolingDown { left } => Self::CoolingDown { left },
+            limit => Self::TooManyRequests(limit),
+        }
+    }
+}
+
+impl PersonsNo for Failure {
+    fn is_persons_no(&self) -> bool {
+        matches!(self, Self::Declined | Self::Refused | Self::WrongNumber)
     }
 }
 
@@ -415,11 +467,18 @@ mod tests {
             Failure::TimedOut(Waited::Turn),
             Failure::TimedOut(Waited::Machine),
             Failure::CannotPrompt,
+            Failure::NoAgent,
+            Failure::NoNumber,
+            Failure::AgentAsks,
+            Failure::NotAsked,
+            Failure::Refused,
+            Failure::WrongNumber,
+            Refused::CoolingDown { left: Duration::from_secs(7) }.into(),
             refused.into(),
             TpmError::NotFound { tcti: tcti() }.into(),
             TpmError::Timeout.into(),
             TpmError::Lockout.into(),
-            TpmError::PinLocked { wait: std::time::Duration::from_secs(600) }.into(),
+            TpmError::PinLocked { wait: Duration::from_secs(600) }.into(),
             TpmError::WrongPin { tries_left: 2 }.into(),
             TpmError::UserKeyLost.into(),
             TpmError::AuthorisationRefused.into(),

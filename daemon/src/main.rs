@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use signet_daemon::authenticator::KeyRing;
-use signet_daemon::bus::{self, Service};
+use signet_daemon::bus::{self, Agents, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
 use signet_daemon::enrol::Enroller;
@@ -24,7 +24,8 @@ const EXAMPLES: &str = "Examples:
   signetd --config /etc/signet/signetd.toml --check
   signetd --config /etc/signet/signetd.toml --forget
 
-The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, [timeouts] and [limits];
+The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, number_matching, [timeouts] and
+[limits];
 everything has a default, so an empty file is one. RUST_LOG=signet_daemon=debug tells more.";
 
 /// Proves over D-Bus that a person was present at this machine
@@ -94,12 +95,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let keys = KeyRing::new(config.authenticators.clone());
     let reader = Reader::new(config.fprintd_bus().clone(), config.danger_accept_virtual_reader);
     let platform = Platform::new(tpm.clone(), state.clone(), reader, config.tpm_pin_min_length);
+    let agents = Agents::default();
     let services = Services {
         tpm: tpm.clone(),
         pcrs: config.pcrs.clone(),
         keys: keys.clone(),
         platform: platform.clone(),
         prompts: config.prompts,
+        number_matching: config.number_matching.clone(),
+        agents: agents.clone(),
     };
     let desk = Desk::new(services, config.limits());
     let enroller = Enroller::new(tpm.clone(), state.clone(), config.pcrs.clone());

@@ -19,7 +19,7 @@ use crate::ceremony::Need;
 use crate::enrol::point;
 use crate::failure::{ArgumentError, Bug, Failure};
 use crate::platform::{Means, Part, Plan, Platform};
-use crate::prompt::PromptText;
+use crate::prompt::{PromptText, Quoted};
 use crate::state::{Base64, Enrolment, Stored};
 use crate::tpm::{Tpm, TpmError};
 
@@ -52,6 +52,10 @@ pub struct Request {
     pub certify: bool,
     /// What the person shall use; for enrol-key what the new key shall be.
     pub means: Option<Means>,
+    /// The requester's own words to the person; never signed.
+    pub reason: Option<Quoted>,
+    /// The far host that the requester names; never signed.
+    pub remote: Option<Quoted>,
 }
 
 /// A request with its statement fixed, ready to be shown and signed.
@@ -63,6 +67,8 @@ pub struct Prepared {
     ak_chain: CertificateChain,
     rp_id: String,
     origin: String,
+    /// Names of the action that is approved.
+    actions: Vec<String>,
     /// What a platform key does, where one answers or is made.
     part: Option<Part>,
     /// What the person is told, step by step; empty when nobody is asked.
@@ -160,10 +166,21 @@ impl Prepared {
             ak_chain: chain(&enrolment.ak_chain)?,
             rp_id: enrolment.rp_id.clone(),
             origin: format!("https://{}", enrolment.rp_id),
+            actions: details.map(|details| details.actions.clone()).unwrap_or_default(),
             part,
             prompts,
             request,
         })
+    }
+
+    /// What was asked for.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The names of the action that is approved.
+    pub fn action_names(&self) -> &[String] {
+        &self.actions
     }
 
     /// Whether a security key has to be there.

@@ -116,6 +116,8 @@ daemon_refusals! {
     FingersChanged;
     /// The TPM does not know the platform key any more.
     PlatformKeyLost;
+    /// The person refused the same just now.
+    CoolingDown;
 }
 
 impl DaemonRefusal {

@@ -107,6 +107,10 @@ pub struct PresenceRequest<'a> {
     pub user_verification: &'a str,
     /// What to prove it with.
     pub means: Means,
+    /// Our own words to the person, at most 200 characters; shown as such.
+    pub reason: Option<&'a str>,
+    /// The far host that asks through this machine; shown as not proved.
+    pub remote: Option<&'a str>,
 }
 
 /// What a new authenticator is registered over.
@@ -122,6 +126,8 @@ pub struct RegistrationRequest<'a> {
     pub authorise_with: &'a [Vec<u8>],
     /// What kind of authenticator.
     pub means: Means,
+    /// Our own words to the person, at most 200 characters; shown as such.
+    pub reason: Option<&'a str>,
 }
 
 /// An authenticator that is plugged in.
@@ -279,9 +285,13 @@ impl Daemon {
             ("user_verification", request.user_verification.into()),
         ]
         .into();
-        for (member, text) in
-            [("subject", request.subject), ("scope", request.scope), ("acr", request.acr)]
-        {
+        for (member, text) in [
+            ("subject", request.subject),
+            ("scope", request.scope),
+            ("acr", request.acr),
+            ("reason", request.reason),
+            ("remote", request.remote),
+        ] {
             if let Some(text) = text {
                 arguments.insert(member, text.into());
             }
@@ -317,6 +327,9 @@ impl Daemon {
         .into();
         if !request.authorise_with.is_empty() {
             arguments.insert("authorise_with", request.authorise_with.to_vec().into());
+        }
+        if let Some(reason) = request.reason {
+            arguments.insert("reason", reason.into());
         }
         request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;

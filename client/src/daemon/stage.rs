@@ -1,6 +1,8 @@
 //! What a request under way tells: the stages of its `Progress` signals.
 
-use zbus::Message;
+use std::collections::HashMap;
+
+use zbus::{Message, OwnedVariant};
 
 use super::dictionary::Dictionary;
 use super::error::DaemonError;
@@ -51,6 +53,16 @@ pub enum Progress {
         status: Sample,
         /// Good samples still needed.
         remaining: u32,
+    },
+    /// The person has to give this number to their agent.
+    NumberShown {
+        /// Two digits.
+        number: u32,
+    },
+    /// For an agent: the person has to say which of these numbers the requester shows.
+    NumberNeeded {
+        /// The numbers.
+        choices: [u32; 3],
     },
     /// The key works.
     Processing,
@@ -148,6 +160,8 @@ pub struct Step {
     pub prompt: Option<Prompt>,
     /// What the person is asked to prove it with.
     pub method: Method,
+    /// Whether the person's agent asks for what they have to enter.
+    pub agent: bool,
 }
 
 impl Step {
@@ -155,6 +169,17 @@ impl Step {
     pub(super) fn read(message: &Message) -> Result<Self, DaemonError> {
         let body = message.body();
         let (stage, details): (String, Reply) = body.deserialize().map_err(DaemonError::Call)?;
+        Self::from_parts(&stage, details)
+    }
+
+    /// A stage with its details, as `signetd` tells them to callers and agents.
+    ///
+    /// # Errors
+    /// [`DaemonError::Member`].
+    pub fn from_parts(
+        stage: &str,
+        details: HashMap<String, OwnedVariant>,
+    ) -> Result<Self, DaemonError> {
         let mut details = Dictionary::new(details);
         let prompt = match (details.optional("title")?, details.optional("action")?) {
             (Some(title), Some(action)) => Some(Prompt { title, action }),
@@ -162,7 +187,8 @@ impl Step {
         };
         let method = details.optional::<String>("method")?;
         let method = method.as_deref().and_then(Method::from_name).unwrap_or_default();
-        Ok(Self { progress: progress(&stage, details)?, prompt, method })
+        let agent = details.optional("agent")?.unwrap_or(false);
+        Ok(Self { progress: progress(stage, details)?, prompt, method, agent })
     }
 }
 
@@ -186,6 +212,14 @@ fn progress(stage: &str, mut details: Dictionary) -> Result<Progress, DaemonErro
         "sample" => {
             Progress::Sample { status: sample("status")?, remaining: details.take("remaining")? }
         }
+        "number-shown" => Progress::NumberShown { number: details.take("number")? },
+        "number-needed" => {
+            let choices: Vec<u32> = details.take("choices")?;
+            let choices = choices.try_into();
+            Progress::NumberNeeded {
+                choices: choices.map_err(|_| DaemonError::Member { member: "choices" })?,
+            }
+        }
         "processing" => Progress::Processing,
         "quoting" => Progress::Quoting,
         _ => Progress::Unrecognised,
@@ -195,7 +229,7 @@ fn progress(stage: &str, mut details: Dictionary) -> Result<Progress, DaemonErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zbus::{OwnedVariant, Variant};
+    use zbus::Variant;
 
     fn read(stage: &str, details: &[(&str, Variant<'static>)]) -> Result<Step, DaemonError> {
         let owned = |value: &Variant<'static>| OwnedVariant::try_from(value.clone()).unwrap();
@@ -218,6 +252,12 @@ mod tests {
         let wrong = read("wrong-finger", &[]);
         assert!(matches!(wrong, Err(DaemonError::Member { member: "tries_left" })));
         assert_eq!(plain("dancing", &[]), Progress::Unrecognised);
+        let number = plain("number-shown", &[("number", 42_u32.into())]);
+        assert_eq!(number, Progress::NumberShown { number: 42 });
+        let offered = plain("number-needed", &[("choices", vec![11_u32, 42, 97].into())]);
+        assert_eq!(offered, Progress::NumberNeeded { choices: [11, 42, 97] });
+        let offered = read("number-needed", &[("choices", vec![11_u32].into())]);
+        assert!(matches!(offered, Err(DaemonError::Member { member: "choices" })));
         let details = [("status", "too-fast".into()), ("remaining", 2_u32.into())];
         let sample = Progress::Sample { status: Sample::TooFast, remaining: 2 };
         assert_eq!(plain("sample", &details), sample);

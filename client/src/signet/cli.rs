@@ -31,6 +31,9 @@ pub(crate) struct Cli {
     /// [env: SIGNET_PIN_FD]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) pin_fd: Option<u32>,
+    /// Say to the person why you ask, in at most 200 characters; prompts show it as your words
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,7 +47,7 @@ Exit codes:
   3  unavailable: something that is needed could not be reached or asked; nothing was decided
 
 Settings, all optional: /etc/signet/client.toml, ~/.config/signet/client.toml
-  bus, authority, authority_ca, gateway_ca";
+  bus, authority, authority_ca, gateway_ca, pinentry";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -64,6 +67,7 @@ pub(crate) enum Command {
     Present(Present),
     Inspect(Inspect),
     Request(Request),
+    Agent(Agent),
     Status(Status),
     Doctor(Doctor),
     Completion(Completion),
@@ -312,6 +316,27 @@ pub(crate) struct Request {
     /// Send no token at all
     #[arg(long, conflicts_with = "action_token")]
     pub(crate) no_token: bool,
+}
+
+/// Show in this session what signetd asks of you: what for, who asks, and where to enter a PIN
+///
+/// A notification follows each request and has a button to refuse it; a pinentry asks for PINs. The
+/// desktop starts the agent when a program first asks. Without an agent, the program that asks shows the
+/// prompt itself.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systemctl --user start signet-agent
+  signet agent --terminal
+  PINENTRY=pinentry-curses GPG_TTY=$(tty) signet agent
+
+The program that asks for PINs: $PINENTRY, the setting pinentry, or `pinentry`.
+Actions may want a number (number_matching in signetd.toml): the program that asks shows it, and you
+choose it here. A wrong number refuses.")]
+pub(crate) struct Agent {
+    /// Show prompts on this terminal: for consoles, and for hosts reached by ssh
+    #[arg(long)]
+    pub(crate) terminal: bool,
 }
 
 /// Show how this machine, its keys and your session are

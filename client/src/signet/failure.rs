@@ -107,6 +107,18 @@ pub(crate) enum Failure {
     AnswerTooLarge { origin: String, limit: usize },
     #[error("the gateway wants a touch for this request but names no action: use --action")]
     ActionUnnamed,
+    #[error("there is no session bus: run this in a desktop session, or with --terminal")]
+    NoSessionBus(#[source] zbus::Error),
+    #[error("the session bus is gone")]
+    SessionBusGone,
+    #[error("an agent runs in this session already")]
+    AgentRuns,
+    #[error(
+        "nothing can be asked here: install a notification server or a pinentry (Debian: pinentry-gnome3, pinentry-curses), or use --terminal"
+    )]
+    NothingToAskWith,
+    #[error("--terminal needs a terminal")]
+    NoTerminal,
     #[error("cancelled")]
     Interrupted,
     #[error("cannot start")]
@@ -172,6 +184,11 @@ impl Failure {
             | Self::Gateway { .. }
             | Self::AnswerTooLarge { .. }
             | Self::NotReplugged
+            | Self::NoSessionBus(_)
+            | Self::SessionBusGone
+            | Self::AgentRuns
+            | Self::NothingToAskWith
+            | Self::NoTerminal
             | Self::Runtime(_) => true,
             _ => false,
         }

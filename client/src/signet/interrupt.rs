@@ -43,6 +43,11 @@ impl Interrupt {
         self.signalled(1).await;
     }
 
+    /// Resolves at the first signal, for what ends by itself then.
+    pub(crate) async fn asked(&self) {
+        self.signalled(1).await;
+    }
+
     /// Resolves when it is time to end whatever is going on.
     pub(crate) async fn given_up(&self) {
         self.signalled(1).await;

@@ -1,5 +1,6 @@
 //! `signet`: the operator's command line.
 
+mod agent;
 mod cli;
 mod command;
 mod confirm;

@@ -39,6 +39,11 @@ impl PinSource {
         self.state().remembers = true;
     }
 
+    /// Whether PINs come from a descriptor, or one is remembered.
+    pub(crate) fn has_pins(&self) -> bool {
+        self.descriptor.is_some() || self.state().proved.is_some()
+    }
+
     /// Another question begins, of another key or for another purpose.
     pub(crate) fn another_question(&self) {
         self.state().given = false;

@@ -17,18 +17,29 @@ const MAX_SECRET: usize = 1024;
 
 /// Asks at the terminal that controls this process.
 pub(crate) async fn ask(prompt: &str) -> Result<Zeroizing<String>, CannotAsk> {
+    typed(prompt, false).await
+}
+
+/// Asks at the terminal for something that is no secret, and shows it.
+pub(crate) async fn line(prompt: &str) -> Result<Zeroizing<String>, CannotAsk> {
+    typed(prompt, true).await
+}
+
+async fn typed(prompt: &str, echo: bool) -> Result<Zeroizing<String>, CannotAsk> {
     let tty = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(i32::try_from((OFlags::NOCTTY | OFlags::NONBLOCK).bits()).unwrap_or(0))
         .open("/dev/tty")
         .map_err(|_| CannotAsk::NoTerminal)?;
-    let quiet = QuietTerminal::new(tty)?;
+    let quiet = QuietTerminal::new(tty, echo)?;
     quiet.say(prompt).map_err(CannotAsk::Io)?;
-    let secret = quiet.line().await;
-    // The person's own line end was not shown.
-    quiet.say("\n").map_err(CannotAsk::Io)?;
-    secret
+    let typed = quiet.line().await;
+    if !echo {
+        // The person's own line end was not shown.
+        quiet.say("\n").map_err(CannotAsk::Io)?;
+    }
+    typed
 }
 
 /// Reads a secret from `reader` up to a line end or the end.
@@ -80,17 +91,18 @@ fn secret_of(bytes: &[u8]) -> Result<Zeroizing<String>, CannotAsk> {
     }
 }
 
-/// A terminal that shows nothing of what is typed until this is dropped.
+/// A terminal that shows nothing of what is typed until this is dropped, unless it is no secret.
 struct QuietTerminal {
     tty: AsyncFd<OwnedFd>,
     before: Termios,
 }
 
 impl QuietTerminal {
-    fn new(tty: File) -> Result<Self, CannotAsk> {
+    fn new(tty: File, echo: bool) -> Result<Self, CannotAsk> {
         let before = tcgetattr(&tty).map_err(|_| CannotAsk::NoTerminal)?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        quiet.local_modes.set(LocalModes::ECHO, echo);
+        quiet.local_modes.remove(LocalModes::ECHONL);
         quiet.local_modes.insert(LocalModes::ICANON | LocalModes::ISIG);
         #[expect(
             deprecated,

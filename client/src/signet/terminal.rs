@@ -83,6 +83,10 @@ impl Attendant for Terminal {
         self.pin.another_question();
     }
 
+    fn has_secrets(&self) -> bool {
+        self.pin.has_pins()
+    }
+
     fn done(&self) {
         self.pin.proved();
     }
@@ -101,7 +105,12 @@ impl Attendant for Terminal {
         }
         let again = shown.pin;
         shown.pin |= matches!(step.progress, Progress::PinNeeded { .. });
-        if let Some((style, words)) = words(step.progress, step.method, again) {
+        if let Some((style, mut words)) = words(step.progress, step.method, again) {
+            let enter =
+                matches!(step.progress, Progress::PinNeeded { .. } | Progress::NewPinNeeded { .. });
+            if enter && step.agent && !self.pin.has_pins() {
+                words.push_str(" Your session's agent asks for it.");
+            }
             self.say(&mut shown, style, &words);
         }
     }
@@ -135,12 +144,20 @@ fn whose(method: Method) -> &'static str {
 }
 
 /// What the person is told, `again` when a PIN was asked for before; `None` for what is over before it is read.
-fn words(progress: Progress, method: Method, again: bool) -> Option<(Option<Style>, String)> {
+pub(crate) fn words(
+    progress: Progress,
+    method: Method,
+    again: bool,
+) -> Option<(Option<Style>, String)> {
     let ask = |text: &str| Some((Some(Style::Ask), text.to_owned()));
     let bad = |text: String| Some((Some(Style::Bad), text));
     let faint = |text: String| Some((Some(Style::Faint), text));
     match progress {
         Progress::Queued { position: 0 } | Progress::Processing | Progress::Unrecognised => None,
+        Progress::NumberShown { number } => {
+            ask(&format!("Your session's agent asks for a number: it is {number}."))
+        }
+        Progress::NumberNeeded { .. } => ask("Which number does the program show?"),
         Progress::Queued { position: 1 } => faint("Waiting: 1 request is before yours…".to_owned()),
         Progress::Queued { position } => {
             faint(format!("Waiting: {position} requests are before yours…"))
@@ -193,5 +210,7 @@ mod tests {
         assert_eq!(text(queued).unwrap(), "Waiting: 2 requests are before yours…");
         assert_eq!(text(Progress::Queued { position: 0 }), None);
         assert_eq!(text(Progress::Processing), None);
+        let number = text(Progress::NumberShown { number: 42 }).unwrap();
+        assert!(number.ends_with("it is 42."), "{number}");
     }
 }

@@ -7,11 +7,13 @@ use signet_ctap::operation::Config;
 use signet_evidence::{Purpose, SessionId};
 use zbus::OwnedVariant;
 
+use super::Abilities;
 use crate::authenticator::{Task, Upkeep};
 use crate::enrol::{Activation, Admission, Renewal};
 use crate::failure::ArgumentError;
 use crate::platform::{Means, Method};
 use crate::presence::Request;
+use crate::prompt::Quoted;
 use crate::tpm::EndorsementKind;
 
 /// An `a{sv}` as it comes.
@@ -76,6 +78,13 @@ impl Arguments {
         if sound { Ok(name) } else { Err(ArgumentError::Value("name")) }
     }
 
+    /// Words of the requester, to be shown as such.
+    fn quoted(&mut self, name: &'static str) -> Result<Option<Quoted>, ArgumentError> {
+        let text: Option<String> = self.optional(name)?;
+        let quoted = |text: String| Quoted::new(&text).ok_or(ArgumentError::Value(name));
+        text.map(quoted).transpose()
+    }
+
     fn finish(self) -> Result<(), ArgumentError> {
         match self.0.into_keys().min() {
             Some(name) => Err(ArgumentError::Unknown(name)),
@@ -118,6 +127,8 @@ pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentE
         },
         certify: options.optional("certify")?.unwrap_or(certify),
         means: options.means()?,
+        reason: options.quoted("reason")?,
+        remote: options.quoted("remote")?,
     };
     options.finish()?;
     Ok((request, wait))
@@ -141,9 +152,23 @@ pub(super) fn registration(options: Dictionary) -> Result<(Request, bool), Argum
         user_verification: true,
         certify: false,
         means: options.means()?,
+        reason: options.quoted("reason")?,
+        remote: options.quoted("remote")?,
     };
     options.finish()?;
     Ok((request, wait))
+}
+
+/// Options of `RegisterAgent`.
+pub(super) fn abilities(options: Dictionary) -> Result<Abilities, ArgumentError> {
+    let mut options = Arguments(options);
+    let abilities = Abilities {
+        show: options.optional("show")?.unwrap_or(false),
+        pin: options.optional("pin")?.unwrap_or(false),
+        number: options.optional("number")?.unwrap_or(false),
+    };
+    options.finish()?;
+    Ok(abilities)
 }
 
 /// Members that all methods for the upkeep of a key have, and those of its task.

@@ -1,5 +1,6 @@
 //! `org.signet.Presence1` on D-Bus. `dbus/org.signet.Presence1.xml` is the interface's source.
 
+pub(crate) mod agent;
 mod arguments;
 mod caller;
 mod keys;
@@ -18,6 +19,7 @@ use crate::ceremony::CallerId;
 use crate::config::Bus;
 use crate::desk::Desk;
 
+pub use agent::{Abilities, Agents};
 pub use caller::Caller;
 pub use service::Service;
 
@@ -63,7 +65,9 @@ pub async fn serve(
         Bus::Address(address) => connection::Builder::address(address.as_str()),
     };
     let changes = service.key_changes();
+    let agents = desk.agents().clone();
     let connection = builder.serve_at(PATH, service).build().await.map_err(BusError::Connect)?;
+    agents.on(&connection);
     let bus = DBusProxy::new(&connection).await.map_err(BusError::Watch)?;
     // An empty third argument: a name that has no owner any more.
     let mut vanished =
@@ -75,7 +79,9 @@ pub async fn serve(
     let callers = async {
         while let Some(signal) = vanished.next().await {
             if let Ok(arguments) = signal.args() {
-                desk.caller_gone(&CallerId::new(arguments.name().as_str()));
+                let id = CallerId::new(arguments.name().as_str());
+                agents.forget(&id);
+                desk.caller_gone(&id);
             }
         }
     };

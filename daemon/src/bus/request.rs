@@ -13,7 +13,7 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, Variant, interface};
 use super::refusal::{Refusal, message};
 use super::{PATH, pin};
 use crate::ceremony::{RequestId, Stage};
-use crate::desk::{Desk, Told};
+use crate::desk::{Desk, Progress, Told};
 use crate::failure::{ArgumentError, Bug, Failure};
 use crate::presence::Produced;
 use crate::prompt::PromptText;
@@ -132,7 +132,7 @@ impl Place {
         let mut last = None;
         while let Some(news) = told.recv().await {
             match news {
-                Told::Progress(stage, text) => self.tell_progress(stage, text).await,
+                Told::Progress(progress) => self.tell_progress(progress).await,
                 Told::Completed(result) => {
                     last = Some(result);
                     break;
@@ -154,14 +154,13 @@ impl Place {
             .set_destination(self.owner.as_ref().into())
     }
 
-    async fn tell_progress(&self, stage: Stage, text: Option<PromptText>) {
-        let (name, mut details) = spell(stage);
-        if let Some(text) = text {
-            details.insert("title", text.title.into());
-            details.insert("action", text.action.into());
-            if let Some(method) = text.method {
-                details.insert("method", method.name().into());
-            }
+    async fn tell_progress(&self, progress: Progress) {
+        let (name, mut details) = spell(progress.stage);
+        if let Some(text) = progress.text {
+            spell_words(&mut details, text);
+        }
+        if progress.agent {
+            details.insert("agent", true.into());
         }
         log(RequestObject::progress(&self.emitter(), name, details).await);
     }
@@ -185,12 +184,26 @@ fn log(sent: zbus::Result<()>) {
     }
 }
 
-fn spell(stage: Stage) -> (&'static str, Results) {
+/// Adds the words of a prompt.
+pub(super) fn spell_words(details: &mut Results, text: PromptText) {
+    details.insert("title", text.title.into());
+    details.insert("action", text.action.into());
+    if let Some(method) = text.method {
+        details.insert("method", method.name().into());
+    }
+}
+
+/// The name of a stage and its members.
+pub(super) fn spell(stage: Stage) -> (&'static str, Results) {
     let mut details = Results::new();
     let name = match stage {
         Stage::Queued { position } => {
             details.insert("position", position.into());
             "queued"
+        }
+        Stage::NumberShown { number } => {
+            details.insert("number", number.into());
+            "number-shown"
         }
         Stage::KeyNeeded => "key-needed",
         Stage::TouchNeeded => "touch-needed",

@@ -8,7 +8,7 @@ use signet_evidence::{Purpose, UnixTime};
 use tokio::sync::{mpsc, watch};
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
-use zbus::names::{BusName, OwnedUniqueName};
+use zbus::names::BusName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, interface};
 
@@ -18,7 +18,6 @@ use super::machine::{endorsement_key, tpm_status};
 use super::refusal::Refusal;
 use super::request::{self, Place, Reserved, Results};
 use crate::authenticator::{KeyRing, PluggedKeys, Task};
-use crate::ceremony::CallerId;
 use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
@@ -108,20 +107,21 @@ impl Service {
         let sender = header.sender().ok_or(Failure::NotAllowed)?;
         let path = request::path(sender.as_str(), token)?;
         let reserved = Reserved::new(Arc::clone(&self.places), path.clone())?;
-        let caller = CallerId::new(sender.as_str());
+        let caller = Caller::identify(connection, header).await?;
         let (telling, told) = mpsc::unbounded_channel();
-        let id = self.desk.submit(&caller, work, telling)?;
-        let owner: OwnedUniqueName = sender.to_owned().into();
+        let owner = caller.bus_name()?;
+        let caller_id = caller.id.clone();
+        let id = self.desk.submit(caller, work, telling)?;
         let place = Place { connection: connection.clone(), path: path.clone(), owner };
         if let Err(failure) = place.open(self.desk.clone(), id).await {
             self.desk.cancel(id);
             return Err(failure);
         }
-        tracing::info!(request = %id, %caller, "request accepted");
+        tracing::info!(request = %id, caller = %caller_id, "request accepted");
         tokio::spawn(place.relay(told, move |_| drop(reserved)));
         // The caller may have left before we watched out for it.
         if !is_connected(connection, sender.as_str()).await {
-            self.desk.caller_gone(&caller);
+            self.desk.caller_gone(&caller_id);
         }
         Ok(path)
     }
@@ -375,6 +375,24 @@ impl Service {
         Ok((self.accept(connection, &header, handle_token, work).await?,))
     }
 
+    async fn register_agent(
+        &self,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Refusal> {
+        let abilities = arguments::abilities(options)?;
+        let caller = Caller::identify(connection, &header).await?;
+        let id = caller.id.clone();
+        tracing::info!(agent = %id, uid = caller.uid, "agent registered");
+        self.desk.agents().register(caller, abilities);
+        // It may have left before we watched out for it.
+        if !is_connected(connection, id.as_str()).await {
+            self.desk.agents().forget(&id);
+        }
+        Ok(())
+    }
+
     #[zbus(out_args("signature"))]
     async fn sign_tls(&self, message: Vec<u8>) -> Result<(Vec<u8>,), Refusal> {
         let digest = certificate_verify_digest(&message)?;
@@ -390,7 +408,12 @@ impl Service {
     }
 
     #[zbus(out_args("results"))]
-    async fn status(&self) -> Result<(Results,), Refusal> {
+    async fn status(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(Results,), Refusal> {
+        let caller = Caller::identify(connection, &header).await?;
         let properties = self.patiently(self.tpm.properties()).await;
         let (reader, platform_keys) = self.platform.status().await;
         let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
@@ -407,6 +430,7 @@ impl Service {
             ("operator", self.operator().into()),
             ("authority", self.authority().into()),
             ("queue_length", queue_length.into()),
+            ("agent", self.desk.agents().has_any(caller.uid).into()),
             ("fingerprint_reader", reader.into()),
             ("platform_keys", platform_keys.into()),
         ]));

@@ -1,16 +1,16 @@
-//! A lane: so many requests at a time, the others wait and callers take turns.
+//! A lane: so many jobs at a time, the others wait and callers take turns.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::stage::{CallerId, RequestId};
+use super::stage::{CallerId, JobId};
 
 #[derive(Debug)]
 pub(super) struct Lane {
     capacity: usize,
     /// Being served, or abandoned and not yet reported back.
-    busy: BTreeSet<RequestId>,
+    busy: BTreeSet<JobId>,
     /// Callers in the order of their turns, each with its requests in the order they came.
-    turns: VecDeque<(CallerId, VecDeque<RequestId>)>,
+    turns: VecDeque<(CallerId, VecDeque<JobId>)>,
 }
 
 impl Lane {
@@ -18,7 +18,7 @@ impl Lane {
         Self { capacity, busy: BTreeSet::new(), turns: VecDeque::new() }
     }
 
-    pub(super) fn join(&mut self, caller: &CallerId, id: RequestId) {
+    pub(super) fn join(&mut self, caller: &CallerId, id: JobId) {
         match self.turns.iter_mut().find(|(other, _)| other == caller) {
             Some((_, requests)) => requests.push_back(id),
             None => self.turns.push_back((caller.clone(), [id].into())),
@@ -26,7 +26,7 @@ impl Lane {
     }
 
     /// Takes a waiting request out; nothing happens when it does not wait here.
-    pub(super) fn leave(&mut self, id: RequestId) {
+    pub(super) fn leave(&mut self, id: JobId) {
         for (_, requests) in &mut self.turns {
             requests.retain(|other| *other != id);
         }
@@ -34,7 +34,7 @@ impl Lane {
     }
 
     /// The next request to serve, if one waits and there is room. Its caller goes to the end.
-    pub(super) fn admit(&mut self) -> Option<RequestId> {
+    pub(super) fn admit(&mut self) -> Option<JobId> {
         if self.busy.len() >= self.capacity {
             return None;
         }
@@ -48,12 +48,17 @@ impl Lane {
     }
 
     /// The shell has reported back; whether the request was in service.
-    pub(super) fn release(&mut self, id: RequestId) -> bool {
+    pub(super) fn release(&mut self, id: JobId) -> bool {
         self.busy.remove(&id)
     }
 
-    /// Each waiting request with the number of those that are served before it.
-    pub(super) fn positions(&self) -> Vec<(RequestId, u32)> {
+    /// Whether it is in service, or abandoned and not yet reported back.
+    pub(super) fn serves(&self, id: JobId) -> bool {
+        self.busy.contains(&id)
+    }
+
+    /// Each waiting job with the number of those that are served before it.
+    pub(super) fn positions(&self) -> Vec<(JobId, u32)> {
         let mut positions = Vec::new();
         for (turn, (_, requests)) in self.turns.iter().enumerate() {
             for (round, id) in requests.iter().enumerate() {
@@ -78,7 +83,7 @@ mod tests {
         let mut lane = Lane::new(1);
         let [a, b, c] = ["a", "b", "c"].map(CallerId::new);
         for (id, caller) in [(0, &a), (1, &a), (2, &a), (3, &b), (4, &c), (5, &b)] {
-            lane.join(caller, RequestId(id));
+            lane.join(caller, JobId(id));
         }
         let mut expected = lane.positions();
         expected.sort_by_key(|(_, position)| *position);
@@ -88,7 +93,7 @@ mod tests {
             assert!(lane.release(id));
             order.push(id);
         }
-        assert_eq!(order, [0, 3, 4, 1, 5, 2].map(RequestId));
+        assert_eq!(order, [0, 3, 4, 1, 5, 2].map(JobId));
         assert_eq!(expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), order);
         assert_eq!(expected.last().map(|(_, position)| *position), Some(5));
     }

@@ -10,6 +10,9 @@
 //! What holds at any time, and is checked by a property test:
 //! - each accepted request completes exactly once, and nothing is said about it afterwards;
 //! - at most one prompt is open, also while an abandoned one still winds down;
+//! - requests of one user that ask exactly the same are one job with one prompt, and share its end;
+//! - words that a person refused are not shown again for a while, whoever of the same user asks;
+//!   one user's refusal is nothing to another;
 //! - callers take turns, so a caller with many requests delays another's by at most one prompt.
 
 mod lane;
@@ -19,4 +22,6 @@ mod properties;
 mod stage;
 
 pub use machine::{Ceremony, Limits, NotAskedForPin, Refused};
-pub use stage::{Action, CallerId, Need, Outcome, RequestId, Stage, Waited};
+pub use stage::{
+    Accepted, Action, Asked, CallerId, JobId, Need, Outcome, PersonsNo, RequestId, Stage, Waited,
+};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use signet_ctap::commands::SampleStatus;
 
@@ -39,6 +40,48 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// What is done once, for one request or for several that ask exactly the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub(super) u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is asked, as far as the ceremony has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who asks.
+    pub caller: CallerId,
+    /// The Unix user behind the caller.
+    pub uid: u32,
+    /// Whom it needs.
+    pub need: Need,
+    /// Digest of everything that is asked: requests of one user with the same digest are one job.
+    pub whole: [u8; 32],
+    /// Digest of the words that the person reads: refused once, they are not shown again for a while.
+    pub words: [u8; 32],
+}
+
+/// A request that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The request.
+    pub request: RequestId,
+    /// What is done for it.
+    pub job: JobId,
+    /// Whether the job was there already.
+    pub joined: bool,
+}
+
+/// A failure that may be the person's own no.
+pub trait PersonsNo {
+    /// Whether the person said no, rather than something having failed.
+    fn is_persons_no(&self) -> bool;
+}
+
 /// Whom a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -60,6 +103,11 @@ pub enum Stage {
     },
     /// No authenticator is plugged in, and the request goes on when one is.
     KeyNeeded,
+    /// The person has to give this number at the agent's prompt; the caller shows it.
+    NumberShown {
+        /// Two digits.
+        number: u32,
+    },
     /// An authenticator blinks.
     TouchNeeded,
     /// An authenticator waits for a finger.
@@ -138,19 +186,27 @@ pub enum Outcome<F> {
     TimedOut(Waited),
     /// The caller left the bus; there is nobody to tell.
     CallerGone,
+    /// The person refused it at the prompt.
+    Refused,
+    /// The person refused the same words just now; so long they are not shown again.
+    CoolingDown(Duration),
 }
 
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<F> {
     /// Ask the person; report by [`super::Ceremony::handle_prompted`], always.
-    Prompt(RequestId),
+    Prompt(JobId),
     /// Stop asking; the report is still due, when the authenticator is free again.
-    StopPrompt(RequestId),
+    StopPrompt(JobId),
     /// Quote and sign; report by [`super::Ceremony::handle_proved`], always.
-    Prove(RequestId),
+    Prove(JobId),
     /// The proof is of no more use; the report is still due.
-    StopProof(RequestId),
+    StopProof(JobId),
+    /// Show the person how far it is.
+    Show(JobId, Stage),
+    /// Nothing more is shown or done for this job, but what is still due.
+    Close(JobId, Outcome<F>),
     /// Tell the caller how far the request is.
     Progress(RequestId, Stage),
     /// Tell the caller what became of it. The last word about this request.

@@ -35,6 +35,7 @@ pub trait Presence1 {
         handle_token: &str,
         options: &Options,
     ) -> zbus::Result<zbus::OwnedObjectPath>;
+    fn register_agent(&self, options: &Options) -> zbus::Result<()>;
     fn sign_tls(&self, message: &[u8]) -> zbus::Result<Vec<u8>>;
     fn list_authenticators(&self) -> zbus::Result<Vec<Answer>>;
     fn status(&self) -> zbus::Result<Answer>;
@@ -48,6 +49,13 @@ pub trait Presence1 {
 pub trait Request {
     fn cancel(&self) -> zbus::Result<()>;
     fn provide_pin(&self, pipe: zbus::Fd<'_>) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(interface = "org.signet.Presence1.Prompt", default_service = "org.signet.Presence1")]
+pub trait Prompt {
+    fn refuse(&self) -> zbus::Result<()>;
+    fn provide_pin(&self, pipe: zbus::Fd<'_>) -> zbus::Result<()>;
+    fn confirm_number(&self, number: u32) -> zbus::Result<()>;
 }
 
 pub fn options<const N: usize>(members: [(&'static str, Variant<'static>); N]) -> Options {
@@ -168,6 +176,13 @@ impl Caller {
     pub async fn request_at(&self, path: &str) -> RequestProxy<'static> {
         RequestProxy::builder(&self.connection).path(path.to_owned()).build().await.unwrap()
     }
+}
+
+/// The read end of a pipe that holds a PIN.
+pub fn pipe_with(pin: &str) -> zbus::Fd<'static> {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writeln!(writer, "{pin}").unwrap();
+    std::os::fd::OwnedFd::from(reader).into()
 }
 
 /// Everything that was told about a request.
@@ -295,9 +310,6 @@ impl Pending {
     }
 
     pub async fn give_pin(&self, pin: &str) -> zbus::Result<()> {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        writeln!(writer, "{pin}").unwrap();
-        drop(writer);
-        self.request.provide_pin(std::os::fd::OwnedFd::from(reader).into()).await
+        self.request.provide_pin(pipe_with(pin)).await
     }
 }

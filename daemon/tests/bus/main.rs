@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test starts the programs that signetd may not")]
 #![expect(unreachable_pub, reason = "nothing of a test is for others")]
 
+mod agents;
 mod authority;
 mod client;
 mod enrolment;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use crate::client::{Caller, Pending, Signal, refusal};
-use crate::world::{PIN, ready, renewal, session, untouched_key};
+use crate::world::{PIN, another, ready, renewal, session, untouched_key};
 
 /// Serves one request to its end: PIN when asked. Returns the outcome.
 async fn serve(pending: &mut Pending) -> String {
@@ -31,7 +31,8 @@ async fn fifty_requests_of_ten_callers_are_all_answered_once_and_in_turns() {
     for (number, caller) in callers.iter().enumerate() {
         for round in 0..5 {
             // Every fifth needs nobody.
-            let options = if round == 4 { renewal() } else { session(&credential) };
+            let different = u8::try_from(number * 5 + round).unwrap();
+            let options = if round == 4 { renewal() } else { another(&credential, different) };
             let token = format!("r{round}");
             waiting.push((number, round, caller.presence(&token, &options).await.unwrap()));
         }
@@ -75,7 +76,7 @@ async fn a_cancelled_prompt_makes_room_for_the_next() {
     let second = world.caller().await;
     let mut one = first.presence("one", &session(&credential)).await.unwrap();
     one.stage("pin-needed").await;
-    let mut two = second.presence("two", &session(&credential)).await.unwrap();
+    let mut two = second.presence("two", &another(&credential, 2)).await.unwrap();
     let details = two.stage("queued").await;
     assert_eq!(details["position"], zbus::Variant::from(1u32).try_into().unwrap());
     one.request.cancel().await.unwrap();
@@ -111,7 +112,7 @@ async fn a_caller_that_leaves_takes_its_requests_along() {
     let mut one = first.presence("one", &session(&credential)).await.unwrap();
     one.stage("pin-needed").await;
     let second = world.caller().await;
-    let mut two = second.presence("two", &session(&credential)).await.unwrap();
+    let mut two = second.presence("two", &another(&credential, 2)).await.unwrap();
     two.stage("queued").await;
     drop(one);
     first.connection.close().await.unwrap();
@@ -161,10 +162,13 @@ async fn too_many_requests_are_refused_and_the_others_served() {
     let ask = |caller: Caller, count: usize| {
         let credential = credential.clone();
         async move {
+            let who = u8::try_from(count).unwrap();
             let mut accepted = Vec::new();
             let mut refused = Vec::new();
             for number in 0..count {
-                let asked = caller.presence(&format!("t{number}"), &session(&credential)).await;
+                let different = who * 10 + u8::try_from(number).unwrap();
+                let asked =
+                    caller.presence(&format!("t{number}"), &another(&credential, different)).await;
                 match asked {
                     Ok(pending) => accepted.push(pending),
                     Err(error) => refused.push(refusal(error)),

@@ -47,6 +47,27 @@ impl World {
         Self { signetd, keys, tpm, bus, authority }
     }
 
+    /// Starts `signetd` again with these lines in its configuration and no others besides.
+    pub fn reconfigure(&mut self, extra: &str) {
+        let options = SignetdOptions {
+            bus: self.bus.address().to_owned(),
+            tcti: self.tpm.tcti(),
+            authenticators: self.keys.iter().map(VirtualKey::socket).collect(),
+            extra: extra.to_owned(),
+        };
+        self.signetd.configure(&options).unwrap();
+        self.signetd.restart().unwrap();
+    }
+
+    /// Lets other Unix users reach the socket of the bus.
+    pub fn open_bus_to_everybody(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.bus.folder();
+        for (path, mode) in [(folder.to_owned(), 0o755), (folder.join("bus"), 0o777)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
     /// An enrolled workstation.
     pub async fn enrolled(keys: Vec<VirtualKey>, extra: &str) -> Self {
         let world = Self::with(keys, extra);
@@ -124,6 +145,13 @@ pub fn session(credential: &[u8]) -> Options {
         ("subject", "alice".into()),
         ("allow_credentials", vec![credential.to_vec()].into()),
     ])
+}
+
+/// As [`session`], but another request than each other of these: one that is the same would be joined.
+pub fn another(credential: &[u8], number: u8) -> Options {
+    let mut challenge = CHALLENGE.to_vec();
+    challenge[0] = number;
+    with(session(credential), "challenge", challenge.into())
 }
 
 /// Options for a renewal, which asks nobody.

@@ -92,6 +92,8 @@ pub(super) async fn other_action(stage: &mut Stage, notes: &mut Notes) -> Result
         touch_credentials: &[],
         user_verification: "required",
         means: Means::default(),
+        reason: None,
+        remote: None,
     };
     stage.house.alice.put_finger()?;
     let request = alice.daemon().request_presence(&asked).await?;

@@ -1,5 +1,6 @@
 //! The commands, each in its file.
 
+mod agent;
 mod approve;
 mod doctor;
 mod enrol;
@@ -42,6 +43,8 @@ struct Context {
     settings: Settings,
     bus: Bus,
     terminal: Terminal,
+    reason: Option<String>,
+    interrupt: Interrupt,
 }
 
 impl Context {
@@ -50,6 +53,7 @@ impl Context {
         interrupt: Interrupt,
         bus: Option<String>,
         pin_fd: Option<u32>,
+        reason: Option<String>,
     ) -> Result<Self, Failure> {
         let settings = settings()?;
         let bus = chosen_bus(bus, &settings)?;
@@ -61,8 +65,8 @@ impl Context {
             }
             (None, None) => None,
         };
-        let terminal = Terminal::new(output, PinSource::new(pin_fd), interrupt);
-        Ok(Self { output, settings, bus, terminal })
+        let terminal = Terminal::new(output, PinSource::new(pin_fd), interrupt.clone());
+        Ok(Self { output, settings, bus, terminal, reason, interrupt })
     }
 
     /// What presence is proved with. A person at a terminal may still plug a key in.
@@ -86,7 +90,7 @@ impl Context {
     }
 
     async fn workstation(&self) -> Result<Workstation, Failure> {
-        Ok(Workstation::open(&self.bus).await?)
+        Ok(Workstation::open(&self.bus).await?.saying(self.reason.clone()))
     }
 
     async fn tokens(&self) -> Result<Tokens, Failure> {
@@ -163,7 +167,10 @@ pub(crate) async fn run(
         Command::Doctor(options) => return doctor::run(output, options, cli.bus).await,
         _ => {}
     }
-    let context = Context::new(output, interrupt, cli.bus, cli.pin_fd)?;
+    let context = Context::new(output, interrupt, cli.bus, cli.pin_fd, cli.reason)?;
+    if asks_person(&cli.command) {
+        crate::agent::wake().await;
+    }
     let done = match cli.command {
         Command::Request(request) => return request::run(&context, &request).await,
         Command::Enrol(enrol) => enrol::run(&context, &enrol).await,
@@ -178,9 +185,24 @@ pub(crate) async fn run(
         Command::Token(token) => token::run(&context, &token).await,
         Command::Present(present) => present::run(&context, &present).await,
         Command::Status(_) => status::run(&context).await,
+        Command::Agent(options) => agent::run(&context, &options).await,
         Command::Inspect(_) | Command::Doctor(_) | Command::Completion(_) => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether somebody may be asked, so that an agent should be there.
+fn asks_person(command: &Command) -> bool {
+    match command {
+        Command::Login(_)
+        | Command::Approve(_)
+        | Command::Ticket(_)
+        | Command::Present(_)
+        | Command::Request(_)
+        | Command::Finger(_) => true,
+        Command::Key(key) => !matches!(key, Key::List),
+        _ => false,
+    }
 }
 
 async fn run_key(context: &Context, command: Key) -> Result<(), Failure> {

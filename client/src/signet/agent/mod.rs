@@ -1,0 +1,218 @@
+//! `signet agent`: shows in this session what `signetd` asks of its user, on the desktop or on the
+//! terminal.
+
+mod asked;
+mod assuan;
+mod console;
+mod desktop;
+mod link;
+mod notification;
+mod pinentry;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use serde_json::json;
+use signet_client::daemon::{Bus, DaemonError, Step};
+use tokio::sync::mpsc;
+use zbus::fdo::{DBusProxy, RequestNameFlags, RequestNameReply};
+use zbus::{Connection, OwnedObjectPath};
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use asked::Asked;
+use desktop::Desktop;
+use link::{Abilities, Event, Link, News};
+use notification::Notifications;
+use pinentry::Pinentry;
+
+/// Name on the session bus, by which `signet` starts an agent.
+pub(crate) const NAME: &str = "org.signet.Agent1";
+/// Stages that a prompt has not shown yet.
+const WAITING: usize = 32;
+/// How long an agent may take to start.
+const START: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a prompt is told.
+#[derive(Debug)]
+enum Note {
+    Step(Step),
+    Over { outcome: String, message: String },
+}
+
+/// Where prompts are shown.
+#[derive(Clone)]
+enum Face {
+    Desktop(Desktop),
+    Console(Output),
+}
+
+/// How to run.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Where `signetd` is.
+    pub(crate) bus: Bus,
+    /// Show prompts on the terminal.
+    pub(crate) terminal: bool,
+    /// The pinentry, where one is named.
+    pub(crate) pinentry: Option<OsString>,
+}
+
+/// Runs until it is told to end, or a bus goes away.
+pub(crate) async fn run(
+    output: Output,
+    interrupt: &Interrupt,
+    options: Options,
+) -> Result<(), Failure> {
+    let (face, session) = face(output, &options).await?;
+    let abilities = face.abilities();
+    let mut link = Link::connect(&options.bus).await?;
+    register(&link, abilities).await?;
+    if let Some(session) = &session {
+        own_name(session).await?;
+    }
+    announce(output, abilities)?;
+    let mut prompts: HashMap<OwnedObjectPath, mpsc::Sender<Note>> = HashMap::new();
+    loop {
+        let event = tokio::select! {
+            event = link.next() => event.ok_or(DaemonError::Vanished)?,
+            () = interrupt.asked() => return Ok(()),
+            () = closed(session.as_ref()) => return Err(Failure::SessionBusGone),
+        };
+        match event {
+            Event::Stopped => prompts.clear(),
+            Event::Started => register(&link, abilities).await?,
+            Event::News(News::Asked(path, asked)) => {
+                let answers = link.answers(path.clone()).await?;
+                let (notes, inbox) = mpsc::channel(WAITING);
+                prompts.retain(|_, notes| !notes.is_closed());
+                prompts.insert(path, notes);
+                match face.clone() {
+                    Face::Desktop(desktop) => {
+                        tokio::spawn(desktop.attend(*asked, answers, inbox));
+                    }
+                    Face::Console(output) => {
+                        tokio::spawn(console::attend(output, *asked, answers, inbox));
+                    }
+                }
+            }
+            Event::News(News::Updated(path, step)) => tell(&prompts, &path, Note::Step(step)),
+            Event::News(News::Withdrawn(path, outcome, message)) => {
+                tell(&prompts, &path, Note::Over { outcome, message });
+                prompts.remove(&path);
+            }
+        }
+    }
+}
+
+/// A prompt that does not keep up misses stages, and never the others' time.
+fn tell(
+    prompts: &HashMap<OwnedObjectPath, mpsc::Sender<Note>>,
+    path: &OwnedObjectPath,
+    note: Note,
+) {
+    if let Some(prompt) = prompts.get(path) {
+        let _ = prompt.try_send(note);
+    }
+}
+
+/// What there is to show prompts with.
+async fn face(output: Output, options: &Options) -> Result<(Face, Option<Connection>), Failure> {
+    if options.terminal {
+        if !std::io::stderr().is_terminal() || std::fs::File::open("/dev/tty").is_err() {
+            return Err(Failure::NoTerminal);
+        }
+        return Ok((Face::Console(output), None));
+    }
+    let session = Connection::session().await.map_err(Failure::NoSessionBus)?;
+    let notifications = Notifications::find(&session).await;
+    let pinentry = Pinentry::find(options.pinentry.clone()).await;
+    if notifications.is_none() && pinentry.is_none() {
+        return Err(Failure::NothingToAskWith);
+    }
+    Ok((Face::Desktop(Desktop { notifications, pinentry }), Some(session)))
+}
+
+impl Face {
+    fn abilities(&self) -> Abilities {
+        match self {
+            Self::Desktop(desktop) => desktop.abilities(),
+            Self::Console(_) => Abilities { show: true, pin: true, number: true },
+        }
+    }
+}
+
+/// Says what works here and what does not.
+fn announce(output: Output, abilities: Abilities) -> Result<(), Failure> {
+    if output.is_json() {
+        let Abilities { show, pin, number } = abilities;
+        return output
+            .json_line(&json!({ "registered": true, "show": show, "pin": pin, "number": number }));
+    }
+    say("registered: prompts are shown here");
+    if !abilities.show {
+        say(
+            "there is no notification server: what asks only for a touch is shown by the program that asks",
+        );
+    }
+    if !abilities.pin {
+        say("there is no pinentry that can be used: the program that asks asks for PINs too");
+    }
+    Ok(())
+}
+
+/// Registers; an agent waits for a `signetd` that does not run and cannot be started.
+async fn register(link: &Link, abilities: Abilities) -> Result<(), Failure> {
+    match link.register(abilities).await {
+        Err(DaemonError::NotRunning) => {
+            say("signetd does not run: waiting for it");
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Lets `signet` know that an agent runs here; a second one in the same session ends.
+async fn own_name(session: &Connection) -> Result<(), Failure> {
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
+    match session.request_name_with_flags(NAME, flags).await {
+        Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
+        Ok(_) | Err(zbus::Error::NameTaken) => Err(Failure::AgentRuns),
+        Err(error) => Err(Failure::NoSessionBus(error)),
+    }
+}
+
+/// Resolves when the session is over.
+async fn closed(session: Option<&Connection>) {
+    match session {
+        Some(session) => session.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Starts the session's agent, where the session bus knows one; nothing else ever comes of it.
+pub(crate) async fn wake() {
+    let started = async {
+        let session = Connection::session().await.ok()?;
+        let dbus = DBusProxy::new(&session).await.ok()?;
+        let name = zbus::names::WellKnownName::try_from(NAME).ok()?;
+        dbus.start_service_by_name(name, 0).await.ok()
+    };
+    let _ = tokio::time::timeout(START, started).await;
+}
+
+/// Title and words of how a prompt ended.
+fn ending(asked: &Asked, outcome: &str, message: &str) -> (String, String) {
+    match outcome {
+        "ok" => ("Done".to_owned(), asked::visible(&asked.prompt.action)),
+        _ => (format!("Not done: {}", asked.title()), asked::visible(message)),
+    }
+}
+
+/// The journal and the terminal read this.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "signet agent: {text}");
+}
