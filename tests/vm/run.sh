@@ -64,17 +64,24 @@ fill() {
         strip --strip-debug "$payload/programs/$program"
     done
     cp "$3/maker/"{issuercert,swtpm-localca-rootca-cert}.pem "$payload/maker/"
-    if [ -d "$out/packages" ]; then cp -r "$out/packages" "$payload/packages"; fi
+    local packages
+    for packages in packages newer; do
+        [ ! -d "$out/$packages" ] || { mkdir "$payload/$packages" && cp "$out/$packages"/*.deb "$payload/$packages/"; }
+    done
 }
 
 need qemu-system-x86_64 mmdebstrap swtpm swtpm_setup mke2fs
 case "$*" in *measured*) need mformat mcopy ;; esac
 mkdir -p "$out"
 rm -rf "${out:?}"/*
-if [ "$*" != platform ]; then
-    BINARIES=$programs make -s -C "$root" deb DEB_PROFILE=dev DEB_OUT="$out/packages" > "$out/packages.log" 2>&1 \
-        || { cat "$out/packages.log"; exit 1; }
-fi
+# make_packages FOLDER [VERSION]: packages of the programs that are built, in a quick way.
+make_packages() {
+    BINARIES=$programs make -s -C "$root" deb DEB_PROFILE=dev DEB_OUT="$1" ${2:+DEB_VERSION="$2"} > "$1.log" 2>&1 \
+        || { cat "$1.log"; exit 1; }
+}
+
+case "$*" in *workstation* | *measured*) make_packages "$out/packages" ;; esac
+case "$*" in *again*) make_packages "$out/newer" 99.0+vm2 ;; esac
 "$here/image/build.sh" "$out/image"
 echo "vm-test: image ready after $SECONDS s"
 for stage in "$@"; do

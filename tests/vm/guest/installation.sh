@@ -24,7 +24,7 @@ installation_is_whole() {
     local unit
     for unit in signetd.service signetd.socket signet-key@hidraw0.service signet-keys.service \
         signet-boot-log.service signet-authority.service; do
-        systemd-analyze verify "$unit"
+        systemd-analyze verify --man=no "$unit"
     done
     says '^root:root 600$' stat -c '%U:%G %a' /run/signet/keys
     [ -z "$(systemctl --failed --no-legend)" ]
@@ -45,7 +45,6 @@ plugged_key_wakes_signetd() {
     start_key blue --fingers right-index
     await 60 systemctl is-active signetd.service
     await 60 has_key blue
-    says 'fido|keyboard' udevadm info --query=property "$(key_node blue)"
     authenticators
     unplug blue
     await 30 has_no_key

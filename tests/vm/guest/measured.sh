@@ -1,11 +1,20 @@
 # shellcheck shell=bash
-# UEFI with Secure Boot, shim, GRUB and IMA: what a laptop measures.
+# UEFI with Secure Boot, shim, GRUB and IMA: what a laptop measures, and a policy learned from it.
+source ./installation.sh
+source ./people.sh
+source ./operator.sh
+source ./boot-policy.sh
 
 checks() {
     check "Secure Boot is on and the kernel is locked down" secure_boot_is_on
     check "the boot log is rich and replays to the PCRs" boot_log_replays
     check "the command line is in the log" command_line_is_measured
     check "IMA measures what is run" ima_measures
+    check "a quote over these PCRs checks" quote_checks
+    check "Signet installs" signet_installs
+    patience=240 check "the machine, its operator and their key enrol" all_enrol
+    check "a policy is learned from the machine and enforced" policy_is_learned
+    patience=240 check "the operator logs in under the policy" log_in
 }
 
 secure_boot_is_on() {
@@ -36,4 +45,14 @@ ima_measures() {
     cp /sys/kernel/security/ima/binary_runtime_measurements "$results/ima.bin"
     says '/usr/lib/systemd/systemd|/sbin/init' cat /sys/kernel/security/ima/ascii_runtime_measurements
     refused grep -E '^ *10 *: 0x0+$' "$results/pcrs.txt"
+}
+
+# For other tests of quotes and logs: boot-log.bin, pcrs.txt, ima.bin and these files are one machine's.
+quote_checks() {
+    tpm2_createek -Q -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub
+    tpm2_createak -Q -C /tmp/ek.ctx -c /tmp/ak.ctx -G ecc -g sha256 -s ecdsa -u "$results/ak.pem" -f pem
+    tpm2_quote -Q -c /tmp/ak.ctx -l sha256:0,1,2,3,4,5,6,7,8,9,10,14 -q 5167e7 \
+        -m "$results/quote.msg" -s "$results/quote.sig" -o "$results/quote.pcrs"
+    tpm2_checkquote -u "$results/ak.pem" -m "$results/quote.msg" -s "$results/quote.sig" \
+        -f "$results/quote.pcrs" -q 5167e7
 }

@@ -3,6 +3,17 @@
 
 authority=/var/lib/signet-authority
 
+# as_authority ARGUMENT...: signet-authority as the user that its unit runs it as.
+as_authority() {
+    setpriv --reuid signet-authority --regid signet-authority --clear-groups \
+        signet-authority --config $authority/authority.toml "$@"
+}
+
+# forget_enrolment: signetd forgets what it has, as its own user (see docs/operating.md).
+forget_enrolment() {
+    setpriv --reuid signet --regid signet --clear-groups signetd --config /etc/signet/signetd.toml --forget
+}
+
 authority_starts() {
     signet-authority --json init --dir $authority --operator alice --asset LT-4711 > /root/init.json
     cp maker/*.pem $authority/ek-roots/
@@ -57,4 +68,20 @@ login_after_restart() {
     systemctl restart signetd.service
     await 60 has_key blue
     log_in
+}
+
+# Suspended to memory and woken by the clock: the firmware tells the TPM, which counts a restart.
+suspend_is_survived() {
+    local before after
+    before=$(tpm2_readclock | sed -n 's/ *restart_count: //p')
+    rtcwake -m mem -s 5
+    after=$(tpm2_readclock | sed -n 's/ *restart_count: //p')
+    echo "restart count $before, now $after"
+    [ "$after" -gt "$before" ]
+    await 60 has_key blue
+    log_in
+}
+
+note_reset_count() {
+    tpm2_readclock | sed -n 's/ *reset_count: //p' > /var/lib/vm-keys/reset-count
 }

@@ -29,4 +29,6 @@ checks() {
     patience=240 check "the operator logs in" operator_logs_in
     patience=240 check "a key pulled in the middle of a login ends it with the reason" pulled_key_ends_login
     patience=240 check "after signetd was restarted the operator logs in again" login_after_restart
+    patience=240 check "suspended and resumed, the operator logs in again" suspend_is_survived
+    check "the TPM's count of resets is noted for the next boot" note_reset_count
 }
