@@ -16,12 +16,29 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
-	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock
+	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock \
+	debhelper lintian fakeroot man-db bash-completion zsh fish
 
 # The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
 VM_PACKAGES := qemu-system-x86 mmdebstrap uidmap e2fsprogs mtools
 
-.PHONY: help setup demo vm-test test check unit fuzz fuzz-short clean
+# Where `make install` puts things. Distributions differ in the second group.
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec/signet
+DATADIR ?= $(PREFIX)/share
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The folder of the programs to install.
+BINARIES ?= $(TARGET)/release
+PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
+
+.PHONY: help setup demo vm-test test check unit fuzz fuzz-short bench build install deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -88,6 +105,56 @@ fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each
 
 fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly compiler
 	@fuzz/run.sh 3
+
+bench: setup ## Measure (ONLY=name); a table, target/bench/results.json, failure when a bar is not kept
+	@cargo build -q --release --bins -p signet-bench -p signet-daemon
+	@$(TARGET)/release/signet-bench target/bench/results.json $(ONLY)
+
+# The same bytes wherever they are built: no path of this machine stays in them.
+MAPPED := $(CURDIR)=/signet $(TARGET)=/signet/target $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+build: ## Build the programs for release
+	RUSTFLAGS="$(RUSTFLAGS) $(addprefix --remap-path-prefix=,$(MAPPED) $(shell rustc --print sysroot)=/rust)" \
+	CFLAGS="$(CFLAGS) $(addprefix -ffile-prefix-map=,$(MAPPED))" \
+		cargo build --release --locked --bins $(PROGRAMS)
+
+# $(call put,FOLDER,MODE,FILES): every file is named, and one that is missing stops make.
+put = install -d -m 755 "$(DESTDIR)$(1)" && install -m $(2) -t "$(DESTDIR)$(1)" $(3)
+MANUAL := $(TARGET)/manual
+
+install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
+	$(call put,$(BINDIR),755,$(addprefix $(BINARIES)/,signetd signet signet-authority))
+	$(call put,$(UNITDIR),644,$(addprefix systemd/,signetd.service signetd.socket signet-keys.service \
+		signet-key@.service signet-boot-log.service signet-authority.service))
+	$(call put,$(PREFIX)/lib/sysusers.d,644,$(addprefix systemd/sysusers.d/,signetd.conf signet-authority.conf))
+	$(call put,$(PREFIX)/lib/tmpfiles.d,644,systemd/tmpfiles.d/signetd.conf)
+	$(call put,$(UDEVDIR),644,udev/70-signet.rules)
+	$(call put,$(DATADIR)/dbus-1/system-services,644,systemd/dbus-1/org.signet.Presence1.service)
+	$(call put,$(DATADIR)/dbus-1/system.d,644,daemon/dbus/org.signet.Presence1.conf)
+	$(call put,$(DATADIR)/dbus-1/interfaces,644,$(addprefix daemon/dbus/,org.signet.Presence1.xml \
+		org.signet.Presence1.Agent.xml))
+	$(call put,$(DATADIR)/dbus-1/services,644,client/dbus/org.signet.Agent1.service)
+	$(call put,$(PREFIX)/lib/systemd/user,644,systemd/user/signet-agent.service)
+	$(call put,$(SYSCONFDIR)/signet,644,daemon/signetd.toml)
+	rm -rf $(MANUAL)
+	for program in signetd signet signet-authority; do \
+		$(BINARIES)/$$program --write-manual $(MANUAL); done
+	$(call put,$(DATADIR)/man/man1,644,$(MANUAL)/man/man1/*)
+	$(call put,$(DATADIR)/man/man8,644,$(MANUAL)/man/man8/*)
+	$(call put,$(DATADIR)/bash-completion/completions,644,$(MANUAL)/bash/*)
+	$(call put,$(ZSHDIR),644,$(MANUAL)/zsh/*)
+	$(call put,$(DATADIR)/fish/vendor_completions.d,644,$(MANUAL)/fish/*)
+	$(call put,$(DATADIR)/licenses/signet,644,LICENSE-APACHE LICENSE-MIT)
+	for pair in signetd:daemon signet:client signet-authority:authority; do \
+		mkdir -p $(MANUAL)/$${pair%:*}; \
+		manual/third-party.py signet-$${pair#*:} > $(MANUAL)/$${pair%:*}/THIRD-PARTY; done
+	for program in signetd signet signet-authority; do \
+		$(call put,$(DATADIR)/doc/$$program,644,$(MANUAL)/$$program/THIRD-PARTY); done
+
+deb: ## Debian packages in target/deb (DEB_PROFILE=dev: from target/debug, no compiling)
+	@debian/build.sh "$(or $(DEB_OUT),$(TARGET)/deb)" $(DEB_PROFILE)
+
+deb-check: ## Build the packages twice in different places; the bytes must not differ
+	@debian/build-twice.sh "$(TARGET)/deb-check"
 
 clean: ## Remove what was built
 	rm -rf target $(VENV)

@@ -4,10 +4,14 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use signet_manual::Section;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(written) = signet_manual::answer(cli::Arguments::command, Section::Administration) {
+        return written;
+    }
     let arguments = cli::Arguments::parse();
     match cli::run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,

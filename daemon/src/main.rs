@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use signet_daemon::authenticator::KeyRing;
 use signet_daemon::bus::{self, Agents, Service};
 use signet_daemon::config::Config;
@@ -16,6 +16,7 @@ use signet_daemon::platform::Platform;
 use signet_daemon::platform::fprintd::Reader;
 use signet_daemon::state::StateDir;
 use signet_daemon::tpm::{Tpm, TpmConfig};
+use signet_manual::Section;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +45,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(written) = signet_manual::answer(Arguments::command, Section::Administration) {
+        return written;
+    }
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,14 +14,18 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use cli::Cli;
 use failure::Failure;
 use interrupt::Interrupt;
 use output::Output;
+use signet_manual::Section;
 
 fn main() -> ExitCode {
+    if let Some(written) = signet_manual::answer(Cli::command, Section::Commands) {
+        return written;
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.json);
     let runtime =
