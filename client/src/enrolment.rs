@@ -95,7 +95,8 @@ fn choose<'a>(
     keys: &'a EnrolmentKeys,
     kind: Option<&str>,
 ) -> Result<&'a EndorsementKey, EnrolError> {
-    const PREFERENCE: [&str; 3] = ["ecc-p256", "ecc-p384", "rsa-2048"];
+    const PREFERENCE: [&str; 5] =
+        ["ecc-p256", "ecc-p256-high", "ecc-p384", "rsa-2048", "rsa-2048-high"];
     let rank = |key: &&EndorsementKey| {
         let place = PREFERENCE.iter().position(|kind| *kind == key.kind);
         (key.certificate.is_none(), place.unwrap_or(PREFERENCE.len()))

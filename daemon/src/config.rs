@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use crate::ceremony::Limits;
+use crate::tpm::PcrBank;
 
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -21,6 +22,11 @@ pub struct Config {
     /// Registers that are quoted.
     #[serde(deserialize_with = "registers")]
     pub pcrs: Vec<u8>,
+    /// Which of the TPM's banks is quoted; unset, the best that is switched on.
+    pub pcr_bank: Option<PcrBank>,
+    /// Registers that new TLS keys are bound to.
+    #[serde(deserialize_with = "bound_registers")]
+    pub tls_key_pcrs: Vec<u8>,
     /// `"discover"`, or the device nodes to use.
     pub authenticators: Authenticators,
     /// Who shows prompts.
@@ -146,6 +152,8 @@ impl Default for Config {
             tcti: "device:/dev/tpmrm0".to_owned(),
             state_dir: state_dir.map_or_else(|| "/var/lib/signet".into(), PathBuf::from),
             pcrs: (0..=7).collect(),
+            pcr_bank: None,
+            tls_key_pcrs: Vec::new(),
             authenticators: Authenticators::Discover,
             prompts: Prompts::Caller,
             number_matching: NumberMatching::default(),
@@ -273,6 +281,14 @@ fn registers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::E
     Ok(registers)
 }
 
+fn bound_registers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let registers = Vec::<u8>::deserialize(deserializer)?;
+    if registers.iter().any(|register| *register > 23) {
+        return Err(de::Error::custom("registers are numbered 0 to 23"));
+    }
+    Ok(registers)
+}
+
 fn pin_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         length @ 4..=63 => Ok(length),
@@ -332,7 +348,7 @@ mod tests {
     fn every_value_can_be_set() {
         let config: Config = toml::from_str(
             "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\
-             pcrs = [0, 23]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
+             pcrs = [0, 23]\npcr_bank = \"sha384\"\ntls_key_pcrs = [7]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
              tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
              danger_accept_virtual_reader = true\n\
              number_matching = [\"mesh.cert.*\", \"mesh.stop\"]\n\
@@ -342,6 +358,8 @@ mod tests {
         assert_eq!(config.bus, Bus::Address("unix:path=/run/test/bus".into()));
         assert_eq!(config.authenticators, Authenticators::Paths(vec!["/dev/hidraw3".into()]));
         assert_eq!(config.prompts, Prompts::None);
+        assert_eq!(config.pcr_bank, Some(PcrBank::Sha384));
+        assert_eq!(config.tls_key_pcrs, [7]);
         assert_eq!(config.tpm_pin_min_length, 8);
         assert_eq!(config.fprintd_bus(), &Bus::Address("unix:path=/y".into()));
         assert!(config.danger_accept_virtual_reader);
@@ -359,6 +377,8 @@ mod tests {
             ("bus = \"system\"\ntpm = \"x\"", "line 2"),
             ("tcti = 1", "expected a string"),
             ("pcrs = [24]", "numbered 0 to 23"),
+            ("tls_key_pcrs = [24]", "numbered 0 to 23"),
+            ("pcr_bank = \"sha1\"", "sha256"),
             ("authenticators = \"all\"", "discover"),
             ("prompts = \"always\"", "expected one of `agent`, `caller`, `none`"),
             ("number_matching = [\"*.cert\"]", "at the end"),

@@ -67,6 +67,8 @@ struct Job {
     work: Arc<Work>,
     /// Who asked first.
     caller: Caller,
+    /// The TPM, on behalf of the caller's user.
+    tpm: Tpm,
     /// Which of the prompts is shown.
     step: usize,
     pins: Option<mpsc::Sender<Pin>>,
@@ -143,9 +145,12 @@ impl Desk {
             whole: work.whole(),
             words: work.words(),
         };
+        let user = format!("uid {}", caller.uid);
+        let tpm = self.shared.services.tpm.on_behalf_of(&user, work.urgency());
         let job = Job {
             work: Arc::new(work),
             caller,
+            tpm,
             step: 0,
             pins: None,
             numbers: None,
@@ -283,13 +288,15 @@ impl Shared {
                 let job = inner.jobs.get_mut(&id)?;
                 let (pins, inbox) = mpsc::channel(1);
                 job.pins = Some(pins);
+                self.prepare(job);
                 let work = prompt(Arc::clone(self), id, Arc::clone(&job.work), inbox);
                 job.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::Prove(id) => {
                 let job = inner.jobs.get_mut(&id)?;
                 let answers = std::mem::take(&mut job.answers);
-                let work = prove(Arc::clone(self), id, Arc::clone(&job.work), answers);
+                let (work, tpm) = (Arc::clone(&job.work), job.tpm.clone());
+                let work = prove(Arc::clone(self), id, work, tpm, answers);
                 job.task = Some(self.runtime.spawn(work).abort_handle());
             }
             Action::StopPrompt(id) | Action::StopProof(id) => {
@@ -329,6 +336,19 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// While the person reaches for the key, the TPM does what does not depend on the touch
+    /// (protocol §2.2 fixes the order of the rest).
+    fn prepare(&self, job: &Job) {
+        if job.work.need() == Need::PersonAlone {
+            return;
+        }
+        let (tpm, pcrs) = (job.tpm.clone(), self.services.pcrs.clone());
+        self.runtime.spawn(async move {
+            // What is wrong is told when the proof is made.
+            let _ = tpm.prepare(&pcrs).await;
+        });
     }
 
     fn notice(self: &Arc<Self>, id: JobId, stage: Stage) {
@@ -530,11 +550,11 @@ async fn ask(
     }
 }
 
-async fn prove(shared: Arc<Shared>, id: JobId, work: Arc<Work>, answers: Answers) {
+async fn prove(shared: Arc<Shared>, id: JobId, work: Arc<Work>, tpm: Tpm, answers: Answers) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Proof);
-    let Services { tpm, pcrs, .. } = &shared.services;
+    let pcrs = &shared.services.pcrs;
     let result = match &*work {
-        Work::Presence { prepared, .. } => prepared.prove(tpm, pcrs, answers).await,
+        Work::Presence { prepared, .. } => prepared.prove(&tpm, pcrs, answers).await,
         // The ceremony orders no proof for it.
         Work::Upkeep(_) | Work::ChangePin(_) => Err(Failure::Internal(Bug::TaskLost)),
     };

@@ -222,7 +222,7 @@ impl Enroller {
         if let Some(known) = stored.key() {
             match self.tpm.load_tls_key(known.clone()).await {
                 Ok(()) => return Ok(known.clone()),
-                Err(TpmError::Cleared | TpmError::Tampered) => {}
+                Err(TpmError::Cleared | TpmError::Tampered | TpmError::BootChanged) => {}
                 Err(error) => return Err(error.into()),
             }
         }

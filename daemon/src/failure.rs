@@ -407,7 +407,8 @@ fn tpm_name(error: &TpmError) -> &'static str {
         TpmError::WrongPin { .. } => "PinInvalid",
         TpmError::UserKeyLost => "PlatformKeyLost",
         TpmError::Cleared | TpmError::Tampered => "TpmCleared",
-        TpmError::QueueFull => "TooManyRequests",
+        TpmError::BootChanged => "BootChanged",
+        TpmError::QueueFull | TpmError::CallerLimit => "TooManyRequests",
         TpmError::NoTlsKey => "NotEnrolled",
         TpmError::CredentialRefused
         | TpmError::MalformedCredential
@@ -477,6 +478,10 @@ mod tests {
             refused.into(),
             TpmError::NotFound { tcti: tcti() }.into(),
             TpmError::Timeout.into(),
+            TpmError::Busy.into(),
+            TpmError::FailureMode.into(),
+            TpmError::CallerLimit.into(),
+            TpmError::PcrBankOff { bank: crate::tpm::PcrBank::Sha384 }.into(),
             TpmError::Lockout.into(),
             TpmError::PinLocked { wait: Duration::from_secs(600) }.into(),
             TpmError::WrongPin { tries_left: 2 }.into(),
@@ -497,6 +502,7 @@ mod tests {
             ReaderError::Failed.into(),
             ReaderError::Silent.into(),
             TpmError::Cleared.into(),
+            TpmError::BootChanged.into(),
             Failure::TpmSlow,
             StateError::Corrupt { path }.into(),
             Failure::Internal(Bug::TaskLost),

@@ -95,7 +95,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stored = state.stored();
     let mut tpm_config = TpmConfig::new(config.tcti.as_str(), stored.ak_salt);
     tpm_config.tls_key = stored.key().cloned();
+    tpm_config.pcr_bank = config.pcr_bank;
+    tpm_config.tls_pcrs.clone_from(&config.tls_key_pcrs);
     let tpm = Tpm::start(tpm_config)?;
+    tokio::spawn(warm_up(tpm.in_background(), config.pcrs.clone()));
     let keys = KeyRing::new(config.authenticators.clone());
     let reader = Reader::new(config.fprintd_bus().clone(), config.danger_accept_virtual_reader);
     let platform = Platform::new(tpm.clone(), state.clone(), reader, config.tpm_pin_min_length);
@@ -122,5 +125,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         served = bus::serve(&config.bus, service, desk, ready) => Ok(served?),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// The self-test, and the keys loaded before anybody waits for them.
+async fn warm_up(tpm: Tpm, pcrs: Vec<u8>) {
+    let ready = async {
+        tpm.self_test().await?;
+        tpm.prepare(&pcrs).await
+    };
+    if let Err(error) = ready.await {
+        tracing::warn!("the TPM is not ready: {error}");
     }
 }

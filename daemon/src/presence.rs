@@ -21,7 +21,7 @@ use crate::failure::{ArgumentError, Bug, Failure};
 use crate::platform::{Means, Part, Plan, Platform};
 use crate::prompt::{PromptText, Quoted};
 use crate::state::{Base64, Enrolment, Stored};
-use crate::tpm::{Tpm, TpmError};
+use crate::tpm::{Tpm, TpmError, Urgency};
 
 /// What a caller asks for; none of it is believed, all of it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +195,15 @@ impl Prepared {
         if self.prompts.is_empty() { Need::Machine } else { Need::Person }
     }
 
+    /// How soon the TPM should serve it.
+    pub fn urgency(&self) -> Urgency {
+        match self.request.purpose {
+            Purpose::Session | Purpose::Action | Purpose::EnrolKey => Urgency::Person,
+            Purpose::Renew | Purpose::EnrolDevice => Urgency::Renewal,
+            Purpose::Workload => Urgency::Background,
+        }
+    }
+
     /// Asks the person: an assertion, a new key, or both in this order. `step` is told before each;
     /// `keys` are there where [`Self::needs_security_key`] says so.
     ///
@@ -325,11 +334,7 @@ impl Prepared {
             assertion.map(KeyPart::bytes).unwrap_or_default(),
             registration.map(KeyPart::bytes),
         );
-        let quote = tpm.quote(bound, pcrs).await?;
-        let certification = match self.request.certify {
-            true => Some(tpm.certify_tls_key(bound).await?),
-            false => None,
-        };
+        let (quote, certification) = tpm.attest(bound, pcrs, self.request.certify).await?;
         let tpm_evidence = TpmEvidence {
             ak_chain: self.ak_chain.clone(),
             quote: SignedAttest { attest: quote.attest, signature: quote.signature },

@@ -416,7 +416,7 @@ mod tests {
     const NEW_FILE: &str = "state.new";
 
     fn key() -> StoredKey {
-        StoredKey(TlsKey { public: vec![1], private: vec![2], parent: vec![3] })
+        StoredKey(TlsKey { public: vec![1], private: vec![2], parent: vec![3], bound_to: None })
     }
 
     fn enrolment() -> Enrolment {

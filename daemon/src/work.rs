@@ -7,6 +7,7 @@ use crate::ceremony::Need;
 use crate::platform::PlatformKey;
 use crate::presence::{Answers, Prepared, Produced};
 use crate::prompt::{PromptText, Quoted};
+use crate::tpm::Urgency;
 
 /// More than any request has.
 const MOST_STEPS: usize = 4;
@@ -106,6 +107,14 @@ impl Work {
         let texts: Vec<PromptText> =
             (0..).map_while(|step| self.prompt(step)).take(MOST_STEPS).collect();
         sha256(format!("{texts:?}").as_bytes())
+    }
+
+    /// How soon the TPM should serve it.
+    pub fn urgency(&self) -> Urgency {
+        match self {
+            Self::Presence { prepared, .. } => prepared.urgency(),
+            Self::Upkeep(_) | Self::ChangePin(_) => Urgency::Person,
+        }
     }
 
     /// The words to show at this step.

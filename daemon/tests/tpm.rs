@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-use signet_daemon::tpm::{BlobError, EndorsementKind, PcrBank, TlsKey, Tpm, TpmConfig, TpmError};
+use signet_daemon::tpm::{
+    BlobError, BoundTo, EndorsementKind, PcrBank, TlsKey, Tpm, TpmConfig, TpmError,
+};
 use signet_evidence::binding::sha256;
 use signet_evidence::thumbprint::hex;
 use signet_tests::swtpm::{Manufacture, Swtpm};
@@ -267,6 +269,67 @@ async fn without_a_sha256_bank_the_sha384_bank_is_quoted() {
 }
 
 #[tokio::test]
+async fn the_configured_bank_is_quoted_or_none() {
+    let how = Manufacture { pcr_banks: "sha256,sha384", ..Manufacture::default() };
+    let swtpm = Swtpm::manufacture_as(&how).unwrap();
+    for (bank, length) in [(PcrBank::Sha384, 48), (PcrBank::Sha256, 32)] {
+        let mut config = TpmConfig::new(swtpm.tcti(), SALT);
+        config.pcr_bank = Some(bank);
+        let tpm = Tpm::start(config).unwrap();
+        let quote = tpm.quote(NONCE, &[0, 7]).await.unwrap();
+        assert_eq!((quote.bank, quote.pcrs[&0].len()), (bank, length));
+        assert_quoted(&quote.attest, &quote.pcrs);
+        tpm.close().await;
+    }
+    let swtpm = Swtpm::copy().unwrap();
+    let mut config = TpmConfig::new(swtpm.tcti(), SALT);
+    config.pcr_bank = Some(PcrBank::Sha384);
+    let refused = Tpm::start(config).unwrap().quote(NONCE, &[0]).await;
+    assert_eq!(refused, Err(TpmError::PcrBankOff { bank: PcrBank::Sha384 }));
+}
+
+#[tokio::test]
+async fn keys_of_the_high_range_come_with_their_certificates_and_open_credentials() {
+    let swtpm = Swtpm::copy().unwrap();
+    let tpm = start(&swtpm);
+    let low = tpm.endorsement().await.unwrap();
+    let certificate = low.certified().unwrap().certificate.clone().unwrap();
+    // The certificate's content is the authority's business; here it only has to be there.
+    fs::write(swtpm.scratch().join("certificate"), [&certificate[..], &[0xff; 30]].concat())
+        .unwrap();
+    let size = (certificate.len() + 30).to_string();
+    for index in ["0x01c00012", "0x01c00014"] {
+        let attributes = "ownerread|ownerwrite|authread|no_da";
+        let define = [index, "-C", "o", "-s", &size, "-a", attributes];
+        swtpm.run_tool("tpm2_nvdefine", &define).unwrap();
+        swtpm.run_tool("tpm2_nvwrite", &[index, "-C", "o", "-i", "certificate"]).unwrap();
+    }
+    // Defined and never written: as if it were not there.
+    let define = ["0x01c0000a", "-C", "o", "-s", "64", "-a", "ownerread|ownerwrite|authread|no_da"];
+    swtpm.run_tool("tpm2_nvdefine", &define).unwrap();
+    let ak = tpm.attestation_key().await.unwrap();
+    let keys = tpm.endorsement().await.unwrap().keys;
+    let kinds: Vec<_> = keys.iter().map(|key| (key.kind, key.certificate.is_some())).collect();
+    assert_eq!(
+        kinds,
+        [
+            (EndorsementKind::Rsa2048, true),
+            (EndorsementKind::Rsa2048High, true),
+            (EndorsementKind::EccP256High, true),
+            (EndorsementKind::EccP384, true),
+            (EndorsementKind::EccP256, false),
+        ]
+    );
+    for key in &keys[1..3] {
+        assert_eq!(key.certificate.as_ref(), Some(&certificate));
+        let (blob, encrypted) = make_credential(&swtpm, &key.public, &ak.name, &[7; 32]);
+        let opened = tpm.activate_credential(key.kind, &blob, &encrypted).await.unwrap();
+        assert_eq!(opened.as_slice(), [7; 32], "{:?}", key.kind);
+        assert_only_ours(&swtpm, 1);
+    }
+}
+
+#[tokio::test]
 async fn sha1_alone_is_not_quoted() {
     let how = Manufacture { pcr_banks: "sha1", ..Manufacture::default() };
     let swtpm = Swtpm::manufacture_as(&how).unwrap();
@@ -324,6 +387,36 @@ async fn a_stored_tls_key_is_used_again_and_a_new_one_replaces_it() {
     let signature = tpm.sign_tls(sha256(b"three")).await.unwrap();
     verify(&first.public, b"three", &signature);
     assert_only_ours(&swtpm, 2);
+}
+
+#[tokio::test]
+async fn a_bound_tls_key_signs_only_while_its_registers_hold_the_same() {
+    for (banks, bank) in [("sha256", PcrBank::Sha256), ("sha1,sha384", PcrBank::Sha384)] {
+        let how = Manufacture { pcr_banks: banks, certificates: false };
+        let mut swtpm = Swtpm::manufacture_as(&how).unwrap();
+        let mut config = TpmConfig::new(swtpm.tcti(), SALT);
+        config.tls_pcrs = vec![7, 16];
+        let tpm = Tpm::start(config).unwrap();
+        let key = tpm.create_tls_key().await.unwrap();
+        assert_eq!(key.bound_to, Some(BoundTo { bank, pcrs: vec![7, 16] }));
+        assert_eq!(TlsKey::from_bytes(&key.to_bytes()).as_ref(), Ok(&key));
+        verify(&key.public, b"bound", &tpm.sign_tls(sha256(b"bound")).await.unwrap());
+        tpm.certify_tls_key(NONCE).await.unwrap();
+        let name = if bank == PcrBank::Sha256 { "sha256" } else { "sha384" };
+        let value = format!("16:{name}={}", hex(&vec![3; if name == "sha256" { 32 } else { 48 }]));
+        swtpm.run_tool("tpm2_pcrextend", &[&value]).unwrap();
+        assert_eq!(tpm.sign_tls([1; 32]).await, Err(TpmError::BootChanged));
+        assert_eq!(tpm.load_tls_key(key.clone()).await, Err(TpmError::BootChanged));
+        let next = tpm.create_tls_key().await.unwrap();
+        verify(&next.public, b"next", &tpm.sign_tls(sha256(b"next")).await.unwrap());
+        assert_only_ours(&swtpm, 2);
+        // As it was: the first key is good again, and the second is not.
+        swtpm.restart().unwrap();
+        assert_eq!(tpm.sign_tls([1; 32]).await, Err(TpmError::BootChanged));
+        tpm.load_tls_key(key.clone()).await.unwrap();
+        verify(&key.public, b"again", &tpm.sign_tls(sha256(b"again")).await.unwrap());
+        assert_only_ours(&swtpm, 2);
+    }
 }
 
 #[tokio::test]
@@ -440,18 +533,16 @@ async fn thirty_rounds_of_everything_leave_nothing_behind() {
     assert_only_ours(&swtpm, 2);
 }
 
+/// Without a resource manager the TPM is ours: what others left in it gives way.
 #[tokio::test]
-async fn objects_of_others_leave_no_room_until_they_are_flushed() {
+async fn objects_that_others_left_give_way_when_room_is_needed() {
     let swtpm = Swtpm::copy().unwrap();
     let tpm = start(&swtpm);
     let key = tpm.create_tls_key().await.unwrap();
     swtpm.run_tool("tpm2_createprimary", &["-C", "o"]).unwrap();
     let kind = EndorsementKind::EccP256;
-    let full = tpm.activate_credential(kind, &[0, 1, 9], &[0, 1, 9]).await;
-    assert_eq!(full, Err(TpmError::ObjectSlots));
-    assert_eq!(tpm.create_tls_key().await, Err(TpmError::ObjectSlots));
-    flush_foreign(&swtpm, 1);
-    // The old TLS key gave up its place and comes back.
+    let refused = tpm.activate_credential(kind, &[0, 1, 9], &[0, 1, 9]).await;
+    assert_eq!(refused, Err(TpmError::CredentialRefused));
     assert_eq!(tpm.tls_key().await, Ok(key));
     assert_only_ours(&swtpm, 2);
 }

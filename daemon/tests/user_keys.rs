@@ -9,7 +9,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
 };
-use signet_daemon::tpm::{PinValue, ReleaseRequest, Releaser, Tpm, TpmConfig, TpmError, UserKey};
+use signet_daemon::tpm::{
+    Health, PinValue, ReleaseRequest, Releaser, Tpm, TpmConfig, TpmError, UserKey,
+};
 use signet_evidence::binding::sha256;
 use signet_evidence::tpm::{
     Attested, EccCurve, EccParameters, FINGERPRINT_POLICY_REF, HashAlgorithm, Name,
@@ -82,8 +84,8 @@ async fn a_pin_key_signs_with_its_pin_and_with_nothing_else() {
         assert_signed(&made.key.public, message, &signature.unwrap());
     }
     let wrong = tpm.sign_with_pin(made.key.clone(), pin("271829"), [0; 32]).await;
-    assert_eq!(wrong, Err(TpmError::WrongPin { tries_left: 2 }));
-    assert_eq!(tpm.lockout().await.unwrap().tries_left(), 2);
+    assert_eq!(wrong, Err(TpmError::WrongPin { tries_left: 1 }));
+    assert_eq!(tpm.lockout().await.unwrap().tries_left(), 1);
     assert_nothing_left(&swtpm);
 }
 
@@ -107,9 +109,9 @@ fn ending_in_zero() -> String {
 }
 
 #[tokio::test]
-async fn wrong_pins_lock_the_tpm_until_its_owner_or_time_opens_it() {
+async fn wrong_pins_are_taken_until_a_quarter_of_the_tries_is_left() {
     let swtpm = Swtpm::copy().unwrap();
-    swtpm.run_tool("tpm2_dictionarylockout", &["-s", "-n", "3", "-t", "600", "-l", "600"]).unwrap();
+    swtpm.run_tool("tpm2_dictionarylockout", &["-s", "-n", "4", "-t", "600", "-l", "600"]).unwrap();
     let tpm = start(&swtpm);
     let key = tpm.create_pin_key(pin(PIN), NONCE).await.unwrap().key;
     for tries_left in [2, 1, 0] {
@@ -122,15 +124,17 @@ async fn wrong_pins_lock_the_tpm_until_its_owner_or_time_opens_it() {
         assert_eq!(tpm.sign_with_pin(key.clone(), pin(text), [0; 32]).await, Err(locked.clone()));
     }
     let changed = tpm.change_user_pin(key.clone(), pin(PIN), pin("314159")).await;
-    assert_eq!(changed, Err(locked));
-    // Keys of the machine go on working, and so does a new PIN key's creation and certification
-    // until its PIN would count.
+    assert_eq!(changed, Err(locked.clone()));
+    assert_eq!(tpm.health(), (Health::Lockout, Some(locked)));
+    // Keys of the machine go on working, and so do those of other programs: the TPM is not locked.
     tpm.create_tls_key().await.unwrap();
     tpm.sign_tls([0; 32]).await.unwrap();
-    assert!(tpm.lockout().await.unwrap().locked);
+    let lockout = tpm.lockout().await.unwrap();
+    assert_eq!((lockout.locked, lockout.failures, lockout.limit), (false, 3, 4));
     // The lockout hierarchy is the owner's.
     swtpm.run_tool("tpm2_dictionarylockout", &["-c"]).unwrap();
     let signature = tpm.sign_with_pin(key.clone(), pin(PIN), sha256(b"open")).await.unwrap();
+    assert_eq!(tpm.health(), (Health::Ok, None));
     assert_signed(&key.public, b"open", &signature);
 }
 
@@ -140,13 +144,13 @@ async fn a_changed_pin_keeps_the_key() {
     let tpm = start(&swtpm);
     let key = tpm.create_pin_key(pin(PIN), NONCE).await.unwrap().key;
     let wrong = tpm.change_user_pin(key.clone(), pin("000000"), pin("314159")).await;
-    assert_eq!(wrong, Err(TpmError::WrongPin { tries_left: 2 }));
+    assert_eq!(wrong, Err(TpmError::WrongPin { tries_left: 1 }));
     let changed = tpm.change_user_pin(key.clone(), pin(PIN), pin("314159")).await.unwrap();
     assert_eq!(changed.public, key.public);
     let signature = tpm.sign_with_pin(changed.clone(), pin("314159"), sha256(b"x")).await.unwrap();
     assert_signed(&key.public, b"x", &signature);
     let old = tpm.sign_with_pin(changed, pin(PIN), [0; 32]).await;
-    assert_eq!(old, Err(TpmError::WrongPin { tries_left: 1 }));
+    assert_eq!(old, Err(TpmError::WrongPin { tries_left: 0 }));
     assert_nothing_left(&swtpm);
 }
 

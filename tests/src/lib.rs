@@ -4,6 +4,7 @@ pub mod attester;
 pub mod bus;
 pub mod demo;
 pub mod envoy;
+pub mod faulty_tpm;
 pub mod fixture;
 pub mod fprintd;
 pub mod house;

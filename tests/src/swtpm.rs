@@ -252,9 +252,31 @@ impl Swtpm {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
+    /// Where it takes commands; the control channel is the next port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Certificates of the maker.
     pub fn ca_certificates(&self) -> CaCertificates {
         self.factory.certificates()
+    }
+
+    /// The handles that are in use, by a raw `TPM2_GetCapability`: transient objects, loaded sessions,
+    /// saved sessions.
+    ///
+    /// # Errors
+    /// When the TPM does not answer.
+    pub fn handles(&self) -> io::Result<[usize; 3]> {
+        let mut counts = [0; 3];
+        for (count, first) in counts.iter_mut().zip([0x80u8, 0x02, 0x03]) {
+            let mut command = vec![0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 1];
+            command.extend([first, 0, 0, 0, 0, 0, 0, 64]);
+            let answer = raw_command(self.port, &command)?;
+            // moreData, capability, count, handles.
+            *count = answer.len().checked_sub(9).ok_or(io::ErrorKind::InvalidData)? / 4;
+        }
+        Ok(counts)
     }
 
     /// A command of tpm2-tools on this TPM, in this TPM's own scratch folder (see
@@ -402,7 +424,7 @@ fn temporary_folder() -> io::Result<TempDir> {
 
 /// Two ports in a row that nobody listens on: libtss2 expects the control channel right after the
 /// server port. Taken from below the range that the system gives to outgoing connections.
-fn free_port_pair() -> io::Result<u16> {
+pub(crate) fn free_port_pair() -> io::Result<u16> {
     static OFFSET: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
     const PAIRS: u16 = 6_000;
@@ -422,16 +444,23 @@ fn free_port_pair() -> io::Result<u16> {
 /// Asks for eight random bytes.
 fn answers(port: u16) -> io::Result<()> {
     const GET_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
+    raw_command(port, &GET_RANDOM).map(drop)
+}
+
+/// Sends one command; the parameters of a good answer.
+fn raw_command(port: u16, command: &[u8]) -> io::Result<Vec<u8>> {
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(&GET_RANDOM)?;
+    stream.write_all(command)?;
     let mut header = [0; 10];
     stream.read_exact(&mut header)?;
-    match header.ends_with(&[0, 0, 0, 0]) {
-        true => Ok(()),
-        false => Err(io::ErrorKind::InvalidData.into()),
+    if !header.ends_with(&[0, 0, 0, 0]) {
+        return Err(io::ErrorKind::InvalidData.into());
     }
+    let mut parameters = Vec::new();
+    stream.read_to_end(&mut parameters)?;
+    Ok(parameters)
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

@@ -25,13 +25,17 @@ use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, DeviceEnrolment, DeviceRow, Event, Ticket, TicketKind};
 use crate::tickets;
 
-/// Kinds of endorsement key (TCG EK Credential Profile, templates L-1, L-2 and H-3).
+/// Kinds of endorsement key (TCG EK Credential Profile, templates L-1, L-2 and H-1 to H-3).
 #[derive(Debug, Deserialize)]
 enum EndorsementKind {
     #[serde(rename = "rsa-2048")]
     Rsa2048,
     #[serde(rename = "ecc-p256")]
     EccP256,
+    #[serde(rename = "rsa-2048-high")]
+    Rsa2048High,
+    #[serde(rename = "ecc-p256-high")]
+    EccP256High,
     #[serde(rename = "ecc-p384")]
     EccP384,
 }

@@ -11,7 +11,7 @@ use crate::authority::{Base64Url, all};
 /// An endorsement key of the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndorsementKey {
-    /// `rsa-2048`, `ecc-p256` or `ecc-p384`.
+    /// `rsa-2048`, `ecc-p256` or `ecc-p384`; of the high range `rsa-2048-high`, `ecc-p256-high`.
     pub kind: String,
     /// TPMT_PUBLIC.
     pub public: Vec<u8>,

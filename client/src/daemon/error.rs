@@ -74,6 +74,8 @@ daemon_refusals! {
     TpmLockout;
     /// The TPM was cleared since enrolment.
     TpmCleared;
+    /// The TLS key is bound to a state of the machine that is no more.
+    BootChanged;
     /// State could not be written.
     StateUnwritable;
     /// A fault of `signetd` itself.

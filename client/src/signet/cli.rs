@@ -110,18 +110,24 @@ pub(crate) struct Enrol {
 pub(crate) enum EkKind {
     #[value(name = "ecc-p256")]
     EccP256,
+    #[value(name = "ecc-p256-high")]
+    EccP256High,
     #[value(name = "ecc-p384")]
     EccP384,
     #[value(name = "rsa-2048")]
     Rsa2048,
+    #[value(name = "rsa-2048-high")]
+    Rsa2048High,
 }
 
 impl EkKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::EccP256 => "ecc-p256",
+            Self::EccP256High => "ecc-p256-high",
             Self::EccP384 => "ecc-p384",
             Self::Rsa2048 => "rsa-2048",
+            Self::Rsa2048High => "rsa-2048-high",
         }
     }
 }

@@ -260,6 +260,8 @@ pub(super) fn kind_name(kind: EndorsementKind) -> &'static str {
     match kind {
         EndorsementKind::Rsa2048 => "rsa-2048",
         EndorsementKind::EccP256 => "ecc-p256",
+        EndorsementKind::Rsa2048High => "rsa-2048-high",
+        EndorsementKind::EccP256High => "ecc-p256-high",
         EndorsementKind::EccP384 => "ecc-p384",
     }
 }

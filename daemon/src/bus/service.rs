@@ -14,7 +14,7 @@ use zbus::{Connection, OwnedObjectPath, interface};
 
 use super::arguments::{self, Dictionary};
 use super::caller::Caller;
-use super::machine::{endorsement_key, tpm_status};
+use super::machine::{endorsement_key, tpm_health, tpm_status};
 use super::refusal::Refusal;
 use super::request::{self, Place, Reserved, Results};
 use crate::authenticator::{KeyRing, PluggedKeys, Task};
@@ -26,7 +26,7 @@ use crate::platform::{Means, Part, Platform};
 use crate::presence::{Prepared, Request};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
-use crate::tpm::Tpm;
+use crate::tpm::{Tpm, Urgency};
 use crate::work::Work;
 
 /// Serves `org.signet.Presence1`.
@@ -394,10 +394,16 @@ impl Service {
     }
 
     #[zbus(out_args("signature"))]
-    async fn sign_tls(&self, message: Vec<u8>) -> Result<(Vec<u8>,), Refusal> {
+    async fn sign_tls(
+        &self,
+        message: Vec<u8>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<u8>,), Refusal> {
         let digest = certificate_verify_digest(&message)?;
         crate::presence::usable(&self.state.stored())?;
-        let signature = self.patiently(self.tpm.sign_tls(digest)).await?;
+        let sender = header.sender().ok_or(Failure::NotAllowed)?;
+        let tpm = self.tpm.on_behalf_of(sender, Urgency::Renewal);
+        let signature = self.patiently(tpm.sign_tls(digest)).await?;
         Ok((der::ecdsa_signature(&signature),))
     }
 
@@ -414,7 +420,7 @@ impl Service {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Results,), Refusal> {
         let caller = Caller::identify(connection, &header).await?;
-        let properties = self.patiently(self.tpm.properties()).await;
+        let properties = self.patiently(self.tpm.in_background().properties()).await;
         let (reader, platform_keys) = self.platform.status().await;
         let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
         let mut results = match properties {
@@ -424,6 +430,7 @@ impl Service {
                 Results::from([("tpm", words.into())])
             }
         };
+        results.extend(tpm_health(self.tpm.health()));
         results.extend(Results::from([
             ("enrolled", self.enrolled().into()),
             ("device_id", self.device_id().into()),

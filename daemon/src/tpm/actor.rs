@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::attestation::{self, AttestationKey, Certification, Quote};
-use super::endorsement::{self, Endorsement, EndorsementKind};
+use super::attestation::{self, AttestationKey, Certification, PcrBank, Quote};
+use super::endorsement::{self, Endorsement, EndorsementKey, EndorsementKind};
 use super::error::TpmError;
+use super::health::{Health, Record};
 use super::link::Connection;
 use super::properties::{self, Lockout, Properties};
+use super::queue::{Caller, Job, Queue, Urgency};
 use super::tls_key::{self, TlsKey};
 use super::user_key::{self, CertifiedUserKey, PinValue, Releaser, UserKey};
 use super::{activation, link};
-
-/// Requests that may wait for the TPM at once.
-const QUEUE: usize = 32;
 
 /// How to reach the TPM and which keys to keep in it.
 #[derive(Clone, Debug)]
@@ -31,6 +30,11 @@ pub struct TpmConfig {
     pub attestation_salt: [u8; 32],
     /// The TLS key made at enrolment, if there is one.
     pub tls_key: Option<TlsKey>,
+    /// The bank to quote; the best that is switched on where none is named.
+    pub pcr_bank: Option<PcrBank>,
+    /// Registers that TLS keys made from now on are bound to; none by default, because firmware
+    /// updates change them.
+    pub tls_pcrs: Vec<u8>,
     /// The most that one TPM command may take. Making an RSA key takes a slow TPM up to a minute.
     pub command_timeout: Duration,
 }
@@ -42,12 +46,12 @@ impl TpmConfig {
             tcti: tcti.into(),
             attestation_salt,
             tls_key: None,
+            pcr_bank: None,
+            tls_pcrs: Vec::new(),
             command_timeout: Duration::from_secs(90),
         }
     }
 }
-
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// What thread and handles share: a pulse that the thread gives before and after each TPM command,
 /// and the count at which somebody waited in vain. Stuck is who has not moved since.
@@ -55,11 +59,13 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Pulse {
     beats: AtomicU64,
     stuck_at: AtomicU64,
+    pub(super) record: Record,
 }
 
 impl Pulse {
-    fn new() -> Self {
-        Self { beats: AtomicU64::new(0), stuck_at: AtomicU64::new(u64::MAX) }
+    pub(super) fn new() -> Self {
+        let stuck_at = AtomicU64::new(u64::MAX);
+        Self { beats: AtomicU64::new(0), stuck_at, record: Record::default() }
     }
 
     pub(super) fn beat(&self) {
@@ -75,35 +81,88 @@ impl Pulse {
     }
 }
 
+/// Closes the queue when the last handle is gone.
+struct Door(Arc<Queue>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Tells those who wait when the thread ends, however it ends.
+struct Counter(Arc<Queue>);
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// Handle to the TPM. Clones share one connection; the thread ends with the last of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tpm {
-    jobs: mpsc::Sender<Job>,
+    door: Arc<Door>,
     pulse: Arc<Pulse>,
     limit: Duration,
+    urgency: Urgency,
+    caller: Caller,
+}
+
+impl std::fmt::Debug for Tpm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { urgency, caller, .. } = self;
+        f.debug_struct("Tpm")
+            .field("urgency", urgency)
+            .field("caller", caller)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tpm {
     /// Starts the thread. It connects at the first request, so that a missing TPM is an error of
-    /// that request and the daemon can serve without one.
+    /// that request and the daemon can serve without one. The handle is for a person who waits.
     ///
     /// # Errors
     /// [`TpmError::InvalidTcti`], [`TpmError::NoThread`].
     pub fn start(config: TpmConfig) -> Result<Self, TpmError> {
         link::check_tcti(&config.tcti)?;
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let queue = Arc::new(Queue::new());
         let pulse = Arc::new(Pulse::new());
         let limit = config.command_timeout;
         let mut connection = Connection::new(config, Arc::clone(&pulse));
+        let counter = Counter(Arc::clone(&queue));
         std::thread::Builder::new()
             .name("tpm".to_owned())
             .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
+                while let Some(job) = counter.0.pop() {
                     job(&mut connection);
                 }
             })
             .map_err(|_| TpmError::NoThread)?;
-        Ok(Self { jobs, pulse, limit })
+        let door = Arc::new(Door(queue));
+        Ok(Self { door, pulse, limit, urgency: Urgency::Person, caller: None })
+    }
+
+    /// A handle whose requests are of this urgency and count against the limit of this caller.
+    #[must_use]
+    pub fn on_behalf_of(&self, caller: &str, urgency: Urgency) -> Self {
+        Self { urgency, caller: Some(Arc::from(caller)), ..self.clone() }
+    }
+
+    /// A handle for what the daemon does by itself.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { urgency: Urgency::Background, caller: None, ..self.clone() }
+    }
+
+    /// How the TPM is, as the last requests showed it, and what to do where it is not well. Asks
+    /// the TPM nothing.
+    pub fn health(&self) -> (Health, Option<TpmError>) {
+        if self.pulse.is_stuck() {
+            return (Health::Failed, Some(TpmError::Timeout));
+        }
+        self.pulse.record.report()
     }
 
     /// The endorsement keys and their certificates. Slow on real hardware (it makes the keys):
@@ -112,7 +171,25 @@ impl Tpm {
     /// # Errors
     /// See [`TpmError`]; a missing certificate is not an error here.
     pub async fn endorsement(&self) -> Result<Endorsement, TpmError> {
-        self.ask(endorsement::read).await
+        // One key at a time: making one takes slow hardware seconds, and others may be in a hurry.
+        let found = self.ask(endorsement::certificates).await?;
+        let mut keys = Vec::new();
+        for (kind, certificate) in found.of_kinds {
+            let public = self.ask(move |link| endorsement::public(link, kind)).await?;
+            keys.extend(public.map(|public| EndorsementKey { kind, public, certificate }));
+        }
+        keys.sort_by_key(|key| key.certificate.is_none());
+        Ok(Endorsement { keys, chain: found.chain })
+    }
+
+    /// The certificates of the endorsement keys alone; quick.
+    ///
+    /// # Errors
+    /// See [`TpmError`].
+    pub async fn endorsement_certificates(
+        &self,
+    ) -> Result<Vec<(EndorsementKind, Option<Vec<u8>>)>, TpmError> {
+        Ok(self.ask(endorsement::certificates).await?.of_kinds)
     }
 
     /// Public area and Name of the attestation key.
@@ -137,7 +214,8 @@ impl Tpm {
     ///
     /// # Errors
     /// [`TpmError::Cleared`] when the TPM was cleared or replaced since the key was made,
-    /// [`TpmError::Tampered`] when the stored bytes were changed.
+    /// [`TpmError::Tampered`] when the stored bytes were changed, [`TpmError::BootChanged`] when the
+    /// key is bound to registers that hold something else now.
     pub async fn load_tls_key(&self, key: TlsKey) -> Result<(), TpmError> {
         self.ask(move |link| tls_key::replace(link, &key)).await
     }
@@ -177,6 +255,36 @@ impl Tpm {
     pub async fn quote(&self, qualifying_data: [u8; 32], pcrs: &[u8]) -> Result<Quote, TpmError> {
         let pcrs = pcrs.to_vec();
         self.ask(move |link| attestation::quote(link, &qualifying_data, &pcrs)).await
+    }
+
+    /// What can be done before the data to quote is known: the connection is opened, the TLS key
+    /// loaded, the registers read.
+    ///
+    /// # Errors
+    /// As [`quote`](Self::quote) and [`tls_key`](Self::tls_key).
+    pub async fn prepare(&self, pcrs: &[u8]) -> Result<(), TpmError> {
+        let pcrs = pcrs.to_vec();
+        self.ask(move |link| attestation::prepare(link, &pcrs)).await
+    }
+
+    /// [`quote`](Self::quote), and [`certify_tls_key`](Self::certify_tls_key) where it is asked for,
+    /// with nothing of others between them.
+    ///
+    /// # Errors
+    /// As these.
+    pub async fn attest(
+        &self,
+        qualifying_data: [u8; 32],
+        pcrs: &[u8],
+        certify: bool,
+    ) -> Result<(Quote, Option<Certification>), TpmError> {
+        let pcrs = pcrs.to_vec();
+        self.ask(move |link| {
+            let quote = attestation::quote(link, &qualifying_data, &pcrs)?;
+            let certify = certify.then(|| attestation::certify_tls_key(link, &qualifying_data));
+            Ok((quote, certify.transpose()?))
+        })
+        .await
     }
 
     /// `TPM2_ActivateCredential`: opens a `TPM2B_ID_OBJECT` and its `TPM2B_ENCRYPTED_SECRET`
@@ -301,7 +409,7 @@ impl Tpm {
             let _ = done.send(());
         });
         // A TPM that hangs is left alone; it forgets our keys when the connection ends.
-        if !self.pulse.is_stuck() && self.jobs.send(job).await.is_ok() {
+        if !self.pulse.is_stuck() && self.door.0.push_last(job).is_ok() {
             let _ = tokio::time::timeout(self.limit, closed).await;
         }
     }
@@ -322,10 +430,7 @@ impl Tpm {
                 let _ = reply.send(connection.serve(&work));
             }
         });
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => TpmError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => TpmError::Stopped,
-        })?;
+        self.door.0.push(self.urgency, &self.caller, job)?;
         self.wait(&mut answer).await
     }
 

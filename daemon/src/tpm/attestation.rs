@@ -36,7 +36,8 @@ pub struct Certification {
 }
 
 /// Which hash the quoted registers hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PcrBank {
     /// 32 bytes per register.
     Sha256,
@@ -44,7 +45,24 @@ pub enum PcrBank {
     Sha384,
 }
 
+impl std::fmt::Display for PcrBank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+        })
+    }
+}
+
 impl PcrBank {
+    /// `TPM_ALG_ID` (TPM 2.0 part 2 §6.3).
+    pub(super) const fn algorithm_id(self) -> u16 {
+        match self {
+            Self::Sha256 => 0x000b,
+            Self::Sha384 => 0x000c,
+        }
+    }
+
     fn algorithm(self) -> HashingAlgorithm {
         match self {
             Self::Sha256 => HashingAlgorithm::Sha256,
@@ -74,6 +92,7 @@ pub(super) fn attestation_key(link: &mut Link) -> Result<AttestationKey, TpmErro
     // Asks the TPM, not our memory, so that the answer is also a sign of life.
     let (public, name, _) = link.plain(|context| context.read_public(handle))?;
     let public = public.marshall().map_err(|error| link.explain(error))?;
+    link.check_is_ours(&name)?;
     let name = name.value().to_vec();
     Ok(AttestationKey { public, name })
 }
@@ -93,25 +112,51 @@ pub(super) fn certify_tls_key(
     Ok(Certification { attest, signature, public: public.public.clone() })
 }
 
+/// Registers as they were read.
+#[derive(Clone, Debug)]
+pub(super) struct Registers {
+    bank: PcrBank,
+    values: BTreeMap<u8, Vec<u8>>,
+}
+
+/// Loads the TLS key, if there is one, and reads the registers, so that quote, certification and
+/// signature go straight to work.
+pub(super) fn prepare(link: &mut Link, pcrs: &[u8]) -> Result<(), TpmError> {
+    match tls_key::handle(link) {
+        Ok(_) | Err(TpmError::NoTlsKey) => {}
+        Err(error) => return Err(error),
+    }
+    link.registers = Some(read_registers(link, &slots(pcrs)?)?);
+    Ok(())
+}
+
+/// The values need not be read anew: those that were read before are good when they hash to what is
+/// quoted now.
 pub(super) fn quote(
     link: &mut Link,
     qualifying_data: &[u8; 32],
     pcrs: &[u8],
 ) -> Result<Quote, TpmError> {
     let slots = slots(pcrs)?;
-    let bank = bank(link)?;
-    let selection = selection(link, bank, &slots)?;
     let signer = link.attestation_key;
     let data = qualifying(link, qualifying_data)?;
+    let before = link.registers.take();
+    let mut known = before.filter(|known| known.values.keys().eq(slots.keys()));
     for _ in 0..QUOTE_ATTEMPTS {
-        let values = read_registers(link, bank, &slots)?;
+        let registers = match known.take() {
+            Some(registers) => registers,
+            None => read_registers(link, &slots)?,
+        };
+        let selection = selection(link, registers.bank, &slots)?;
         let answer = link.password(1, |context| {
             let selection = selection.clone();
             context.quote(signer, data.clone(), SignatureScheme::Null, selection)
         })?;
-        if quotes(&answer.0, &values)? {
+        if quotes(&answer.0, &registers.values)? {
             let (attest, signature) = marshal(link, &answer)?;
-            return Ok(Quote { attest, signature, bank, pcrs: values });
+            link.registers = Some(registers.clone());
+            let Registers { bank, values: pcrs } = registers;
+            return Ok(Quote { attest, signature, bank, pcrs });
         }
     }
     Err(TpmError::PcrsUnstable)
@@ -128,11 +173,8 @@ fn quotes(attest: &Attest, values: &BTreeMap<u8, Vec<u8>>) -> Result<bool, TpmEr
 }
 
 /// Reads the registers; the TPM gives eight at a time at most.
-fn read_registers(
-    link: &mut Link,
-    bank: PcrBank,
-    slots: &BTreeMap<u8, PcrSlot>,
-) -> Result<BTreeMap<u8, Vec<u8>>, TpmError> {
+fn read_registers(link: &mut Link, slots: &BTreeMap<u8, PcrSlot>) -> Result<Registers, TpmError> {
+    let bank = bank(link)?;
     let mut left = slots.clone();
     let mut values = BTreeMap::new();
     while !left.is_empty() {
@@ -151,23 +193,27 @@ fn read_registers(
             return Err(TpmError::MalformedResponse);
         }
     }
-    Ok(values)
+    Ok(Registers { bank, values })
 }
 
-/// The best bank that is switched on.
-fn bank(link: &mut Link) -> Result<PcrBank, TpmError> {
+/// The configured bank, or the best one; it must be switched on.
+pub(super) fn bank(link: &mut Link) -> Result<PcrBank, TpmError> {
     let (banks, _) =
         link.plain(|context| context.get_capability(CapabilityType::AssignedPcr, 0, 64))?;
     let CapabilityData::AssignedPcr(banks) = banks else {
         return Err(TpmError::MalformedResponse);
     };
-    [PcrBank::Sha256, PcrBank::Sha384]
-        .into_iter()
-        .find(|bank| {
-            let mut on = banks.get_selections().iter();
-            on.any(|s| s.hashing_algorithm() == bank.algorithm() && !s.is_empty())
-        })
-        .ok_or(TpmError::NoPcrBank)
+    let is_on = |bank: &PcrBank| {
+        let mut on = banks.get_selections().iter();
+        on.any(|s| s.hashing_algorithm() == bank.algorithm() && !s.is_empty())
+    };
+    match link.bank {
+        Some(bank) => Some(bank).filter(is_on).ok_or(TpmError::PcrBankOff { bank }),
+        None => {
+            let banks = [PcrBank::Sha256, PcrBank::Sha384];
+            banks.into_iter().find(is_on).ok_or(TpmError::NoPcrBank)
+        }
+    }
 }
 
 fn slots(pcrs: &[u8]) -> Result<BTreeMap<u8, PcrSlot>, TpmError> {
@@ -182,6 +228,15 @@ fn slots(pcrs: &[u8]) -> Result<BTreeMap<u8, PcrSlot>, TpmError> {
         true => Err(TpmError::PcrSelection),
         false => Ok(slots),
     }
+}
+
+/// These registers of this bank, as the TPM's commands want them.
+pub(super) fn registers(
+    link: &Link,
+    bank: PcrBank,
+    pcrs: &[u8],
+) -> Result<PcrSelectionList, TpmError> {
+    selection(link, bank, &slots(pcrs)?)
 }
 
 fn selection(

@@ -9,26 +9,40 @@ use super::error::TpmError;
 use super::link::Link;
 use super::{recovery, template};
 
-/// Which template an endorsement key was made from (TCG EK Credential Profile 2.5, appendix B).
+/// Which template an endorsement key was made from (TCG EK Credential Profile 2.5, appendix B). Keys
+/// of the high range are listed only when their certificate exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EndorsementKind {
     /// RSA 2048, template L-1.
     Rsa2048,
     /// ECC NIST P-256, template L-2.
     EccP256,
-    /// ECC NIST P-384, template H-3; listed only when its certificate exists.
+    /// RSA 2048 of the high range, template H-1.
+    Rsa2048High,
+    /// ECC NIST P-256 of the high range, template H-2.
+    EccP256High,
+    /// ECC NIST P-384, template H-3.
     EccP384,
 }
 
 impl EndorsementKind {
     /// All kinds, in the order of preference.
-    pub const ALL: [Self; 3] = [Self::Rsa2048, Self::EccP256, Self::EccP384];
+    pub const ALL: [Self; 5] =
+        [Self::Rsa2048, Self::EccP256, Self::Rsa2048High, Self::EccP256High, Self::EccP384];
+
+    /// Whether its template is of the high range: used with an empty password, where the low range
+    /// wants a policy session.
+    pub(super) const fn is_high_range(self) -> bool {
+        matches!(self, Self::Rsa2048High | Self::EccP256High | Self::EccP384)
+    }
 
     /// Where the certificate lies (EK Credential Profile 2.5 §2.2.1.4 and §2.2.1.5).
     const fn certificate_index(self) -> u32 {
         match self {
             Self::Rsa2048 => 0x01c0_0002,
             Self::EccP256 => 0x01c0_000a,
+            Self::Rsa2048High => 0x01c0_0012,
+            Self::EccP256High => 0x01c0_0014,
             Self::EccP384 => 0x01c0_0016,
         }
     }
@@ -71,32 +85,35 @@ impl Endorsement {
 const TCG_AREA: u32 = 0x01c0_0000;
 const CHAIN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
 
-pub(super) fn read(link: &mut Link) -> Result<Endorsement, TpmError> {
+/// What the maker left in the TPM's memory.
+pub(super) struct Found {
+    /// The kinds of keys to look for, each with its certificate.
+    pub(super) of_kinds: Vec<(EndorsementKind, Option<Vec<u8>>)>,
+    pub(super) chain: Vec<Vec<u8>>,
+}
+
+pub(super) fn certificates(link: &mut Link) -> Result<Found, TpmError> {
     let indices = nv_indices(link)?;
-    let mut keys = Vec::new();
+    let mut of_kinds = Vec::new();
     for kind in EndorsementKind::ALL {
         let index = kind.certificate_index();
         let certificate = match indices.contains(&index) {
             true => nv_read(link, index)?.and_then(|bytes| certificate::cut(&bytes)),
             false => None,
         };
-        if kind == EndorsementKind::EccP384 && certificate.is_none() {
-            continue;
-        }
-        if let Some(public) = public(link, kind)? {
-            keys.push(EndorsementKey { kind, public, certificate });
+        if certificate.is_some() || !kind.is_high_range() {
+            of_kinds.push((kind, certificate));
         }
     }
-    keys.sort_by_key(|key| key.certificate.is_none());
     let mut chain = Vec::new();
     for index in indices.into_iter().filter(|index| CHAIN.contains(index)) {
         chain.extend(nv_read(link, index)?.unwrap_or_default());
     }
-    Ok(Endorsement { keys, chain: certificate::cut_all(&chain) })
+    Ok(Found { of_kinds, chain: certificate::cut_all(&chain) })
 }
 
 /// Makes the key to see its public part. `None` when this TPM does not know the template.
-fn public(link: &mut Link, kind: EndorsementKind) -> Result<Option<Vec<u8>>, TpmError> {
+pub(super) fn public(link: &mut Link, kind: EndorsementKind) -> Result<Option<Vec<u8>>, TpmError> {
     let template = template::endorsement_key(kind).map_err(|error| link.explain(error))?;
     let made = link.with_primary(Hierarchy::Endorsement, &template, |link, primary| {
         primary.out_public.marshall().map_err(|error| link.explain(error))

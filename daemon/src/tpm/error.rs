@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attestation::PcrBank;
 use bitfield::BitRange;
 use tss_esapi::constants::response_code::Tss2ResponseCode;
 use tss_esapi::{Error as TssError, WrapperErrorKind};
@@ -20,6 +21,9 @@ const LAYER_RESOURCE_MANAGER_TPM: u32 = 12;
 const ESYS_RESPONSE_AUTH_FAILED: u32 = 0x1b;
 
 impl ResponseCode {
+    /// TPM_RC_REFERENCE_H0: the first handle is not loaded.
+    pub(super) const GONE: Self = Self(0x910);
+
     fn from_stack(code: Tss2ResponseCode) -> Self {
         match code {
             Tss2ResponseCode::Success => Self(0),
@@ -51,6 +55,11 @@ impl ResponseCode {
         self.tpm_base() == Some(0x09f)
     }
 
+    /// The code is about a parameter of the command, not about a handle, a session or the TPM.
+    pub(super) fn is_about_parameter(self) -> bool {
+        self.is_from_tpm() && self.0 & 0x0c0 == 0x0c0
+    }
+
     /// What TPM2_ActivateCredential says of a credential that it cannot open: TPM_RC_INTEGRITY for
     /// another Name or a changed blob; TPM_RC_VALUE, _SIZE, _INSUFFICIENT, _ECC_POINT, and
     /// _FAILURE from a failed RSA decryption, for a changed secret.
@@ -66,9 +75,20 @@ impl ResponseCode {
         matches!(self.tpm_base(), Some(0x08f | 0x09b | 0x09d | 0x0a3 | 0x151))
     }
 
-    /// TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: ask again.
+    /// TPM_RC_POLICY_FAIL, TPM_RC_PCR_CHANGED: a policy is not fulfilled.
+    pub(super) fn is_policy_failure(self) -> bool {
+        matches!(self.tpm_base(), Some(0x09d | 0x128))
+    }
+
+    /// TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_NV_UNAVAILABLE: ask
+    /// again.
     pub(super) fn is_busy(self) -> bool {
-        matches!(self.tpm_base(), Some(0x908 | 0x90a | 0x922))
+        matches!(self.tpm_base(), Some(0x908 | 0x90a | 0x920 | 0x922 | 0x923))
+    }
+
+    /// TPM_RC_FAILURE: failure mode, unless `TPM2_GetTestResult` says otherwise.
+    pub(super) fn is_failure(self) -> bool {
+        self.tpm_base() == Some(0x101)
     }
 
     /// TPM_RC_HANDLE, TPM_RC_REFERENCE_H0..S6, TPM_RC_CONTEXT_GAP: what we had loaded is gone,
@@ -149,6 +169,17 @@ pub enum TpmError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting for the TPM: try again")]
     QueueFull,
+    /// Too many requests of this caller are waiting.
+    #[error("too many requests of this program are waiting for the TPM: wait for their answers")]
+    CallerLimit,
+    /// It went on saying that it has no time (TPM_RC_RETRY, _YIELDED, _TESTING, _NV_RATE).
+    #[error("the TPM is busy with itself: try again in a minute")]
+    Busy,
+    /// It found a fault in itself and does nothing more (TPM_RC_FAILURE; TPM 2.0 part 1 §12.3).
+    #[error(
+        "the TPM reports that it is broken: switch the machine off and on again; if this stays, update the TPM's firmware or have it repaired"
+    )]
+    FailureMode,
     /// The TPM thread ended.
     #[error("the TPM thread has stopped: restart signetd")]
     Stopped,
@@ -161,18 +192,18 @@ pub enum TpmError {
     )]
     Lockout,
     /// The PIN of a user key is wrong; the TPM has counted it (TPM_RC_AUTH_FAIL).
-    #[error("wrong PIN: {tries_left} tries are left before the TPM locks all its PINs")]
+    #[error("wrong PIN: {tries_left} tries are left before no PIN is taken for a while")]
     WrongPin {
         /// Tries left.
         tries_left: u32,
     },
-    /// The TPM takes no PIN for a while.
+    /// No PIN is taken for a while: the TPM is locked, or one more wrong PIN would soon lock it.
     #[error(
-        "too many wrong PINs: wait, the TPM takes one more try {} from now at the latest; only the TPM's owner can end this earlier, by tpm2_dictionarylockout",
+        "too many wrong PINs: wait, one more try is taken {} from now at the latest; only the TPM's owner can end this earlier, by tpm2_dictionarylockout",
         duration(*wait)
     )]
     PinLocked {
-        /// The time after which the TPM forgets one wrong attempt.
+        /// The time after which the TPM has forgotten enough wrong attempts.
         wait: Duration,
     },
     /// A user key cannot be loaded: the TPM was cleared or replaced, or the stored key was changed.
@@ -217,6 +248,11 @@ pub enum TpmError {
         "the stored TLS key is damaged: restore the file from a backup, or enrol this machine again"
     )]
     Tampered,
+    /// The registers that the TLS key is bound to hold something else than when it was made.
+    #[error(
+        "this machine did not boot as it did when its TLS key was made: undo what was changed, or enrol this machine again"
+    )]
+    BootChanged,
     /// A credential was made for another attestation key or another TPM, or was changed on its
     /// way (TPM_RC_INTEGRITY in TPM2_ActivateCredential).
     #[error("the credential is not for this machine's attestation key: start the enrolment again")]
@@ -234,6 +270,14 @@ pub enum TpmError {
     /// No SHA-256 and no SHA-384 bank is switched on.
     #[error("the TPM measures neither in SHA-256 nor in SHA-384: switch a bank on in the firmware")]
     NoPcrBank,
+    /// The configured bank is switched off.
+    #[error(
+        "the TPM does not measure in {bank}: switch that bank on in the firmware, or set another pcr_bank"
+    )]
+    PcrBankOff {
+        /// As configured.
+        bank: PcrBank,
+    },
     /// A register above 23 was asked for, or none.
     #[error("registers are numbered 0 to 23 and at least one is needed")]
     PcrSelection,
@@ -297,6 +341,11 @@ impl TpmError {
     /// Whether the connection is of no more use.
     pub(super) fn lost_connection(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether there is no room in the TPM for what a request needs.
+    pub(super) fn is_out_of_slots(&self) -> bool {
+        matches!(self, Self::ObjectSlots | Self::SessionSlots)
     }
 
     /// Whether our loaded keys are gone, so that connecting again helps.

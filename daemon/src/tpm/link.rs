@@ -13,72 +13,84 @@ use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{CreatePrimaryKeyResult, Public, SymmetricDefinition};
+use tss_esapi::structures::{CreatePrimaryKeyResult, Name, Public, SymmetricDefinition};
 use tss_esapi::tcti_ldr::TctiNameConf;
+use tss_esapi::utils::TpmsContext;
 
 use super::actor::{Pulse, TpmConfig};
-use super::error::TpmError;
+use super::attestation::{PcrBank, Registers};
+use super::error::{ResponseCode, TpmError};
+use super::properties::Lockout;
 use super::tls_key::TlsKey;
 use super::{recovery, session, template};
 
 /// How often a command is sent again when the TPM says that it is busy, after the five times of
-/// libtss2 itself, and the first pause (it doubles).
-const BUSY_ATTEMPTS: u32 = 6;
+/// libtss2 itself, and the first pause (it doubles): 2.5 s in all, longer than a self-test takes.
+const BUSY_ATTEMPTS: u32 = 7;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The TPM as configured, connected or not. Lives on the TPM thread.
 pub(super) struct Connection {
-    tcti: String,
-    salt: [u8; 32],
-    tls_key: Option<TlsKey>,
+    config: TpmConfig,
     pulse: Arc<Pulse>,
     link: Option<Link>,
 }
 
 impl Connection {
     pub(super) fn new(config: TpmConfig, pulse: Arc<Pulse>) -> Self {
-        Self {
-            tcti: config.tcti,
-            salt: config.attestation_salt,
-            tls_key: config.tls_key,
-            pulse,
-            link: None,
-        }
+        Self { config, pulse, link: None }
     }
 
-    /// Runs one request, connecting first where needed. A request that finds our keys gone (the
-    /// TPM restarted since the last one) runs once more on a new connection.
+    /// One that was never used.
+    #[cfg(test)]
+    pub(super) fn idle(config: TpmConfig) -> Self {
+        Self::new(config, Arc::new(Pulse::new()))
+    }
+
+    /// Runs one request, connecting first where needed. It runs once more on a new connection when
+    /// it finds our keys gone (the TPM restarted since the last one), an old connection dead (the
+    /// resource manager restarted), or no room for its own keys and sessions.
     pub(super) fn serve<T>(
         &mut self,
         work: &impl Fn(&mut Link) -> Result<T, TpmError>,
     ) -> Result<T, TpmError> {
-        match self.attempt(work) {
-            Err(error) if error.is_stale() => {
-                tracing::info!("the TPM restarted: loading the keys again");
-                self.disconnect();
-                self.attempt(work)
+        let result = match self.attempt(work) {
+            (Err(error), true) => {
+                tracing::info!("connecting to the TPM again: {error}");
+                self.attempt(work).0
             }
-            result => result,
-        }
+            (result, _) => result,
+        };
+        self.pulse.record.note(result.as_ref().err());
+        result
     }
 
+    /// The result, and whether a new connection would help.
     fn attempt<T>(
         &mut self,
         work: &impl Fn(&mut Link) -> Result<T, TpmError>,
-    ) -> Result<T, TpmError> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => Link::open(&self.tcti, &self.salt, self.tls_key.clone(), &self.pulse)?,
+    ) -> (Result<T, TpmError>, bool) {
+        let old = self.link.take();
+        let was_open = old.is_some();
+        let mut link = match old.map_or_else(|| Link::open(&self.config, &self.pulse), Ok) {
+            Ok(link) => link,
+            Err(error) => return (Err(error), false),
         };
         let result = work(&mut link);
-        self.tls_key.clone_from(&link.tls_key);
+        self.config.tls_key.clone_from(&link.tls_key);
         match &result {
             Err(error) if error.lost_connection() => {
                 tracing::warn!("lost the TPM: {error}");
+                return (result, was_open);
+            }
+            Err(error) if link.is_worn_out(error) => return (result, true),
+            // Closing it flushes what could not be flushed one by one.
+            _ if link.unfit => {
+                tracing::warn!("closing the connection to the TPM: something may be left in it")
             }
             _ => self.link = Some(link),
         }
-        result
+        (result, false)
     }
 
     /// Flushes what we hold and closes.
@@ -94,38 +106,95 @@ pub(super) struct Link {
     tcti: String,
     pulse: Arc<Pulse>,
     pub(super) attestation_key: KeyHandle,
+    attestation_name: Name,
     /// The key as stored; `tls_handle` is set once it is loaded.
     pub(super) tls_key: Option<TlsKey>,
     pub(super) tls_handle: Option<KeyHandle>,
+    /// The storage root key as the TPM saved it, with its Name.
+    pub(super) parent: Option<(TpmsContext, Vec<u8>)>,
+    pub(super) bank: Option<PcrBank>,
+    /// What new TLS keys are bound to.
+    pub(super) tls_pcrs: Vec<u8>,
+    /// The registers as they were last read.
+    pub(super) registers: Option<Registers>,
+    /// Not to be used again: something could not be flushed, or the library has lost its way.
+    unfit: bool,
 }
 
 impl Link {
-    fn open(
-        tcti: &str,
-        salt: &[u8; 32],
-        tls_key: Option<TlsKey>,
-        pulse: &Arc<Pulse>,
-    ) -> Result<Self, TpmError> {
+    fn open(config: &TpmConfig, pulse: &Arc<Pulse>) -> Result<Self, TpmError> {
+        let tcti = config.tcti.as_str();
         let name = parse_tcti(tcti)?;
         explain_missing_device(tcti)?;
         let exclusive = matches!(name, TctiNameConf::Swtpm(_) | TctiNameConf::Mssim(_));
         pulse.beat();
         let mut context = Context::new(name).map_err(|e| TpmError::from_stack(e, tcti))?;
         pulse.beat();
-        if exclusive {
-            recovery::flush_leftovers(&mut context).map_err(|e| TpmError::from_stack(e, tcti))?;
-        }
         let mut bare = Bare { context: &mut context, tcti, pulse };
+        if exclusive {
+            bare.run((None, None, None), recovery::flush_leftovers)?;
+        }
+        let salt = &config.attestation_salt;
         let public = template::attestation_key(salt).map_err(|e| TpmError::from_stack(e, tcti))?;
         let primary = bare.primary(Hierarchy::Endorsement, &public)?;
+        let attestation_name =
+            bare.run((None, None, None), |context| context.tr_get_name(primary.key_handle.into()))?;
         Ok(Self {
             context,
             tcti: tcti.to_owned(),
             pulse: Arc::clone(pulse),
             attestation_key: primary.key_handle,
-            tls_key,
+            attestation_name,
+            tls_key: config.tls_key.clone(),
             tls_handle: None,
+            parent: None,
+            bank: config.pcr_bank,
+            tls_pcrs: config.tls_pcrs.clone(),
+            registers: None,
+            unfit: false,
         })
+    }
+
+    /// Whether the failed request should be tried on a new connection. Without a resource manager,
+    /// after a restart of the TPM our handles may stand for other keys than ours.
+    fn is_worn_out(&mut self, error: &TpmError) -> bool {
+        if error.is_stale() || error.is_out_of_slots() {
+            return true;
+        }
+        // A PIN is not spent twice.
+        if matches!(error, TpmError::WrongPin { .. } | TpmError::PinLocked { .. }) {
+            return false;
+        }
+        let signer = self.attestation_key;
+        match self.plain(|context| context.read_public(signer)) {
+            Ok((_, name, _)) => name != self.attestation_name,
+            Err(error) if error.is_stale() => true,
+            Err(_) => {
+                self.unfit = true;
+                false
+            }
+        }
+    }
+
+    /// The AK's handle must still stand for the AK.
+    pub(super) fn check_is_ours(&self, name: &Name) -> Result<(), TpmError> {
+        match *name == self.attestation_name {
+            true => Ok(()),
+            false => Err(TpmError::Protocol(ResponseCode::GONE)),
+        }
+    }
+
+    /// Whether a self-test has passed since we started.
+    pub(super) fn self_tested(&self) -> bool {
+        self.pulse.record.self_tested()
+    }
+
+    pub(super) fn note_self_test(&self, result: &Result<(), TpmError>) {
+        self.pulse.record.note_self_test(result);
+    }
+
+    pub(super) fn note_lockout(&self, lockout: Lockout) {
+        self.pulse.record.note_lockout(lockout);
     }
 
     fn bare(&mut self) -> Bare<'_> {
@@ -159,6 +228,15 @@ impl Link {
         self.bare().run(sessions, command)
     }
 
+    /// Makes a primary key; whoever asks flushes it.
+    pub(super) fn primary(
+        &mut self,
+        hierarchy: Hierarchy,
+        public: &Public,
+    ) -> Result<CreatePrimaryKeyResult, TpmError> {
+        self.bare().primary(hierarchy, public)
+    }
+
     /// Makes a primary key for the time of `work`, and flushes it whatever happens.
     pub(super) fn with_primary<T>(
         &mut self,
@@ -166,7 +244,7 @@ impl Link {
         public: &Public,
         work: impl FnOnce(&mut Self, &CreatePrimaryKeyResult) -> Result<T, TpmError>,
     ) -> Result<T, TpmError> {
-        let primary = self.bare().primary(hierarchy, public)?;
+        let primary = self.primary(hierarchy, public)?;
         let result = work(self, &primary);
         self.flush(primary.key_handle.into(), result)
     }
@@ -200,6 +278,22 @@ impl Link {
         self.flush(SessionHandle::from(session).into(), result)
     }
 
+    /// Opens a policy session without salt that protects nothing, and flushes it whatever happens.
+    pub(super) fn with_bare_policy_session<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, AuthSession) -> Result<T, TpmError>,
+    ) -> Result<T, TpmError> {
+        let (kind, hash) = (SessionType::Policy, HashingAlgorithm::Sha256);
+        let session = self
+            .plain(|context| {
+                let cipher = SymmetricDefinition::Null;
+                context.start_auth_session(None, None, None, kind, cipher, hash)
+            })?
+            .ok_or(TpmError::MalformedResponse)?;
+        let result = work(self, session);
+        self.flush(SessionHandle::from(session).into(), result)
+    }
+
     /// Opens a salted policy session whose `nonceTPM` is told to `work`, and flushes it whatever
     /// happens. It encrypts nothing, so that cpHash is the hash of the parameters as they are known
     /// here. The library has no `Esys_TRSess_GetNonceTPM`; the nonce is in the session's saved
@@ -223,7 +317,10 @@ impl Link {
             Err(error) => return self.flush(opened.into(), Err(error)),
         };
         let nonce = session::nonce(saved.context_blob()).ok_or(TpmError::MalformedResponse);
-        let handle = self.plain(|context| context.context_load(saved.clone()))?;
+        let loaded = self.plain(|context| context.context_load(saved.clone()));
+        // A session that stays saved has no handle to flush it by.
+        self.unfit |= loaded.is_err();
+        let handle = loaded?;
         let session = AuthSession::create(kind, SessionHandle::from(handle), hash);
         let result = nonce.and_then(|nonce| {
             let session = session.ok_or(TpmError::MalformedResponse)?;
@@ -242,6 +339,7 @@ impl Link {
             return result;
         }
         let flushed = self.plain(|context| context.flush_context(handle));
+        self.unfit |= flushed.is_err();
         result.and_then(|value| flushed.map(|()| value))
     }
 
@@ -274,16 +372,29 @@ impl Bare<'_> {
         command: impl Fn(&mut Context) -> tss_esapi::Result<T>,
     ) -> Result<T, TpmError> {
         let mut pause = BUSY_PAUSE;
-        for _ in 1..BUSY_ATTEMPTS {
+        for _ in 0..=BUSY_ATTEMPTS {
             match self.once(sessions, &command) {
-                Err(error) if error.code().is_some_and(|code| code.is_busy()) => {
+                Err(TpmError::Protocol(code)) if code.is_busy() => {
                     std::thread::sleep(pause);
                     pause *= 2;
+                }
+                Err(TpmError::Protocol(code)) if code.is_failure() => {
+                    return Err(self.explain_failure(code));
                 }
                 result => return result,
             }
         }
-        self.once(sessions, &command)
+        Err(TpmError::Busy)
+    }
+
+    /// Some commands answer TPM_RC_FAILURE to what they cannot read; in failure mode the TPM answers
+    /// hardly anything else.
+    fn explain_failure(&mut self, code: ResponseCode) -> TpmError {
+        match self.once((None, None, None), |context| context.get_test_result()) {
+            Ok((_, Ok(()))) => TpmError::Protocol(code),
+            Err(error) if error.lost_connection() => error,
+            _ => TpmError::FailureMode,
+        }
     }
 
     fn once<T>(

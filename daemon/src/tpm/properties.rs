@@ -51,9 +51,26 @@ pub struct Lockout {
 }
 
 impl Lockout {
-    /// Wrong attempts that are left.
+    /// Wrong attempts that signetd spends. It leaves a quarter of the limit, so that no caller of it
+    /// can lock the keys of other programs, such as that of an encrypted disk.
+    fn spendable(self) -> u32 {
+        let reserve = self.limit.div_ceil(4).min(self.limit.saturating_sub(1));
+        self.limit.saturating_sub(reserve)
+    }
+
+    /// Wrong attempts that are left before signetd takes no PIN for a while.
     pub fn tries_left(self) -> u32 {
-        if self.locked { 0 } else { self.limit.saturating_sub(self.failures) }
+        if self.locked { 0 } else { self.spendable().saturating_sub(self.failures) }
+    }
+
+    /// Why no PIN is taken now, with the time after which one is at the latest.
+    pub fn refusal(self) -> Option<TpmError> {
+        let counts = !self.recovery.is_zero() && self.limit > 0;
+        if !self.locked && (!counts || self.tries_left() > 0) {
+            return None;
+        }
+        let to_forget = (self.failures + 1).saturating_sub(self.spendable()).max(1);
+        Some(TpmError::PinLocked { wait: self.recovery.saturating_mul(to_forget) })
     }
 }
 
@@ -82,13 +99,22 @@ pub(super) fn read(link: &mut Link) -> Result<Properties, TpmError> {
 }
 
 pub(super) fn lockout(link: &mut Link) -> Result<Lockout, TpmError> {
-    let recovery = property(link, PropertyTag::LockoutInterval)?;
-    Ok(Lockout {
-        locked: property(link, PropertyTag::Permanent)? & IN_LOCKOUT != 0,
-        failures: property(link, PropertyTag::LockoutCounter)?,
-        limit: property(link, PropertyTag::MaxAuthFail)?,
-        recovery: Duration::from_secs(recovery.into()),
-    })
+    let first = PropertyTag::Permanent.into();
+    // One command for all: they stand close together (TPM 2.0 part 2 §6.13, PT_VAR).
+    let (data, _) =
+        link.plain(|context| context.get_capability(CapabilityType::TpmProperties, first, 32))?;
+    let CapabilityData::TpmProperties(list) = data else {
+        return Err(TpmError::MalformedResponse);
+    };
+    let value = |tag| list.find(tag).map_or(0, |property| property.value());
+    let lockout = Lockout {
+        locked: value(PropertyTag::Permanent) & IN_LOCKOUT != 0,
+        failures: value(PropertyTag::LockoutCounter),
+        limit: value(PropertyTag::MaxAuthFail),
+        recovery: Duration::from_secs(value(PropertyTag::LockoutInterval).into()),
+    };
+    link.note_lockout(lockout);
+    Ok(lockout)
 }
 
 /// One property, never from the library's cache: the lockout counter changes. Zero when the TPM
@@ -127,4 +153,42 @@ fn text(bytes: &[u8]) -> String {
         })
         .collect();
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lockout(failures: u32, limit: u32, locked: bool) -> Lockout {
+        Lockout { locked, failures, limit, recovery: Duration::from_secs(600) }
+    }
+
+    fn wait(minutes: u64) -> Option<TpmError> {
+        Some(TpmError::PinLocked { wait: Duration::from_secs(60 * minutes) })
+    }
+
+    #[test]
+    fn the_last_quarter_of_the_tries_is_never_spent() {
+        for (limit, spent) in [(1, 1), (2, 1), (3, 2), (4, 3), (10, 7), (31, 23), (32, 24)] {
+            assert_eq!(lockout(0, limit, false).tries_left(), spent, "{limit}");
+            assert_eq!(lockout(spent - 1, limit, false).refusal(), None);
+            assert_eq!(lockout(spent, limit, false).tries_left(), 0);
+            assert_eq!(lockout(spent, limit, false).refusal(), wait(10));
+        }
+    }
+
+    #[test]
+    fn the_wait_is_until_one_more_may_be_spent() {
+        assert_eq!(lockout(3, 3, true).refusal(), wait(20));
+        assert_eq!(lockout(32, 32, true).refusal(), wait(90));
+        // Locked by an unclean shutdown: the counter may be lower.
+        assert_eq!(lockout(1, 32, true).refusal(), wait(10));
+    }
+
+    #[test]
+    fn a_tpm_that_forgets_at_once_never_refuses() {
+        let never = Lockout { recovery: Duration::ZERO, ..lockout(9, 3, false) };
+        assert_eq!(never.refusal(), None);
+        assert_eq!(lockout(0, 0, false).refusal(), None);
+    }
 }

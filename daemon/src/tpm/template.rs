@@ -9,20 +9,64 @@ use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::structures::{
     Digest, EccParameter, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Public,
-    PublicBuilder, PublicEccParametersBuilder, SignatureScheme, SymmetricDefinitionObject,
+    PublicBuilder, PublicEccParametersBuilder, PublicKeyRsa, PublicRsaParametersBuilder,
+    RsaExponent, SignatureScheme, SymmetricDefinitionObject,
 };
 
 use super::endorsement::EndorsementKind;
 
-/// The endorsement key of the TCG EK Credential Profile 2.5: templates L-1 and L-2 (appendix B.3)
-/// and H-3 (B.4).
+/// PolicyB of the high range with SHA-256 (EK Credential Profile 2.5 appendix B.6.5); the library has the
+/// others.
+const POLICY_B_SHA256: [u8; 32] = [
+    0xca, 0x3d, 0x0a, 0x99, 0xa2, 0xb9, 0x39, 0x06, 0xf7, 0xa3, 0x34, 0x24, 0x14, 0xef, 0xcf, 0xb3,
+    0xa3, 0x85, 0xd4, 0x4c, 0xd1, 0xfd, 0x45, 0x90, 0x89, 0xd1, 0x9b, 0x50, 0x71, 0xc0, 0xb7, 0xa0,
+];
+
+/// The endorsement key of the TCG EK Credential Profile 2.5: templates L-1 and L-2 (appendix B.3), H-1
+/// to H-3 (B.4).
 pub(super) fn endorsement_key(kind: EndorsementKind) -> Result<Public> {
     let algorithm = match kind {
         EndorsementKind::Rsa2048 => AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
         EndorsementKind::EccP256 => AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256),
         EndorsementKind::EccP384 => AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384),
+        EndorsementKind::Rsa2048High => {
+            return Ok(Public::Rsa {
+                object_attributes: high_range_attributes()?,
+                name_hashing_algorithm: HashingAlgorithm::Sha256,
+                auth_policy: Digest::try_from(POLICY_B_SHA256.as_slice())?,
+                parameters: PublicRsaParametersBuilder::new_restricted_decryption_key(
+                    SymmetricDefinitionObject::AES_128_CFB,
+                    RsaKeyBits::Rsa2048,
+                    RsaExponent::default(),
+                )
+                .build()?,
+                unique: PublicKeyRsa::default(),
+            });
+        }
+        EndorsementKind::EccP256High => {
+            return builder(
+                high_range_attributes()?,
+                EccScheme::Null,
+                SymmetricDefinitionObject::AES_128_CFB,
+                EccPoint::default(),
+            )?
+            .with_auth_policy(Digest::try_from(POLICY_B_SHA256.as_slice())?)
+            .build();
+        }
     };
     create_ek_public_from_default_template_2(algorithm, None)
+}
+
+fn high_range_attributes() -> Result<ObjectAttributes> {
+    ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_admin_with_policy(true)
+        .with_restricted(true)
+        .with_decrypt(true)
+        .build()
 }
 
 /// The AK: restricted, so that it signs nothing but what the TPM made itself. `salt` is the x
@@ -36,10 +80,12 @@ pub(super) fn attestation_key(salt: &[u8; 32]) -> Result<Public> {
     p256(attributes, ecdsa_sha256(), SymmetricDefinitionObject::Null, unique)
 }
 
-/// The TLS key: signs any digest.
-pub(super) fn tls_key() -> Result<Public> {
-    let attributes = signing_attributes().build()?;
-    p256(attributes, ecdsa_sha256(), SymmetricDefinitionObject::Null, EccPoint::default())
+/// The TLS key: signs any digest; with a policy, only while that is fulfilled.
+pub(super) fn tls_key(policy: Option<Digest>) -> Result<Public> {
+    let attributes = signing_attributes().with_user_with_auth(policy.is_none()).build()?;
+    builder(attributes, ecdsa_sha256(), SymmetricDefinitionObject::Null, EccPoint::default())?
+        .with_auth_policy(policy.unwrap_or_default())
+        .build()
 }
 
 /// A user key: released by `policy` alone, and wrong PINs count (no `noDA`).

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::error::TpmError;
 use super::link::Link;
-use super::tls_key::{no_ticket, with_parent};
+use super::tls_key::{in_place_of_tls_key, no_ticket};
 use super::{properties, template};
 
 /// A user key as it is stored. Useless without the TPM that made it and without what releases it.
@@ -159,7 +159,7 @@ fn create(
     let auth = pin.map(PinValue::auth).transpose()?;
     let data = Data::try_from(qualifying_data.as_slice()).map_err(|error| link.explain(error))?;
     let password = Some(AuthSession::Password);
-    with_parent(link, |link, parent, parent_name| {
+    in_place_of_tls_key(link, |link, parent, parent_name| {
         link.with_salted_session(parent, SessionType::Hmac, |link, session| {
             let made = link.authorised((password, Some(session), None), |context| {
                 context.create(parent, template.clone(), auth.clone(), None, None, None)
@@ -188,6 +188,7 @@ pub(super) fn sign_with_pin(
     pin: &PinValue,
     digest: &[u8; 32],
 ) -> Result<Vec<u8>, TpmError> {
+    guard(link)?;
     let signed = with_key_and_session(link, key, |link, handle, session| {
         set_auth(link, handle, Some(pin))?;
         let policy = PolicySession::try_from(session).map_err(|error| link.explain(error))?;
@@ -205,8 +206,9 @@ pub(super) fn change_pin(
     old: &PinValue,
     new: &PinValue,
 ) -> Result<UserKey, TpmError> {
+    guard(link)?;
     let new = new.auth()?;
-    let changed = with_parent(link, |link, parent, parent_name| {
+    let changed = in_place_of_tls_key(link, |link, parent, parent_name| {
         check_parent(key, &parent_name)?;
         link.with_salted_session(parent, SessionType::Hmac, |link, session| {
             with_loaded(link, parent, key, |link, handle| {
@@ -230,7 +232,7 @@ pub(super) fn sign_released(
     releaser: &Releaser,
 ) -> Result<Vec<u8>, TpmError> {
     let verifier = Public::unmarshall(authorisation_key).map_err(|_| TpmError::Tampered)?;
-    let signed = with_parent(link, |link, parent, parent_name| {
+    let signed = in_place_of_tls_key(link, |link, parent, parent_name| {
         check_parent(key, &parent_name)?;
         link.with_readable_session(parent, |link, session, nonce| {
             let public = key.public.clone();
@@ -307,7 +309,7 @@ fn with_key_and_session<T>(
     key: &UserKey,
     work: impl FnOnce(&mut Link, KeyHandle, AuthSession) -> Result<T, TpmError>,
 ) -> Result<T, TpmError> {
-    with_parent(link, |link, parent, parent_name| {
+    in_place_of_tls_key(link, |link, parent, parent_name| {
         check_parent(key, &parent_name)?;
         link.with_salted_session(parent, SessionType::Policy, |link, session| {
             with_loaded(link, parent, key, |link, handle| work(link, handle, session))
@@ -327,9 +329,7 @@ fn with_loaded<T>(
     let loaded = link
         .password(1, |context| context.load(parent, private.clone(), public.clone()))
         .map_err(|error| match error {
-            TpmError::Protocol(code) if !code.is_stale() && !code.is_busy() => {
-                TpmError::UserKeyLost
-            }
+            TpmError::Protocol(code) if code.is_about_parameter() => TpmError::UserKeyLost,
             error => error,
         })?;
     let result = work(link, loaded);
@@ -346,6 +346,11 @@ fn set_auth(link: &mut Link, key: KeyHandle, pin: Option<&PinValue>) -> Result<(
     link.plain(|context| context.tr_set_auth(ObjectHandle::from(key), auth.clone()))
 }
 
+/// Lets nobody spend the last tries: a TPM that locks refuses the keys of all programs.
+fn guard(link: &mut Link) -> Result<(), TpmError> {
+    properties::lockout(link)?.refusal().map_or(Ok(()), Err)
+}
+
 /// TPM_RC_AUTH_FAIL about a user key is a wrong PIN, and TPM_RC_LOCKOUT a time to wait.
 fn explain_pin<T>(link: &mut Link, result: Result<T, TpmError>) -> Result<T, TpmError> {
     match result {
@@ -354,7 +359,8 @@ fn explain_pin<T>(link: &mut Link, result: Result<T, TpmError>) -> Result<T, Tpm
             Err(TpmError::WrongPin { tries_left: lockout.tries_left() })
         }
         Err(TpmError::Lockout) => {
-            Err(TpmError::PinLocked { wait: properties::lockout(link)?.recovery })
+            let refusal = properties::lockout(link)?.refusal();
+            Err(refusal.unwrap_or(TpmError::Lockout))
         }
         result => result,
     }
