@@ -17,6 +17,8 @@ git ls-files -z --cached --others --exclude-standard -- . ':!fixtures' ':!fuzz' 
 	tar --null --no-recursion --ignore-failed-read -cf - -T - 2>/dev/null | tar -xf - -C "$tree"
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
+# A checkout's times say when it was made.
+find "$tree" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 case $profile in
 dev)
