@@ -1,4 +1,7 @@
 //! The directory of keys and certificates: 0700, its secrets 0600, never in the database.
+//!
+//! A secret that the service manager provides under its file's name (`LoadCredentialEncrypted=`,
+//! `$CREDENTIALS_DIRECTORY`) counts instead of the file, which then need not exist.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -117,20 +120,61 @@ pub fn create(directory: &Path, now: UnixTime) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// Where secrets lie: in the directory, or where the service manager provides them.
+#[derive(Clone, Copy, Debug)]
+struct Secrets<'a> {
+    directory: &'a Path,
+    credentials: Option<&'a Path>,
+}
+
+impl Secrets<'_> {
+    /// The secret called `name`, and the file that it was in.
+    fn read(&self, name: &str) -> Result<(Zeroizing<String>, PathBuf), KeyError> {
+        let provided = self.credentials.map(|folder| folder.join(name));
+        let Some(path) = provided.filter(|path| path.exists()) else {
+            let path = self.directory.join(name);
+            return Ok((read_secret(&path)?, path));
+        };
+        // The service manager lets only us into that directory, whatever the file's mode says.
+        match fs::read_to_string(&path) {
+            Ok(secret) => Ok((Zeroizing::new(secret), path)),
+            Err(source) => Err(KeyError::Io { path, source }),
+        }
+    }
+
+    /// 32 bytes, base64.
+    fn read_key(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let (text, path) = self.read(name)?;
+        let malformed = || KeyError::Malformed { path: path.clone() };
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
+        let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
+        Ok(Zeroizing::new(*bytes))
+    }
+}
+
+/// Where this process's service manager provides secrets, if it does (systemd.exec(5)).
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 /// Loads all keys.
 ///
 /// # Errors
 /// See [`KeyError`].
 pub fn load(directory: &Path) -> Result<Keys, KeyError> {
+    load_from(Secrets { directory, credentials: credentials().as_deref() })
+}
+
+fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
     let ca = |name: &str| -> Result<CertificateAuthority, KeyError> {
-        let key = read_secret(&directory.join(format!("{name}.key")))?;
-        let certificate = read_certificate(&directory.join(format!("{name}.pem")))?;
+        let (key, _) = secrets.read(&format!("{name}.key"))?;
+        let certificate = read_certificate(&secrets.directory.join(format!("{name}.pem")))?;
         Ok(CertificateAuthority::load(certificate, &key)?)
     };
-    let token = directory.join("token.key");
+    let (token, path) = secrets.read("token.key")?;
     Ok(Keys {
-        token: FileSigner::from_pkcs8(&pkcs8(&read_secret(&token)?, &token)?)?,
-        challenge: ChallengeKey::new(&read_key(&directory.join("challenge.key"))?),
+        token: FileSigner::from_pkcs8(&pkcs8(&token, &path)?)?,
+        challenge: ChallengeKey::new(&secrets.read_key("challenge.key")?),
         device_ca: ca("device-ca")?,
         ak_ca: ca("ak-ca")?,
         gateway_ca: ca("gateway-ca")?,
@@ -143,7 +187,9 @@ pub fn load(directory: &Path) -> Result<Keys, KeyError> {
 /// # Errors
 /// See [`KeyError`].
 pub fn load_integrity(directory: &Path) -> Result<IntegrityKey, KeyError> {
-    Ok(IntegrityKey::new(&read_key(&directory.join("integrity.key"))?))
+    let credentials = credentials();
+    let secrets = Secrets { directory, credentials: credentials.as_deref() };
+    Ok(IntegrityKey::new(&secrets.read_key("integrity.key")?))
 }
 
 /// The authority's TLS certificate for `names`: a new key and certificate at each start, so that no
@@ -207,14 +253,6 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(Zeroizing::new(fs::read_to_string(path).map_err(io)?))
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    let malformed = || KeyError::Malformed { path: path.to_owned() };
-    let text = read_secret(path)?;
-    let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
-    let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
-    Ok(Zeroizing::new(*bytes))
-}
-
 fn pkcs8(pem: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
         .map_err(|_| KeyError::Malformed { path: path.to_owned() })?;
@@ -241,4 +279,32 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ke
         return Err(KeyError::Malformed { path: path.to_owned() });
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provided_secret_counts_instead_of_the_file_which_need_not_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, provided) = (folder.path().join("keys"), folder.path().join("provided"));
+        create(&directory, UnixTime(1_800_000_000)).unwrap();
+        fs::create_dir(&provided).unwrap();
+        let secrets = Secrets { directory: &directory, credentials: Some(&provided) };
+        let before = load_from(secrets).unwrap().token.public_point().to_vec();
+        for name in ["token.key", "device-ca.key", "challenge.key"] {
+            fs::rename(directory.join(name), provided.join(name)).unwrap();
+            // systemd gives access by an ACL, which shows in the group's bits.
+            fs::set_permissions(provided.join(name), fs::Permissions::from_mode(0o440)).unwrap();
+        }
+        assert_eq!(load_from(secrets).unwrap().token.public_point().to_vec(), before);
+
+        let without = load_from(Secrets { credentials: None, ..secrets }).err();
+        let Some(KeyError::Io { path, .. }) = without else { panic!("it has keys") };
+        assert!(path.starts_with(&directory), "{}", path.display());
+        fs::write(provided.join("token.key"), "no key").unwrap();
+        let Some(KeyError::Malformed { path }) = load_from(secrets).err() else { panic!("a key?") };
+        assert_eq!(path, provided.join("token.key"));
+    }
 }

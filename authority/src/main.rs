@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
         return written;
     }
     let arguments = cli::Arguments::parse();
-    match cli::run(arguments).await {
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line a cause: what could not be done, then why.
@@ -25,4 +25,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(arguments: cli::Arguments) -> anyhow::Result<()> {
+    signet_process::memory::forbid_dumps()?;
+    cli::run(arguments).await
 }

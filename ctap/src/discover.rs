@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, fstat, major, minor};
 
 /// HID usage page of FIDO authenticators (CTAP 2.1 §11.2.8.1).
 const FIDO_USAGE_PAGE: u32 = 0xF1D0;
@@ -31,16 +34,41 @@ fn discover_in(class: &Path, devices: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let device = entry.path().join("device");
-        let Ok(descriptor) = fs::read(device.join("report_descriptor")) else { continue };
-        if is_fido(&descriptor) {
-            let name =
-                fs::read_to_string(device.join("uevent")).ok().and_then(|text| hid_name(&text));
-            found.push(Found { path: devices.join(entry.file_name()), name });
-        }
+        found.extend(fido_key(&entry.path(), devices));
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+/// The FIDO key behind an open hidraw node, as the kernel knows it; `None` for every other file.
+///
+/// What the node was called when it was opened does not matter, and is not needed.
+pub fn identify(node: impl AsFd) -> io::Result<Option<Found>> {
+    let stat = fstat(node)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+        return Ok(None);
+    }
+    let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
+    identify_in(&Path::new("/sys/dev/char").join(format!("{major}:{minor}")), Path::new("/dev"))
+}
+
+fn identify_in(device: &Path, devices: &Path) -> io::Result<Option<Found>> {
+    let entry = match fs::canonicalize(device) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entry => entry?,
+    };
+    let is_hidraw = fs::canonicalize(entry.join("subsystem"))
+        .is_ok_and(|subsystem| subsystem.file_name().is_some_and(|name| name == "hidraw"));
+    Ok(if is_hidraw { fido_key(&entry, devices) } else { None })
+}
+
+/// The key that this entry of the class hidraw stands for, where its report descriptor says FIDO.
+fn fido_key(entry: &Path, devices: &Path) -> Option<Found> {
+    let device = entry.join("device");
+    let descriptor = fs::read(device.join("report_descriptor")).ok()?;
+    let uevent = fs::read_to_string(device.join("uevent")).unwrap_or_default();
+    let path = devices.join(entry.file_name()?);
+    is_fido(&descriptor).then(|| Found { path, name: hid_name(&uevent) })
 }
 
 /// Whether a HID report descriptor sets the FIDO usage page (HID 1.11 §6.2.2).
@@ -102,6 +130,32 @@ mod tests {
         let paths: Vec<_> = found.iter().map(|f| f.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["/dev/hidraw1", "/dev/hidraw2"]);
         assert_eq!(found[0].name.as_deref(), Some("Maker Key"));
+    }
+
+    #[test]
+    fn a_device_number_leads_to_the_key_and_no_other_device_is_one() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for (class, descriptor) in
+            [("hidraw", &FIDO[..]), ("hidraw-keyboard", &KEYBOARD), ("input", &FIDO)]
+        {
+            let entry = at(class).join("hidraw7");
+            fs::create_dir_all(entry.join("device")).unwrap();
+            fs::write(entry.join("device/report_descriptor"), descriptor).unwrap();
+            let subsystem = at("class").join(class.trim_end_matches("-keyboard"));
+            fs::create_dir_all(&subsystem).unwrap();
+            symlink(&subsystem, entry.join("subsystem")).unwrap();
+            symlink(&entry, at(&format!("{class}-number"))).unwrap();
+        }
+        let found = |number: &str| identify_in(&at(number), Path::new("/dev")).unwrap();
+        assert_eq!(found("hidraw-number"), Some(Found { path: "/dev/hidraw7".into(), name: None }));
+        for other in ["hidraw-keyboard-number", "input-number", "gone"] {
+            assert_eq!(found(other), None, "{other}");
+        }
+        let null = fs::File::open("/dev/null").unwrap();
+        assert_eq!(identify(&null).unwrap(), None);
+        assert_eq!(identify(fs::File::open("Cargo.toml").unwrap()).unwrap(), None);
     }
 
     #[test]

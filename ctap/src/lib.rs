@@ -42,6 +42,8 @@
 //! [`Unsupported`](operation::OperationError::Unsupported). CTAP 2.0 keys with a sensor verify during
 //! the command; those of CTAP 2.1 previews speak their prototype commands for fingers and credentials.
 //!
+//! A program that may not open device nodes gets them open from one that may: [`handover`].
+//!
 //! Layers, from below: [`reports`] (a pipe of reports), [`channel`] (CTAPHID), [`commands`] (CTAP2 and
 //! U2F, typed, without policy), [`operation`] (what a daemon wants done, with events for a prompt).
 
@@ -52,6 +54,7 @@ pub mod commands;
 mod discover;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod handover;
 mod key;
 pub mod operation;
 mod packet;
@@ -60,7 +63,7 @@ pub mod reports;
 mod status;
 
 pub use channel::{Channel, ChannelError, Timing};
-pub use discover::{Found, discover};
+pub use discover::{Found, discover, identify};
 pub use key::{CommandError, Key, OpenError};
 pub use pin_protocol::{PinProtocol, PinProtocolError, Token};
 pub use reports::{DescriptorReports, Reports};

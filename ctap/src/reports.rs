@@ -18,6 +18,27 @@ pub const REPORT_SIZE: usize = 64;
 /// One CTAPHID report without its report id.
 pub type Report = [u8; REPORT_SIZE];
 
+/// Reports that the kernel keeps for an opener who does not read (`HIDRAW_BUFFER_SIZE`).
+const HIDRAW_BUFFER: usize = 64;
+
+/// Opens the hidraw node or `SOCK_SEQPACKET` socket at `path` without blocking. Any other kind of file
+/// is `InvalidInput`.
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_socket() {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (family, shape) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let fd = rustix::net::socket_with(family, shape, flags, None)?;
+        rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(fd)
+    } else if kind.is_char_device() {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
 /// A pipe of reports to and from one security key.
 pub trait Reports: Send {
     /// Takes the next report from the key.
@@ -45,15 +66,7 @@ impl DescriptorReports {
     ///
     /// Any other kind of file is `InvalidInput`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let kind = fs::metadata(path)?.file_type();
-        if kind.is_socket() {
-            Self::connect(path)
-        } else if kind.is_char_device() {
-            let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-            Self::from_descriptor(rustix::fs::open(path, flags, Mode::empty())?)
-        } else {
-            Err(io::ErrorKind::InvalidInput.into())
-        }
+        Self::from_descriptor(open(path)?)
     }
 
     /// Takes a descriptor that someone with more rights opened. Needs a tokio runtime.
@@ -75,15 +88,14 @@ impl DescriptorReports {
         Ok(Self { fd, is_socket })
     }
 
-    fn connect(path: &Path) -> io::Result<Self> {
-        let fd = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
-        rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
-        Self::from_descriptor(fd)
+    /// Forgets reports that the key sent before now, which were for others: at most as many as a
+    /// hidraw node keeps, so that a key that never stops sending cannot hold us.
+    pub fn discard_stale(&self) {
+        for _ in 0..HIDRAW_BUFFER {
+            if self.read().is_err_and(|error| error.kind() != io::ErrorKind::InvalidData) {
+                return;
+            }
+        }
     }
 
     fn read(&self) -> io::Result<Report> {

@@ -27,7 +27,7 @@ pub struct Config {
     /// Registers that new TLS keys are bound to.
     #[serde(deserialize_with = "bound_registers")]
     pub tls_key_pcrs: Vec<u8>,
-    /// `"discover"`, or the device nodes to use.
+    /// `"auto"`, `"broker"`, `"discover"`, or the device nodes to use.
     pub authenticators: Authenticators,
     /// Who shows prompts.
     pub prompts: Prompts,
@@ -69,6 +69,10 @@ pub enum FprintdBus {
 /// Where security keys are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authenticators {
+    /// From the broker where systemd gave us its socket, else discovered.
+    Auto,
+    /// Handed in by `signet-broker`.
+    Broker,
     /// All FIDO devices that the kernel lists, anew for each request.
     Discover,
     /// These nodes; those that do not exist count as unplugged.
@@ -154,7 +158,7 @@ impl Default for Config {
             pcrs: (0..=7).collect(),
             pcr_bank: None,
             tls_key_pcrs: Vec::new(),
-            authenticators: Authenticators::Discover,
+            authenticators: Authenticators::Auto,
             prompts: Prompts::Caller,
             number_matching: NumberMatching::default(),
             tpm_pin_min_length: 6,
@@ -258,17 +262,22 @@ impl From<String> for FprintdBus {
 impl<'de> Deserialize<'de> for Authenticators {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected \"discover\" or a list of device nodes")]
+        #[serde(untagged, expecting = "expected a word or a list of device nodes")]
         enum Raw {
             Word(String),
             Paths(Vec<PathBuf>),
         }
         match Raw::deserialize(deserializer)? {
-            Raw::Word(word) if word == "discover" => Ok(Self::Discover),
             Raw::Paths(paths) => Ok(Self::Paths(paths)),
-            Raw::Word(_) => Err(de::Error::custom(
-                "expected \"discover\" or a list of device nodes such as [\"/dev/hidraw3\"]",
-            )),
+            Raw::Word(word) => match word.as_str() {
+                "auto" => Ok(Self::Auto),
+                "broker" => Ok(Self::Broker),
+                "discover" => Ok(Self::Discover),
+                _ => Err(de::Error::custom(
+                    "expected \"auto\", \"broker\", \"discover\" or a list of device nodes such as \
+                     [\"/dev/hidraw3\"]",
+                )),
+            },
         }
     }
 }

@@ -170,6 +170,11 @@ impl Desk {
         })
     }
 
+    /// From now on these limits count; how many proofs are made at once stays as it was.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.with(|inner| inner.ceremony.set_limits(limits));
+    }
+
     /// Takes a request back; nothing happens when it is over.
     pub fn cancel(&self, id: RequestId) {
         self.shared.with(|inner| inner.ceremony.handle_cancel(id, Instant::now()));

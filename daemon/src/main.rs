@@ -1,13 +1,13 @@
 //! `signetd`: reads its configuration, serves D-Bus, and ends when it is told to.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use signet_daemon::authenticator::KeyRing;
+use signet_daemon::authenticator::{KeyRing, Source, handed_socket};
 use signet_daemon::bus::{self, Agents, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
@@ -17,6 +17,8 @@ use signet_daemon::platform::fprintd::Reader;
 use signet_daemon::state::StateDir;
 use signet_daemon::tpm::{Tpm, TpmConfig};
 use signet_manual::Section;
+use signet_process::memory::{forbid_dumps, lock_memory};
+use signet_process::supervision;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -26,8 +28,8 @@ const EXAMPLES: &str = "Examples:
   signetd --config /etc/signet/signetd.toml --forget
 
 The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, number_matching, [timeouts] and
-[limits];
-everything has a default, so an empty file is one. RUST_LOG=signet_daemon=debug tells more.";
+[limits]; everything has a default, so an empty file is one. SIGHUP makes it read limits and timeouts
+again. RUST_LOG=signet_daemon=debug tells more.";
 
 /// Proves over D-Bus that a person was present at this machine
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    forbid_dumps()?;
     let config = arguments.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
     if arguments.check {
         writeln!(std::io::stdout(), "the configuration is valid")?;
@@ -77,18 +80,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    if let Err(error) = lock_memory() {
+        tracing::warn!("{error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .context("cannot start: the system gives no event queue or thread")?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, arguments.config.as_deref()));
     // A TPM that hangs must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(mut config: Config, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let state = StateDir::open(&config.state_dir)?;
@@ -99,7 +106,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tpm_config.tls_pcrs.clone_from(&config.tls_key_pcrs);
     let tpm = Tpm::start(tpm_config)?;
     tokio::spawn(warm_up(tpm.in_background(), config.pcrs.clone()));
-    let keys = KeyRing::new(config.authenticators.clone());
+    let keys = KeyRing::new(Source::choose(&config.authenticators, handed_socket())?);
     let reader = Reader::new(config.fprintd_bus().clone(), config.danger_accept_virtual_reader);
     let platform = Platform::new(tpm.clone(), state.clone(), reader, config.tpm_pin_min_length);
     let agents = Agents::default();
@@ -118,13 +125,44 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let service = Service::new(desk.clone(), enroller, state, tpm, keys, platform, patience);
     let ready = || {
         tracing::info!("ready");
-        // Not started by systemd: nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        supervision::ready();
     };
-    tokio::select! {
-        served = bus::serve(&config.bus, service, desk, ready) => Ok(served?),
+    let bus = config.bus.clone();
+    let reloading = async {
+        while hangup.recv().await.is_some() {
+            supervision::reloading();
+            reload(&mut config, file, &desk);
+            supervision::ready();
+        }
+        std::future::pending().await
+    };
+    let served = tokio::select! {
+        served = bus::serve(&bus, service, desk.clone(), ready) => Ok(served?),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        () = supervision::stay_alive() => Ok(()),
+        () = reloading => Ok(()),
+    };
+    supervision::stopping();
+    served
+}
+
+/// Reads the configuration again. What is wrong in it changes nothing.
+fn reload(config: &mut Config, file: Option<&Path>, desk: &Desk) {
+    let loaded = match file.map(Config::load).transpose() {
+        Ok(loaded) => loaded.unwrap_or_default(),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::error!("{error:#}; nothing changed");
+            return;
+        }
+    };
+    config.timeouts = loaded.timeouts;
+    config.limits = loaded.limits;
+    desk.set_limits(config.limits());
+    tracing::info!("limits and timeouts were read again");
+    if *config != loaded {
+        tracing::warn!("other values changed as well: restart signetd for them to count");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Signetd {
     file_size_limit: Option<u64>,
     /// The user who runs it, where it is not who runs the tests.
     user: Option<u32>,
+    /// Where keys are handed in: its standard input, as systemd gives it.
+    key_socket: Option<OwnedFd>,
 }
 
 impl Signetd {
@@ -87,9 +90,33 @@ impl Signetd {
         Ok(signetd)
     }
 
+    /// As [`Self::start`], with keys from whoever hands them in on this listening socket, and not from
+    /// the options.
+    ///
+    /// # Errors
+    /// See [`SignetdError`].
+    pub fn start_with_key_socket(
+        program: &Path,
+        options: &SignetdOptions,
+        socket: OwnedFd,
+    ) -> Result<Self, SignetdError> {
+        let mut signetd = Self::prepare(program.to_owned(), options)?;
+        signetd.key_socket = Some(socket);
+        signetd.configure(options)?;
+        signetd.launch()?;
+        Ok(signetd)
+    }
+
     fn prepare(program: PathBuf, options: &SignetdOptions) -> Result<Self, SignetdError> {
         let folder = tempfile::tempdir()?;
-        let signetd = Self { program, folder, process: None, file_size_limit: None, user: None };
+        let signetd = Self {
+            program,
+            folder,
+            process: None,
+            file_size_limit: None,
+            user: None,
+            key_socket: None,
+        };
         signetd.configure(options)?;
         Ok(signetd)
     }
@@ -102,14 +129,15 @@ impl Signetd {
         let mut text = String::new();
         let keys: Vec<String> =
             options.authenticators.iter().map(|path| format!("{path:?}")).collect();
+        let keys = match self.key_socket {
+            Some(_) => "\"broker\"".to_owned(),
+            None => format!("[{}]", keys.join(", ")),
+        };
         let state = self.state_dir();
         let _ = write!(
             text,
-            "bus = {:?}\ntcti = {:?}\nstate_dir = {state:?}\nauthenticators = [{}]\n{}\n",
-            options.bus,
-            options.tcti,
-            keys.join(", "),
-            options.extra
+            "bus = {:?}\ntcti = {:?}\nstate_dir = {state:?}\nauthenticators = {keys}\n{}\n",
+            options.bus, options.tcti, options.extra
         );
         fs::write(self.config(), text)
     }
@@ -214,7 +242,11 @@ impl Signetd {
             }
         };
         command.arg("--config").arg(self.config()).env("NOTIFY_SOCKET", &socket);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let stdin = match &self.key_socket {
+            Some(socket) => socket.try_clone()?.into(),
+            None => Stdio::null(),
+        };
+        command.stdin(stdin).stdout(Stdio::null());
         let mut process = if self.file_size_limit.is_some() {
             command.stderr(Stdio::null()).spawn()?
         } else {

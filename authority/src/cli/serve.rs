@@ -6,6 +6,8 @@ use anyhow::Context;
 use signet_authority::config::Config;
 use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
+use signet_process::memory::lock_memory;
+use signet_process::supervision;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -13,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     start_log(config.settings.log.json);
+    if let Err(error) = lock_memory() {
+        tracing::warn!("{error}");
+    }
     let authority = Authority::start(config, system_clock()).await?;
     if authority.enrolment.makers.is_empty() {
         tracing::warn!("ek_roots holds no certificate: no machine can enrol");
@@ -28,11 +33,16 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping; requests under way may finish");
+        supervision::stopping();
         let _ = stop.send(true);
     });
     // A supervisor or test waits for this line: from here on callers can connect.
     tracing::info!(%clients, %gateways, "ready");
-    server.run(stopped).await;
+    supervision::ready();
+    tokio::select! {
+        () = server.run(stopped) => {}
+        () = supervision::stay_alive() => {}
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -51,6 +51,8 @@ pub(crate) enum Failure {
     Inspect(#[from] InspectError),
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    #[error(transparent)]
+    Dumps(#[from] signet_process::memory::DumpError),
     #[error("cannot read the settings of the environment: {name} is not usable")]
     Environment { name: &'static str },
     #[error("{what} is not given: use {option}, or put it into the settings")]

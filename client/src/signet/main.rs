@@ -21,6 +21,7 @@ use failure::Failure;
 use interrupt::Interrupt;
 use output::Output;
 use signet_manual::Section;
+use signet_process::memory::forbid_dumps;
 
 fn main() -> ExitCode {
     if let Some(written) = signet_manual::answer(Cli::command, Section::Commands) {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<ExitCode, Failure> {
+    forbid_dumps()?;
     let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let forced = interrupt.clone();
     tokio::select! {

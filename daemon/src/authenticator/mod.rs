@@ -1,5 +1,6 @@
 //! Security keys: finding them, and asking the person who holds one.
 
+mod broker;
 mod plugged;
 mod ring;
 mod upkeep;
@@ -17,7 +18,8 @@ use zeroize::Zeroizing;
 use crate::ceremony::{Stage, Waited};
 use crate::failure::{ArgumentError, Failure};
 
-pub use plugged::PluggedKeys;
+pub use broker::handed_socket;
+pub use plugged::{NoKeySocket, PluggedKeys, Source};
 pub use ring::{KeyFacts, KeyRing, Taken};
 pub use upkeep::{Finding, MAX_PIN, Task, Upkeep};
 

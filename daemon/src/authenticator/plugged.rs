@@ -1,4 +1,5 @@
-//! Which keys are plugged in, kept up to date by what the kernel tells (inotify), without polling.
+//! Which keys are plugged in, kept up to date without polling: by what the kernel tells of directories
+//! (inotify), or by the descriptors that the broker hands in.
 //!
 //! docs/decisions/ says why inotify and not udev's netlink messages.
 
@@ -9,14 +10,17 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
+use signet_ctap::{Key, OpenError, Timing};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::broker::{HeldKey, HeldKeys};
 use crate::config::Authenticators;
 
 /// How long after plugging in a key may be erased (CTAP 2.1 §6.6).
@@ -28,25 +32,93 @@ const NODE: &[u8] = b"hidraw";
 /// that were there when the daemon started.
 pub type PluggedKeys = BTreeMap<PathBuf, Option<Instant>>;
 
+/// Where the keys come from.
+#[derive(Debug)]
+pub enum Source {
+    /// All FIDO devices that the kernel lists, anew for each request.
+    Discover,
+    /// These nodes; those that do not exist count as unplugged.
+    Paths(Vec<PathBuf>),
+    /// Whoever hands them in on this listening socket.
+    Broker(OwnedFd),
+}
+
+/// The configuration wants keys from the broker, and its socket is not there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "authenticators = \"broker\", but standard input is no socket for keys: start signetd by its unit"
+)]
+pub struct NoKeySocket;
+
+impl Source {
+    /// What the configuration asks for, with the broker's socket where there is one.
+    ///
+    /// # Errors
+    /// [`NoKeySocket`]
+    pub fn choose(asked: &Authenticators, socket: Option<OwnedFd>) -> Result<Self, NoKeySocket> {
+        match (asked, socket) {
+            (Authenticators::Auto | Authenticators::Broker, Some(socket)) => {
+                Ok(Self::Broker(socket))
+            }
+            (Authenticators::Broker, None) => Err(NoKeySocket),
+            (Authenticators::Auto | Authenticators::Discover, _) => Ok(Self::Discover),
+            (Authenticators::Paths(paths), _) => Ok(Self::Paths(paths.clone())),
+        }
+    }
+}
+
 /// A key's device node and the name the kernel knows it by.
 pub(super) struct Node {
     pub(super) path: PathBuf,
     pub(super) name: Option<String>,
+    held: Option<Arc<HeldKey>>,
+}
+
+impl Node {
+    pub(super) async fn open(&self) -> Result<Key, OpenError> {
+        match &self.held {
+            Some(held) => held.open().await,
+            None => Key::open_path(&self.path, Timing::default()).await,
+        }
+    }
+}
+
+/// The keys that are there now, asked for and not remembered.
+#[derive(Clone, Debug)]
+enum Nodes {
+    Discover,
+    Paths(Vec<PathBuf>),
+    Held(Arc<HeldKeys>),
 }
 
 /// Keeps [`PluggedKeys`]; the task ends with the last of its clones.
 #[derive(Clone, Debug)]
 pub(super) struct Plugs {
+    nodes: Nodes,
     present: watch::Receiver<PluggedKeys>,
 }
 
 impl Plugs {
     /// Begins to watch. Needs a tokio runtime. Where the kernel does not let us, keys are found when
     /// they are asked for, and nobody hears of them before.
-    pub(super) fn watch(source: &Authenticators) -> Self {
-        let watching = Watching::new(source.clone());
+    pub(super) fn watch(source: Source) -> Self {
+        match source {
+            Source::Discover => Self::of_folders(Nodes::Discover),
+            Source::Paths(paths) => Self::of_folders(Nodes::Paths(paths)),
+            Source::Broker(socket) => match HeldKeys::receive(socket) {
+                Ok(held) => Self { present: held.subscribe(), nodes: Nodes::Held(held) },
+                Err(error) => {
+                    tracing::error!(%error, "no security keys can be handed in");
+                    Self::of_folders(Nodes::Paths(Vec::new()))
+                }
+            },
+        }
+    }
+
+    fn of_folders(nodes: Nodes) -> Self {
+        let watching = Watching::new(nodes.clone());
         // After the watch has begun, so that no key falls between.
-        let there = nodes(source).into_iter().filter(|node| accessible(&node.path));
+        let there = nodes.list().into_iter().filter(|node| accessible(&node.path));
         let (present, receiver) = watch::channel(there.map(|node| (node.path, None)).collect());
         match watching {
             Ok(watching) => {
@@ -54,7 +126,12 @@ impl Plugs {
             }
             Err(error) => tracing::warn!(%error, "cannot watch for security keys"),
         }
-        Self { present: receiver }
+        Self { nodes, present: receiver }
+    }
+
+    /// The keys that are there now.
+    pub(super) fn nodes(&self) -> Vec<Node> {
+        self.nodes.list()
     }
 
     /// The plugged keys, and every change of them.
@@ -69,27 +146,36 @@ impl Plugs {
     }
 }
 
-/// The keys that are there now, asked for and not remembered.
-pub(super) fn nodes(source: &Authenticators) -> Vec<Node> {
-    match source {
-        Authenticators::Discover => {
-            let found = signet_ctap::discover().unwrap_or_else(|error| {
-                tracing::warn!(%error, "cannot list the security keys");
-                Vec::new()
-            });
-            found.into_iter().map(|key| Node { path: key.path, name: key.name }).collect()
+impl Nodes {
+    fn list(&self) -> Vec<Node> {
+        match self {
+            Self::Discover => {
+                let found = signet_ctap::discover().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot list the security keys");
+                    Vec::new()
+                });
+                let found = found.into_iter();
+                found.map(|key| Node { path: key.path, name: key.name, held: None }).collect()
+            }
+            Self::Paths(paths) => paths
+                .iter()
+                .filter(|path| path.exists())
+                .map(|path| Node { path: path.clone(), name: None, held: None })
+                .collect(),
+            Self::Held(held) => {
+                let node = |held: Arc<HeldKey>| {
+                    let found = held.found().clone();
+                    Node { path: found.path, name: found.name, held: Some(held) }
+                };
+                held.all().into_iter().map(node).collect()
+            }
         }
-        Authenticators::Paths(paths) => paths
-            .iter()
-            .filter(|path| path.exists())
-            .map(|path| Node { path: path.clone(), name: None })
-            .collect(),
     }
 }
 
 /// Directories under watch.
 struct Watching {
-    source: Authenticators,
+    nodes: Nodes,
     inotify: AsyncFd<OwnedFd>,
     folders: HashMap<i32, PathBuf>,
 }
@@ -102,13 +188,14 @@ struct Happened {
 }
 
 impl Watching {
-    fn new(source: Authenticators) -> io::Result<Self> {
+    fn new(nodes: Nodes) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let mut watched: Vec<PathBuf> = match &source {
-            Authenticators::Discover => vec![DEVICES.into()],
-            Authenticators::Paths(paths) => {
+        let mut watched: Vec<PathBuf> = match &nodes {
+            Nodes::Discover => vec![DEVICES.into()],
+            Nodes::Paths(paths) => {
                 paths.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect()
             }
+            Nodes::Held(_) => Vec::new(),
         };
         watched.sort();
         watched.dedup();
@@ -137,7 +224,7 @@ impl Watching {
                       cannot; its successor is an unsafe fn, and unsafe code is forbidden here"
         )]
         let inotify = AsyncFd::new(inotify)?;
-        Ok(Self { source, inotify, folders })
+        Ok(Self { nodes, inotify, folders })
     }
 
     async fn run(self, present: watch::Sender<PluggedKeys>) {
@@ -181,18 +268,19 @@ impl Watching {
 
     /// After the kernel had more to tell than it could keep.
     fn look_again(&self, keys: &mut PluggedKeys) {
-        let there = nodes(&self.source).into_iter().filter(|node| accessible(&node.path));
+        let there = self.nodes.list().into_iter().filter(|node| accessible(&node.path));
         let there = there.map(|node| (keys.get(&node.path).copied().flatten(), node.path));
         *keys = there.map(|(since, path)| (path, since)).collect();
     }
 
     fn is_key(&self, path: &Path) -> bool {
-        match &self.source {
-            Authenticators::Paths(paths) => paths.iter().any(|known| known == path),
-            Authenticators::Discover => {
+        match &self.nodes {
+            Nodes::Paths(paths) => paths.iter().any(|known| known == path),
+            Nodes::Discover => {
                 path.file_name().is_some_and(|name| name.as_bytes().starts_with(NODE))
-                    && nodes(&self.source).iter().any(|node| node.path == path)
+                    && self.nodes.list().iter().any(|node| node.path == path)
             }
+            Nodes::Held(_) => false,
         }
     }
 }
@@ -245,8 +333,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
         fs::write(&first, "").unwrap();
-        let source = Authenticators::Paths(vec![first.clone(), second.clone()]);
-        let plugs = Plugs::watch(&source);
+        let plugs = Plugs::watch(Source::Paths(vec![first.clone(), second.clone()]));
         let mut changes = plugs.subscribe();
         assert_eq!(*changes.borrow_and_update(), [(first.clone(), None)].into());
         assert!(!plugs.is_just_plugged(&first));
@@ -272,8 +359,7 @@ mod tests {
     async fn a_node_counts_from_the_time_it_may_be_opened() {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");
-        let source = Authenticators::Paths(vec![key.clone()]);
-        let plugs = Plugs::watch(&source);
+        let plugs = Plugs::watch(Source::Paths(vec![key.clone()]));
         let mut changes = plugs.subscribe();
         fs::write(folder.path().join("new"), "").unwrap();
         fs::set_permissions(folder.path().join("new"), Permissions::from_mode(0o000)).unwrap();

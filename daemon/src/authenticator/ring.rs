@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use signet_ctap::commands::Info;
-use signet_ctap::{ChannelError, CommandError, Key, OpenError, Timing};
+use signet_ctap::{ChannelError, CommandError, Key, OpenError};
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::plugged::{Node, Plugs, nodes};
-use super::{Keys, Line, PluggedKeys};
+use super::plugged::{Node, Plugs};
+use super::{Keys, Line, PluggedKeys, Source};
 use crate::ceremony::Stage;
-use crate::config::Authenticators;
 use crate::failure::Failure;
 
 /// How long a listing waits for a key; a prompt waits longer.
@@ -40,7 +39,6 @@ pub struct KeyRing {
 
 #[derive(Debug)]
 struct Shared {
-    source: Authenticators,
     plugs: Plugs,
     /// Whoever holds it talks to the keys.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -63,12 +61,12 @@ impl Drop for Taken {
 }
 
 impl KeyRing {
-    /// The keys that are found there. Needs a tokio runtime.
-    pub fn new(source: Authenticators) -> Self {
+    /// The keys that come from there. Needs a tokio runtime.
+    pub fn new(source: Source) -> Self {
         let (prompting, _) = watch::channel(false);
-        let plugs = Plugs::watch(&source);
+        let plugs = Plugs::watch(source);
         let (turn, known) = (Arc::default(), Mutex::default());
-        let shared = Shared { source, plugs, turn, prompting, known };
+        let shared = Shared { plugs, turn, prompting, known };
         Self { shared: Arc::new(shared) }
     }
 
@@ -82,7 +80,7 @@ impl KeyRing {
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         self.shared.prompting.send_replace(true);
         let taken = Taken { ring: self.clone(), _turn: turn };
-        let mut plugged = nodes(&self.shared.source);
+        let mut plugged = self.shared.plugs.nodes();
         plugged.retain(|key| only.is_none_or(|only| key.path == only));
         let opened = join_all(plugged.into_iter().map(open)).await;
         let (mut keys, mut known) = (Vec::new(), Vec::new());
@@ -147,7 +145,10 @@ impl KeyRing {
         if turn.is_none() {
             return self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         }
-        let opening = nodes(&self.shared.source)
+        let opening = self
+            .shared
+            .plugs
+            .nodes()
             .into_iter()
             .map(|key| tokio::time::timeout(LISTING, open(key)));
         let opened = join_all(opening).await.into_iter().flatten().flatten();
@@ -158,7 +159,7 @@ impl KeyRing {
 
     /// Whether there is any, as far as can be seen without opening it.
     pub fn any_plugged(&self) -> bool {
-        !nodes(&self.shared.source).is_empty()
+        !self.shared.plugs.nodes().is_empty()
     }
 
     fn remember(&self, known: Vec<KeyFacts>) {
@@ -167,7 +168,7 @@ impl KeyRing {
 }
 
 async fn open(plugged: Node) -> Result<(Node, Key), Failure> {
-    let opened = Key::open_path(&plugged.path, Timing::default()).await;
+    let opened = plugged.open().await;
     match opened {
         Ok(key) => Ok((plugged, key)),
         Err(error) => {

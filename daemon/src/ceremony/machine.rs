@@ -120,6 +120,11 @@ impl<F: Clone + PersonsNo> Ceremony<F> {
         }
     }
 
+    /// From now on these limits count; how many proofs are made at once stays as it was.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Accepts a request, or refuses it when there are too many or the person just did.
     ///
     /// # Errors

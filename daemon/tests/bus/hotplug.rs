@@ -1,6 +1,4 @@
-//! Keys that come and go: signals, requests that wait, erasing, and a daemon that sleeps.
-
-use std::fs;
+//! Keys that come and go: signals, requests that wait, and erasing.
 
 use futures_util::StreamExt;
 use signet_test_authenticators::{Firmware, VirtualKey};
@@ -112,47 +110,4 @@ async fn a_person_who_refuses_keeps_the_key_as_it_was() {
     assert!(served.words.contains("declined on it"), "{}", served.words);
     let listed = caller.daemon.list_authenticators().await.unwrap();
     assert_eq!(listed[0]["pin_set"], zbus::Variant::from(true).try_into().unwrap());
-}
-
-/// The system call that a thread is in, with its arguments in hex; none while it runs.
-fn system_calls(pid: u32) -> Vec<Vec<String>> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let lines = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("syscall")));
-    let lines = lines.map(|line| line.unwrap_or_default());
-    lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
-}
-
-/// Whether the thread sleeps in a system call of which it knows no end by time.
-fn sleeps_without_limit(call: &[String]) -> bool {
-    // x86-64: epoll_wait and epoll_pwait with timeout -1, futex without one, blocking reads.
-    match call.first().map(String::as_str) {
-        Some("232" | "281") => call[4] == "0xffffffff" || call[4] == "0xffffffffffffffff",
-        Some("202") => call[4] == "0x0",
-        Some("0" | "45" | "47") => true,
-        _ => false,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[tokio::test]
-async fn nothing_ticks_while_nothing_happens() {
-    let (world, caller, credential) = ready(untouched_key().await, "").await;
-    // After work with timers: a request served, one taken back, keys listed.
-    world.keys[0].touch_auto().unwrap();
-    let mut pending = caller.presence("one", &session(&credential)).await.unwrap();
-    pending.served(&[PIN]).await.ok();
-    caller.daemon.list_authenticators().await.unwrap();
-    let pid = world.signetd.pid().unwrap();
-    let idle = async {
-        loop {
-            let calls = system_calls(pid);
-            if !calls.is_empty() && calls.iter().all(|call| sleeps_without_limit(call)) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, idle).await.is_err() {
-        panic!("a thread wakes up by itself: {:?}", system_calls(pid));
-    }
 }

@@ -6,16 +6,19 @@
 
 mod agents;
 mod authority;
+mod broker;
 mod client;
 mod enrolment;
 mod evidence;
 mod faults;
 mod foreign;
 mod hotplug;
+mod idle;
 mod interface;
 mod platform;
 mod queue;
 mod refusals;
 mod renewal;
+mod supervision;
 mod upkeep;
 mod world;
