@@ -38,7 +38,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARIES ?= $(TARGET)/release
 PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 
-.PHONY: help setup demo vm-test test check unit fuzz fuzz-short bench build install deb deb-check clean
+.PHONY: help setup demo vm-test vm-short test check unit fuzz fuzz-short bench build install deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -74,9 +74,12 @@ demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running
 	@cargo build --workspace --bins
 	@target/debug/signet-demo $(if $(KEEP),--keep)
 
-vm-test: setup target/.vm-packages ## Boot a whole workstation and check everything on it (some minutes)
+vm-test: setup target/.vm-packages ## Boot a whole workstation and check everything on it (STAGES="workstation again")
 	@cargo build -q --workspace --bins
-	@tests/vm/run.sh platform
+	@tests/vm/run.sh $(or $(STAGES),platform workstation again measured measured-changed measured-insecure)
+
+vm-short: setup target/.vm-packages # the part of it that `make test` runs, with what `unit` built
+	@tests/vm/run.sh workstation again
 
 target/.vm-packages: Makefile
 	@dpkg-query -W -f '$${Status}\n' $(VM_PACKAGES) 2>/dev/null | grep -c 'install ok installed' \

@@ -23,7 +23,7 @@ make_machine() {
         "create_certs_tool_options = $maker/localca.options" > "$maker/setup.conf"
     swtpm_setup --tpm2 --createek --lock-nvram --not-overwrite --pcr-banks sha256 --vmid signet-vm \
         --create-ek-cert --create-platform-cert --config "$maker/setup.conf" --tpm-state "$machine/tpm" \
-        > "$machine/tpm-setup.log" 2>&1 || { cat "$machine/tpm-setup.log"; return 1; }
+        > "$machine/tpm-setup.log" 2>&1 || { cat "$machine/tpm-setup.log" >&2; return 1; }
 }
 
 # boot_machine MACHINE PAYLOAD RESULTS LIMIT_SECONDS: boots it, runs PAYLOAD/run inside, unpacks what it left.

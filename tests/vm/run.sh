@@ -10,6 +10,7 @@ out=${SIGNET_VM_OUT:-$root/target/vm}
 programs=${SIGNET_VM_PROGRAMS:-${CARGO_TARGET_DIR:-$root/target}/debug}
 limit=${SIGNET_VM_LIMIT:-1200}
 qemu_options=()
+[ -z "${SIGNET_VM_SERIAL:-}" ] || qemu_options=(-serial "unix:$SIGNET_VM_SERIAL,server,nowait")
 # shellcheck source=machine.sh
 source "$here/machine.sh"
 
@@ -70,15 +71,16 @@ fill() {
     done
 }
 
-need qemu-system-x86_64 mmdebstrap swtpm swtpm_setup mke2fs
-case "$*" in *measured*) need mformat mcopy ;; esac
-mkdir -p "$out"
-rm -rf "${out:?}"/*
 # make_packages FOLDER [VERSION]: packages of the programs that are built, in a quick way.
 make_packages() {
     BINARIES=$programs make -s -C "$root" deb DEB_PROFILE=dev DEB_OUT="$1" ${2:+DEB_VERSION="$2"} > "$1.log" 2>&1 \
         || { cat "$1.log"; exit 1; }
 }
+
+need qemu-system-x86_64 mmdebstrap swtpm swtpm_setup mke2fs
+case "$*" in *measured*) need mformat mcopy ;; esac
+mkdir -p "$out"
+rm -rf "${out:?}"/*
 
 case "$*" in *workstation* | *measured*) make_packages "$out/packages" ;; esac
 case "$*" in *again*) make_packages "$out/newer" 99.0+vm2 ;; esac

@@ -22,7 +22,6 @@ policy_is_learned() {
 
 # machine_is_back: after a boot, everything that was enrolled is there.
 machine_is_back() {
-    modprobe uhid
     systemctl start signet-authority.service
     start_key blue --fingers right-index
     await 60 has_key blue

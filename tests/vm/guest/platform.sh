@@ -42,7 +42,6 @@ boot_was_measured() {
 }
 
 key_becomes_node() {
-    modprobe uhid
     start_key platform --fingers right-index
     says "^HID_NAME=Software key platform$" cat "/sys/class/hidraw/$(basename "$(key_node platform)")/device/uevent"
 }

@@ -5,28 +5,47 @@ source ./sandbox.sh
 source ./people.sh
 source ./operator.sh
 
+who_may() {
+    if ! polkit_decides; then
+        skip "who may ask what" "signetd does not ask polkit yet"
+        return
+    fi
+    check "who sits at the machine may ask, and not enrol it" who_sits_there_may
+    check "the same person on a hidden console may nothing" may_nothing alice behind
+    check "the same person from another host may nothing" may_nothing alice ssh
+    check "a process without a session may nothing" may_nothing alice nowhere
+    check "somebody else from another host may nothing" may_nothing mallory ssh
+    check "an administrator's rule admits what it says and no more" rule_admits
+    check "without polkit nobody may" no_polkit_no_answer
+}
+
 checks() {
     check "Signet installs" signet_installs
     check "its users, units and rules are in place" installation_is_whole
     check "nothing of it runs before it is needed" nothing_runs
 
+    check "a key whose driver is loaded after signetd started is handed over" late_driver_is_no_trap
     check "a plugged key wakes signetd, which gets it from the broker" plugged_key_wakes_signetd
     check "signetd runs as signet, without any privilege" signetd_has_no_privilege
     check "exposure of signetd is at most 0.2, measured live" exposure_at_most signetd.service 0.2
     check "signetd's sandbox opens its TPM and its state, and nothing else" sandbox_refuses
     check "other users' rights to the key are as without Signet" key_rights_unchanged
-    check "a call on the bus starts signetd" bus_starts_signetd
+    check "a call on the bus starts signetd, which gets the keys that are there" bus_starts_signetd
     check "signetd killed comes back and has its keys" killed_signetd_comes_back
-    check "a key plugged while signetd is stopped is there when it starts" key_waits_for_signetd
     check "the boot log is where signetd may read it" boot_log_is_copied
 
     patience=180 check "people sit, wait and work from afar" people_arrive
+    who_may
 
     patience=180 check "the authority starts under its own unit" authority_starts
     check "exposure of signet-authority is at most 1.3, measured live" exposure_at_most signet-authority.service 1.3
     patience=240 check "the machine enrols" machine_enrols
     patience=240 check "its operator enrols a key" operator_enrols_key
     patience=240 check "the operator logs in" operator_logs_in
+    if polkit_decides; then
+        patience=240 check "a locked screen pauses renewal" locked_screen_pauses
+        patience=240 check "a locked screen ends the session where that is set" lock_ends_session
+    fi
     patience=240 check "a key pulled in the middle of a login ends it with the reason" pulled_key_ends_login
     patience=240 check "after signetd was restarted the operator logs in again" login_after_restart
     patience=240 check "suspended and resumed, the operator logs in again" suspend_is_survived
