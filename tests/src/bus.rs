@@ -63,7 +63,15 @@ impl PrivateBus {
     /// # Errors
     /// See [`BusError`].
     pub fn start() -> Result<Self, BusError> {
-        Self::start_with(OPEN_POLICY, &[])
+        Self::start_with(OPEN_POLICY, &[], None)
+    }
+
+    /// As [`Self::start`]; the bus starts the programs that the service files in this folder name.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    pub fn start_with_services(services: &Path) -> Result<Self, BusError> {
+        Self::start_with(OPEN_POLICY, &[], Some(services))
     }
 
     /// Starts a bus with the system bus's default policy and these policy files.
@@ -71,14 +79,23 @@ impl PrivateBus {
     /// # Errors
     /// See [`BusError`].
     pub fn start_as_system(policies: &[PathBuf]) -> Result<Self, BusError> {
-        Self::start_with(SYSTEM_POLICY, policies)
+        Self::start_with(SYSTEM_POLICY, policies, None)
     }
 
-    fn start_with(policy: &str, policies: &[PathBuf]) -> Result<Self, BusError> {
+    fn start_with(
+        policy: &str,
+        policies: &[PathBuf],
+        services: Option<&Path>,
+    ) -> Result<Self, BusError> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("bus");
         let includes: String =
             policies.iter().map(|path| format!("<include>{}</include>", path.display())).collect();
+        // Of this type it tells the programs that it starts where it is.
+        let session = "<type>session</type>";
+        let services =
+            services.map(|path| format!("{session}<servicedir>{}</servicedir>", path.display()));
+        let services = services.unwrap_or_default();
         let configuration = format!(
             r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -86,6 +103,7 @@ impl PrivateBus {
   <listen>unix:path={}</listen>
   <auth>EXTERNAL</auth>
   {policy}
+  {services}
   {includes}
 </busconfig>"#,
             socket.display()

@@ -1,6 +1,7 @@
 //! Agents: who is asked, who may answer, what happens when an agent hangs, dies, or is somebody else's.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -27,7 +28,7 @@ struct Object {
     hangs: bool,
 }
 
-#[interface(name = "org.signet.Presence1.Agent")]
+#[interface(name = "org.signet.Presence1.Agent", introspection_docs = false)]
 impl Object {
     async fn ask(&self, prompt: OwnedObjectPath, details: HashMap<String, OwnedVariant>) {
         let _ = self.told.send(Told::Ask(prompt, details));
@@ -38,21 +39,23 @@ impl Object {
 
     async fn update(
         &self,
-        _prompt: OwnedObjectPath,
+        prompt: OwnedObjectPath,
         stage: String,
         details: HashMap<String, OwnedVariant>,
     ) {
+        let _ = prompt;
         let _ = self.told.send(Told::Update(stage, details));
     }
 
-    async fn withdraw(&self, _prompt: OwnedObjectPath, outcome: String, message: String) {
+    async fn withdraw(&self, prompt: OwnedObjectPath, outcome: String, message: String) {
+        let _ = prompt;
         let _ = self.told.send(Told::Withdraw(outcome, message));
     }
 }
 
 /// An agent of the user who runs the tests.
-struct Agent {
-    connection: Connection,
+pub struct Agent {
+    pub connection: Connection,
     told: mpsc::UnboundedReceiver<Told>,
 }
 
@@ -68,7 +71,7 @@ impl Agent {
         Self { connection, told }
     }
 
-    async fn new(world: &World) -> Self {
+    pub async fn new(world: &World) -> Self {
         Self::with(world, &["show", "pin", "number"], false).await
     }
 
@@ -77,7 +80,7 @@ impl Agent {
         told.expect("the agent was to be told something").unwrap()
     }
 
-    async fn asked(&mut self) -> (PromptProxy<'static>, Answer) {
+    pub async fn asked(&mut self) -> (PromptProxy<'static>, Answer) {
         match self.next().await {
             Told::Ask(path, details) => {
                 let prompt = PromptProxy::builder(&self.connection).path(path).build();
@@ -412,33 +415,72 @@ async fn another_users_agent_is_never_asked() {
     }
     let (world, caller, credential) = ready(untouched_key().await, "").await;
     world.open_bus_to_everybody();
-    // Another user's connection, kept open as long as its input is.
-    let script = format!(
-        "import os, sys\nfrom gi.repository import Gio, GLib\n\
-         bus = Gio.DBusConnection.new_for_address_sync({:?}, \
-         Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, \
-         None, None)\n\
-         t = lambda: GLib.Variant('b', True)\n\
-         bus.call_sync('org.signet.Presence1', '/org/signet/Presence1', 'org.signet.Presence1', \
-         'RegisterAgent', GLib.Variant('(a{{sv}})', ({{'show': t(), 'pin': t()}},)), None, 0, -1, None)\n\
-         print('registered', flush=True)\nsys.stdin.read()\n",
-        world.bus.address()
-    );
-    let mut other = Command::new("/usr/bin/python3");
-    other.args(["-c", &script]).uid(65534).gid(65534);
-    let mut other = other.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(other.stdout.as_mut().unwrap()),
-        &mut line,
-    )
-    .unwrap();
-    assert_eq!(line, "registered\n");
+    let other = Foreign::start(&world, Some(65534));
     assert!(world.signetd.log().contains("uid=65534"));
     let mut pending = caller.presence("one", &session(&credential)).await.unwrap();
     stage_by(&mut pending, "pin-needed", false).await;
     let status = caller.daemon.status().await.unwrap();
     assert!(!bool::try_from(status["agent"].clone()).unwrap());
-    drop(other.stdin.take());
-    other.wait().unwrap();
+    drop(other);
+}
+
+/// An agent in another process, maybe of another user, that takes note of everything.
+struct Foreign(std::process::Child);
+
+impl Foreign {
+    fn start(world: &World, user: Option<u32>) -> Self {
+        let script = format!(
+            r#"
+import sys
+from gi.repository import Gio, GLib
+flags = Gio.DBusConnectionFlags
+bus = Gio.DBusConnection.new_for_address_sync(
+    {:?}, flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION, None, None)
+node = Gio.DBusNodeInfo.new_for_xml(sys.argv[1])
+def taken(connection, sender, path, interface, method, arguments, invocation):
+    invocation.return_value(None)
+bus.register_object("/org/signet/Agent", node.interfaces[0], taken, None, None)
+yes = GLib.Variant("b", True)
+def registered(connection, result):
+    connection.call_finish(result)
+    print("registered", flush=True)
+bus.call("org.signet.Presence1", "/org/signet/Presence1", "org.signet.Presence1", "RegisterAgent",
+    GLib.Variant("(a{{sv}})", ({{"show": yes, "pin": yes}},)), None, 0, -1, None, registered)
+GLib.MainLoop().run()
+"#,
+            world.bus.address(),
+        );
+        let interface = include_str!("../../dbus/org.signet.Presence1.Agent.xml");
+        let mut program = Command::new("/usr/bin/python3");
+        program.args(["-c", &script, interface]).stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(user) = user {
+            program.uid(user).gid(user);
+        }
+        let mut child = program.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "registered\n");
+        Self(child)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn an_agent_of_another_language_that_is_stopped_in_the_middle_is_noticed() {
+    let (world, caller, credential) = ready(untouched_key().await, "").await;
+    let agent = Foreign::start(&world, None);
+    let mut pending = caller.presence("one", &session(&credential)).await.unwrap();
+    stage_by(&mut pending, "pin-needed", true).await;
+    let pid = rustix::process::Pid::from_raw(agent.0.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    stage_by(&mut pending, "pin-needed", false).await;
+    world.keys[0].touch_auto().unwrap();
+    pending.give_pin(PIN).await.unwrap();
+    pending.results().await;
 }

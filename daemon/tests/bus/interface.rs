@@ -57,6 +57,26 @@ async fn the_daemon_serves_what_the_xml_says() {
 }
 
 #[tokio::test]
+async fn a_prompt_at_an_agent_is_what_the_xml_says() {
+    let (world, caller, credential) = ready(untouched_key().await, "").await;
+    let mut agent = crate::agents::Agent::new(&world).await;
+    let _pending = caller.presence("shown", &session(&credential)).await.unwrap();
+    let (prompt, _) = agent.asked().await;
+    let written = fs::read_to_string(dbus_file("org.signet.Presence1.xml")).unwrap();
+    let served = introspect(&caller, prompt.inner().path().as_str()).await;
+    let name = "org.signet.Presence1.Prompt";
+    assert_eq!(interface(&served, name), interface(&written, name));
+    // And what a test's agent serves is what the agents' file says.
+    let written = fs::read_to_string(dbus_file("org.signet.Presence1.Agent.xml")).unwrap();
+    let proxy = IntrospectableProxy::builder(&caller.connection)
+        .destination(agent.connection.unique_name().unwrap().to_owned())
+        .path("/org/signet/Agent");
+    let served = proxy.build().await.unwrap().introspect().await.unwrap();
+    let name = "org.signet.Presence1.Agent";
+    assert_eq!(interface(&served, name), interface(&written, name));
+}
+
+#[tokio::test]
 async fn bad_calls_are_refused_by_name_and_say_what_to_do() {
     let world = World::with_keys(vec![]);
     let caller = world.caller().await;

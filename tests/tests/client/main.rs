@@ -1,6 +1,7 @@
 //! The `signet` program against the real `signetd`, TPM, security key and authority.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail the test")]
 
+mod agent;
 #[allow(dead_code, reason = "the suite of the authenticators uses the rest")]
 mod bench;
 mod ceremony;

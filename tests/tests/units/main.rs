@@ -2,6 +2,7 @@
 //! its parts name each other rightly. No system manager runs here.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
+mod agent;
 mod rules;
 mod services;
 

@@ -43,6 +43,8 @@ pub(super) struct Assuan {
     output: ChildStdout,
     /// What was read and not yet used; never grows, so that no copy of a PIN is left behind.
     buffer: Zeroizing<Vec<u8>>,
+    /// Whether it had the person type the PIN of the last answer twice.
+    pub(super) repeated: bool,
 }
 
 impl Assuan {
@@ -55,7 +57,7 @@ impl Assuan {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
         };
         let buffer = Zeroizing::new(Vec::with_capacity(BUFFER));
-        let mut assuan = Self { _process: process, input, output, buffer };
+        let mut assuan = Self { _process: process, input, output, buffer, repeated: false };
         assuan.answer().await?;
         Ok(assuan)
     }
@@ -79,6 +81,7 @@ impl Assuan {
 
     /// Everything up to `OK`.
     async fn answer(&mut self) -> Result<Zeroizing<String>, AssuanError> {
+        self.repeated = false;
         let mut data = Zeroizing::new(Vec::with_capacity(BUFFER));
         loop {
             let line = self.line().await?;
@@ -90,11 +93,13 @@ impl Assuan {
                 unescape(piece, &mut data)?;
             } else if let Some(rest) = text.strip_prefix(b"ERR ") {
                 return Err(error(rest));
+            } else if text == b"S PIN_REPEATED" {
+                self.repeated = true;
             } else if text.starts_with(b"INQUIRE ") {
                 // It wants something, such as how good a PIN is, that we do not tell.
                 self.input.write_all(b"END\n").await?;
             }
-            // Status lines (S) and comments (#) are passed over.
+            // Other status lines (S) and comments (#) are passed over.
         }
     }
 

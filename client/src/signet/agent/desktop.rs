@@ -1,8 +1,10 @@
 //! A prompt on the desktop: a notification that follows what happens, a pinentry for what is secret.
 
+use std::sync::Arc;
+
 use signet_client::ceremony::Question;
 use signet_client::daemon::{Progress, Step};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroizing;
 
 use super::asked::Asked;
@@ -18,6 +20,8 @@ use crate::terminal::words;
 pub(super) struct Desktop {
     pub(super) notifications: Option<Notifications>,
     pub(super) pinentry: Option<Pinentry>,
+    /// Told when the pinentry does not work.
+    pub(super) failed: Arc<Notify>,
 }
 
 /// What the person entered.
@@ -65,7 +69,7 @@ impl Desktop {
                         let again = !asked.follow(&step) && asked_pin;
                         asked_pin = again || matches!(step.progress, Progress::PinNeeded { .. });
                         dialogue = self.dialogue(&step, again);
-                        let now = words(step.progress, step.method, again).map(|(_, text)| text);
+                        let now = self.now(&step, again);
                         show(&mut shown, &asked, now.as_deref(), &self.numbers(&step)).await;
                         continue;
                     }
@@ -91,8 +95,11 @@ impl Desktop {
                     Ok(entered) => Some(entered),
                     Err(AssuanError::Cancelled) => None,
                     Err(error) => {
+                        // Not the person's no: it is asked in another way.
                         super::say(&format!("the pinentry failed: {error}"));
-                        None
+                        self.failed.notify_one();
+                        dialogue = Dialogue::None;
+                        continue;
                     }
                 },
             };
@@ -104,6 +111,17 @@ impl Desktop {
                 None => answers.refuse().await,
             };
         }
+    }
+
+    /// What the person should do.
+    fn now(&self, step: &Step, again: bool) -> Option<String> {
+        let (_, mut text) = words(step.progress, step.method, again)?;
+        let enter =
+            matches!(step.progress, Progress::PinNeeded { .. } | Progress::NewPinNeeded { .. });
+        if enter && self.pinentry.is_none() {
+            text.push_str(" Enter it in the program that asks.");
+        }
+        Some(text)
     }
 
     /// What a stage wants from a pinentry.

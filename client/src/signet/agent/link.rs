@@ -186,17 +186,22 @@ impl Link {
 
     /// Waits for what comes next; `None` when the bus is gone.
     pub(super) async fn next(&mut self) -> Option<Event> {
-        tokio::select! {
-            // What signetd said before it went comes before that it went.
-            biased;
-            news = self.news.recv() => news.map(Event::News),
-            owner = self.owners.next() => Some(match owner? {
-                Some(_) => Event::Started,
+        loop {
+            let owner = tokio::select! {
+                // What signetd said before it went comes before that it went.
+                biased;
+                news = self.news.recv() => return news.map(Event::News),
+                owner = self.owners.next() => owner?,
+            };
+            match owner {
+                // The one that we had the bus start, and are registered with.
+                Some(owner) if locked(&self.owner).as_ref() == Some(&owner) => {}
+                Some(_) => return Some(Event::Started),
                 None => {
                     *locked(&self.owner) = None;
-                    Event::Stopped
+                    return Some(Event::Stopped);
                 }
-            }),
+            }
         }
     }
 

@@ -12,7 +12,9 @@ mod pinentry;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use signet_client::daemon::{Bus, DaemonError, Step};
 use tokio::sync::mpsc;
@@ -66,26 +68,34 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
     options: Options,
 ) -> Result<(), Failure> {
-    let (face, session) = face(output, &options).await?;
-    let abilities = face.abilities();
+    let (mut face, session) = face(output, &options).await?;
+    // PINs pass through here: no core file has them, and no other program of the user reads them.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let mut link = Link::connect(&options.bus).await?;
-    register(&link, abilities).await?;
+    register(&link, output, face.abilities()).await?;
+    // After that: whoever waits for the name finds an agent.
     if let Some(session) = &session {
         own_name(session).await?;
     }
-    announce(output, abilities)?;
     let mut prompts: HashMap<OwnedObjectPath, mpsc::Sender<Note>> = HashMap::new();
     loop {
         let event = tokio::select! {
             event = link.next() => event.ok_or(DaemonError::Vanished)?,
             () = interrupt.asked() => return Ok(()),
             () = closed(session.as_ref()) => return Err(Failure::SessionBusGone),
+            () = face.pinentry_failed() => {
+                // signetd has somebody else ask for the PIN then, also of the prompt that is open.
+                face.forget_pinentry();
+                register(&link, output, face.abilities()).await?;
+                continue;
+            }
         };
         match event {
             Event::Stopped => prompts.clear(),
-            Event::Started => register(&link, abilities).await?,
+            Event::Started => register(&link, output, face.abilities()).await?,
             Event::News(News::Asked(path, asked)) => {
-                let answers = link.answers(path.clone()).await?;
+                // signetd is gone already, and its prompt with it.
+                let Ok(answers) = link.answers(path.clone()).await else { continue };
                 let (notes, inbox) = mpsc::channel(WAITING);
                 prompts.retain(|_, notes| !notes.is_closed());
                 prompts.insert(path, notes);
@@ -132,10 +142,25 @@ async fn face(output: Output, options: &Options) -> Result<(Face, Option<Connect
     if notifications.is_none() && pinentry.is_none() {
         return Err(Failure::NothingToAskWith);
     }
-    Ok((Face::Desktop(Desktop { notifications, pinentry }), Some(session)))
+    let desktop = Desktop { notifications, pinentry, failed: Arc::default() };
+    Ok((Face::Desktop(desktop), Some(session)))
 }
 
 impl Face {
+    /// Resolves when the pinentry turned out not to work.
+    async fn pinentry_failed(&self) {
+        match self {
+            Self::Desktop(desktop) => desktop.failed.notified().await,
+            Self::Console(_) => std::future::pending().await,
+        }
+    }
+
+    fn forget_pinentry(&mut self) {
+        if let Self::Desktop(desktop) = self {
+            desktop.pinentry = None;
+        }
+    }
+
     fn abilities(&self) -> Abilities {
         match self {
             Self::Desktop(desktop) => desktop.abilities(),
@@ -164,13 +189,14 @@ fn announce(output: Output, abilities: Abilities) -> Result<(), Failure> {
 }
 
 /// Registers; an agent waits for a `signetd` that does not run and cannot be started.
-async fn register(link: &Link, abilities: Abilities) -> Result<(), Failure> {
+async fn register(link: &Link, output: Output, abilities: Abilities) -> Result<(), Failure> {
     match link.register(abilities).await {
-        Err(DaemonError::NotRunning) => {
+        Err(DaemonError::NotRunning | DaemonError::Vanished) => {
             say("signetd does not run: waiting for it");
             Ok(())
         }
-        other => Ok(other?),
+        Ok(()) => announce(output, abilities),
+        Err(error) => Err(error.into()),
     }
 }
 

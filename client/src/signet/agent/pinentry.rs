@@ -102,19 +102,23 @@ impl Pinentry {
         if let Some(fault) = fault {
             assuan.call("SETERROR", fault).await?;
         }
-        let repeats = match repeat {
-            Some(repeat) => assuan.call("SETREPEAT", repeat).await.is_ok(),
-            None => true,
-        };
-        let pin = assuan.call("GETPIN", "").await?;
-        if !repeats && assuan.call("GETPIN", "").await? != pin {
-            return Box::pin(self.get(prompt, text, Some("The two are not the same."), repeat))
-                .await;
+        if let Some(repeat) = repeat {
+            // Not every one has a second entry; those say so, or leave it out.
+            let _ = assuan.call("SETREPEAT", repeat).await;
         }
-        if pin.is_empty() {
-            return Err(AssuanError::Cancelled);
+        loop {
+            let pin = assuan.call("GETPIN", "").await?;
+            if pin.is_empty() {
+                return Err(AssuanError::Cancelled);
+            }
+            let Some(repeat) = repeat.filter(|_| !assuan.repeated) else { return Ok(pin) };
+            assuan.call("SETPROMPT", repeat).await?;
+            if assuan.call("GETPIN", "").await? == pin {
+                return Ok(pin);
+            }
+            assuan.call("SETPROMPT", prompt).await?;
+            assuan.call("SETERROR", "The two are not the same.").await?;
         }
-        Ok(pin)
     }
 
     async fn start(&self) -> Result<Assuan, AssuanError> {

@@ -120,7 +120,7 @@ impl Conversation {
                 line.close().await;
             }
             tracing::info!(agent = %agent.caller.id, "an agent does not answer");
-            self.agents.forget(&agent.caller.id);
+            self.agents.give_up(&agent);
         }
         None
     }
@@ -162,7 +162,7 @@ impl Conversation {
             };
             if !here {
                 tracing::info!(agent = %agent.caller.id, "an agent left a prompt");
-                self.agents.forget(&agent.caller.id);
+                self.agents.give_up(&agent);
                 return End::Lost;
             }
         }

@@ -2,6 +2,7 @@
 
 mod conversation;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
@@ -53,6 +54,7 @@ pub struct Agents {
 struct Shared {
     /// The bus that they are on.
     connection: OnceLock<Connection>,
+    registrations: AtomicU64,
     /// Oldest first; whoever is taken out lets its conversations know by the dropped sender.
     list: Mutex<Vec<(Agent, watch::Sender<()>)>>,
 }
@@ -62,6 +64,8 @@ struct Shared {
 struct Agent {
     caller: Caller,
     abilities: Abilities,
+    /// Which of all registrations.
+    number: u64,
     /// Ends when it is registered no more.
     gone: watch::Receiver<()>,
 }
@@ -83,10 +87,16 @@ impl Agents {
         {
             list.remove(oldest);
         }
-        list.push((Agent { caller, abilities, gone }, leaving));
+        let number = self.shared.registrations.fetch_add(1, Ordering::Relaxed);
+        list.push((Agent { caller, abilities, number, gone }, leaving));
     }
 
-    /// Asks this one no more.
+    /// Asks this one no more, unless it has registered anew.
+    fn give_up(&self, agent: &Agent) {
+        self.list().retain(|(other, _)| other.number != agent.number);
+    }
+
+    /// It left the bus.
     pub(super) fn forget(&self, id: &CallerId) {
         self.list().retain(|(agent, _)| agent.caller.id != *id);
     }
@@ -175,5 +185,9 @@ mod tests {
         agents.forget(&agent.caller.id);
         assert!(agent.gone.changed().await.is_err());
         assert!(!agents.has(1000, NOTHING));
+        // What is given up is the registration, not the program.
+        agents.register(caller(":1.1", 1000), NOTHING);
+        agents.give_up(&agent);
+        assert!(agents.has(1000, NOTHING));
     }
 }
