@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
-	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock \
+	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses \
 	debhelper lintian fakeroot man-db bash-completion zsh fish
 
 # The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
