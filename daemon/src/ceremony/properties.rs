@@ -535,7 +535,7 @@ fn who_joins_hears_what_is_asked_now_and_a_pin_that_was_given_is_not_asked_again
     shell.obey();
     let pin = Stage::PinNeeded { tries_left: 8, min_length: 4 };
     shell.apply(&Event::Notice { which: 0, stage: pin });
-    let mut joins = |shell: &mut Shell| {
+    let joins = |shell: &mut Shell| {
         shell.request(1, Need::Person, 7);
         let told = shell.ceremony.poll_action();
         shell.obey();
