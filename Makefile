@@ -38,7 +38,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARIES ?= $(TARGET)/release
 PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 
-.PHONY: help setup demo vm-test vm-short test check unit fuzz fuzz-short bench build install deb deb-check clean
+.PHONY: help setup demo vm-test vm-short test check unit fuzz fuzz-short bench build manual install deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -110,22 +110,35 @@ fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly 
 	@fuzz/run.sh 3
 
 bench: setup ## Measure (ONLY=name); a table, target/bench/results.json, failure when a bar is not kept
-	@cargo build -q --release --bins -p signet-bench -p signet-daemon
+	@$(RELEASE) -q -p signet-bench -p signet-daemon
 	@$(TARGET)/release/signet-bench target/bench/results.json $(ONLY)
 
 # The same bytes wherever they are built: no path of this machine stays in them.
 MAPPED := $(CURDIR)=/signet $(TARGET)=/signet/target $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+RELEASE = RUSTFLAGS="$(RUSTFLAGS) $(addprefix --remap-path-prefix=,$(MAPPED) $(shell rustc --print sysroot)=/rust)" \
+	CFLAGS="$(CFLAGS) $(addprefix -ffile-prefix-map=,$(MAPPED))" cargo build --release --locked --bins
+
 build: ## Build the programs for release
-	RUSTFLAGS="$(RUSTFLAGS) $(addprefix --remap-path-prefix=,$(MAPPED) $(shell rustc --print sysroot)=/rust)" \
-	CFLAGS="$(CFLAGS) $(addprefix -ffile-prefix-map=,$(MAPPED))" \
-		cargo build --release --locked --bins $(PROGRAMS)
+	$(RELEASE) $(PROGRAMS)
+	@$(MAKE) --no-print-directory manual
+
+# Man pages, completions and the licences of what is linked, made from the programs of BINARIES; not by
+# install, because root need not have a Rust toolchain.
+MANUAL := $(TARGET)/manual
+manual:
+	rm -rf $(MANUAL)
+	for program in signetd signet signet-authority; do \
+		$(BINARIES)/$$program --write-manual $(MANUAL); done
+	for pair in signetd:daemon signet:client signet-authority:authority; do \
+		mkdir -p $(MANUAL)/$${pair%:*}; \
+		manual/third-party.py signet-$${pair#*:} > $(MANUAL)/$${pair%:*}/THIRD-PARTY; done
 
 # $(call put,FOLDER,MODE,FILES): every file is named, and one that is missing stops make.
 put = install -d -m 755 "$(DESTDIR)$(1)" && install -m $(2) -t "$(DESTDIR)$(1)" $(3)
-MANUAL := $(TARGET)/manual
 
 install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
 	$(call put,$(BINDIR),755,$(addprefix $(BINARIES)/,signetd signet signet-authority))
+	$(call put,$(LIBEXECDIR),755,$(BINARIES)/signet-broker)
 	$(call put,$(UNITDIR),644,$(addprefix systemd/,signetd.service signetd.socket signet-keys.service \
 		signet-key@.service signet-boot-log.service signet-authority.service))
 	$(call put,$(PREFIX)/lib/sysusers.d,644,$(addprefix systemd/sysusers.d/,signetd.conf signet-authority.conf))
@@ -138,18 +151,12 @@ install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
 	$(call put,$(DATADIR)/dbus-1/services,644,client/dbus/org.signet.Agent1.service)
 	$(call put,$(PREFIX)/lib/systemd/user,644,systemd/user/signet-agent.service)
 	$(call put,$(SYSCONFDIR)/signet,644,daemon/signetd.toml)
-	rm -rf $(MANUAL)
-	for program in signetd signet signet-authority; do \
-		$(BINARIES)/$$program --write-manual $(MANUAL); done
 	$(call put,$(DATADIR)/man/man1,644,$(MANUAL)/man/man1/*)
-	$(call put,$(DATADIR)/man/man8,644,$(MANUAL)/man/man8/*)
+	$(call put,$(DATADIR)/man/man8,644,$(MANUAL)/man/man8/* manual/signet-broker.8)
 	$(call put,$(DATADIR)/bash-completion/completions,644,$(MANUAL)/bash/*)
 	$(call put,$(ZSHDIR),644,$(MANUAL)/zsh/*)
 	$(call put,$(DATADIR)/fish/vendor_completions.d,644,$(MANUAL)/fish/*)
 	$(call put,$(DATADIR)/licenses/signet,644,LICENSE-APACHE LICENSE-MIT)
-	for pair in signetd:daemon signet:client signet-authority:authority; do \
-		mkdir -p $(MANUAL)/$${pair%:*}; \
-		manual/third-party.py signet-$${pair#*:} > $(MANUAL)/$${pair%:*}/THIRD-PARTY; done
 	for program in signetd signet signet-authority; do \
 		$(call put,$(DATADIR)/doc/$$program,644,$(MANUAL)/$$program/THIRD-PARTY); done
 

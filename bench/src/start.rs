@@ -10,11 +10,12 @@ use signet_tests::swtpm::Swtpm;
 
 use crate::{Bench, Contest, Failure, Programs};
 
-/// CPU time from start to ready.
+/// CPU time from start to ready. Where this was written the service that does nothing takes 4 ms, so
+/// the promise of 150 ms without the TPM's own time would be a ratio of 40; the bar is far below.
 pub const START: Bench = Bench {
     name: "start",
     about: "CPU time from start to ready: signetd, and a service on the same bus that does nothing",
-    bar: 6.0,
+    bar: 15.0,
     rounds: 15,
     prepare: |programs| Ok(Box::new(Start::prepare(programs)?)),
 };

@@ -50,7 +50,7 @@ held in_root id -u signet-authority
 held test "$(in_root id -nG signet)" = "signet tss"
 held test "$(stat -c '%U %a' "$root/run/signet")" = "root 755"
 held test ! -e "$root/etc/systemd/system/multi-user.target.wants/signet-authority.service"
-held in_root man --where signet-login signet-authority-serve signetd signet-agent
+held in_root man --where signet-login signet-authority-serve signetd signet-agent signet-broker
 held in_root bash -c '. /usr/share/bash-completion/completions/signet && complete -p signet'
 held in_root zsh -c 'autoload -Uz compinit && compinit -u && [[ $_comps[signet-authority] == _signet-authority ]]'
 held in_root fish -c 'complete -C "signet log" | string match -q "login*"'

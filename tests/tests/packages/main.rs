@@ -82,9 +82,9 @@ fn every_file_for_the_system_is_installed() {
     let folder = tempfile::tempdir().unwrap();
     let manual = folder.path().join("manual");
     let destination = folder.path().join("root");
-    run(make("install")
-        .arg(format!("DESTDIR={}", destination.display()))
-        .arg(format!("MANUAL={}", manual.display())));
+    let manual = format!("MANUAL={}", manual.display());
+    run(make("manual").arg(&manual));
+    run(make("install").arg(&manual).arg(format!("DESTDIR={}", destination.display())));
     let names: BTreeSet<String> = installed(&destination)
         .iter()
         .map(|path| path.rsplit('/').next().unwrap().to_owned())
@@ -102,7 +102,7 @@ fn every_file_for_the_system_is_installed() {
             );
         }
     }
-    for file in ["signetd", "signet", "signet-authority", "signetd.toml"] {
+    for file in ["signetd", "signet", "signet-authority", "signet-broker", "signetd.toml"] {
         assert!(names.contains(file), "{file}: {names:?}");
     }
 }
@@ -115,6 +115,7 @@ fn the_packages_hold_what_they_should_and_lintian_has_no_complaint() {
             &[
                 "./usr/bin/signetd",
                 "./etc/signet/signetd.toml",
+                "./usr/libexec/signet/signet-broker",
                 "./lib/systemd/system/signetd.service",
                 "./lib/udev/rules.d/70-signet.rules",
                 "./usr/share/dbus-1/system.d/org.signet.Presence1.conf",
