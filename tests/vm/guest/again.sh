@@ -7,13 +7,13 @@ source ./packages.sh
 
 checks() {
     check "the reboot was seen by the TPM" reboot_is_counted
-    patience=240 check "a key that is plugged at boot is handed over, and alice sits again" workstation_is_back
-    patience=240 check "the keys still work: the operator logs in" login_after_reboot
-    patience=240 check "a cleared TPM is seen and explained" cleared_tpm_is_explained
-    patience=240 check "a ticket that says so binds the machine again" machine_is_bound_again
-    check "an upgrade keeps the enrolment and restarts what runs" upgrade_keeps_enrolment
-    check "removal leaves no unit, rule or name, and keeps the enrolment" removal_keeps_enrolment
-    check "purge takes the enrolment, and keeps the authority's keys" purge_takes_enrolment
+    check "a key that is plugged at boot is handed over, and alice sits again" workstation_is_back
+    check "the keys still work: the operator logs in" login_after_reboot
+    check "a cleared TPM is seen and explained" cleared_tpm_is_explained
+    check "a ticket that says so binds the machine again" machine_is_bound_again
+    patience=600 check "an upgrade keeps the enrolment and restarts what runs" upgrade_keeps_enrolment
+    patience=600 check "removal leaves no unit, rule or name, and keeps the enrolment" removal_keeps_enrolment
+    patience=600 check "purge takes the enrolment, and keeps the authority's keys" purge_takes_enrolment
 }
 
 reboot_is_counted() {

@@ -10,10 +10,10 @@ check() {
     local name=$1 output began=$SECONDS
     shift
     output=$results/output/$(echo "$name" | tr -cs '[:alnum:]\n' -).txt
-    if timeout --kill-after=5 "${patience:-120}" ./run "$@" > "$output" 2>&1 < /dev/null; then
+    if timeout --kill-after=5 "${patience:-240}" ./run "$@" > "$output" 2>&1 < /dev/null; then
         echo "ok $name ($((SECONDS - began)) s)"
     else
-        [ $? != 124 ] || echo "not done within ${patience:-120} s" >> "$output"
+        [ $? != 124 ] || echo "not done within ${patience:-240} s" >> "$output"
         echo "FAILED $name ($((SECONDS - began)) s)"
         tail -n 8 "$output" | sed 's/^/    /'
     fi

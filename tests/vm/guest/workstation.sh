@@ -20,7 +20,7 @@ who_may() {
 }
 
 checks() {
-    check "Signet installs" signet_installs
+    patience=600 check "Signet installs" signet_installs
     check "its users, units and rules are in place" installation_is_whole
     check "nothing of it runs before it is needed" nothing_runs
 
@@ -34,20 +34,20 @@ checks() {
     check "signetd killed comes back and has its keys" killed_signetd_comes_back
     check "the boot log is where signetd may read it" boot_log_is_copied
 
-    patience=180 check "people sit, wait and work from afar" people_arrive
+    check "people sit, wait and work from afar" people_arrive
     who_may
 
-    patience=180 check "the authority starts under its own unit" authority_starts
+    check "the authority starts under its own unit" authority_starts
     check "exposure of signet-authority is at most 1.3, measured live" exposure_at_most signet-authority.service 1.3
-    patience=240 check "the machine enrols" machine_enrols
-    patience=240 check "its operator enrols a key" operator_enrols_key
-    patience=240 check "the operator logs in" operator_logs_in
+    check "the machine enrols" machine_enrols
+    check "its operator enrols a key" operator_enrols_key
+    check "the operator logs in" operator_logs_in
     if polkit_decides; then
-        patience=240 check "a locked screen pauses renewal" locked_screen_pauses
-        patience=240 check "a locked screen ends the session where that is set" lock_ends_session
+        check "a locked screen pauses renewal" locked_screen_pauses
+        check "a locked screen ends the session where that is set" lock_ends_session
     fi
-    patience=240 check "a key pulled in the middle of a login ends it with the reason" pulled_key_ends_login
-    patience=240 check "after signetd was restarted the operator logs in again" login_after_restart
-    patience=240 check "suspended and resumed, the operator logs in again" suspend_is_survived
+    check "a key pulled in the middle of a login ends it with the reason" pulled_key_ends_login
+    check "after signetd was restarted the operator logs in again" login_after_restart
+    check "suspended and resumed, the operator logs in again" suspend_is_survived
     check "the TPM's count of resets is noted for the next boot" note_reset_count
 }
