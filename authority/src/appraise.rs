@@ -1,14 +1,18 @@
 //! From bytes to an Attestation Result: the verifier's procedure with the store's rows
 //! (protocol §2.4, steps 1 to 11).
 
+use std::collections::BTreeMap;
+
 use signet_evidence::PlatformKeyId;
 use signet_evidence::binding::sha256;
-use signet_evidence::{Purpose, RejectionCode, UnixTime};
+use signet_evidence::{DeviceId, Purpose, RejectionCode, UnixTime};
+use signet_verifier::boot::BootReport;
 use signet_verifier::challenge::ChallengeKey;
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::records::{
-    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey, EnrolledSession,
+    Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey,
+    EnrolledSession, KeptLog,
 };
 use signet_verifier::webauthn::UserVerification;
 use signet_verifier::{
@@ -16,7 +20,11 @@ use signet_verifier::{
 };
 use thiserror::Error;
 
-use crate::store::{AuditEntry, CredentialRow, DeviceRow, Event, SessionRow, Store, StoreError};
+use crate::boot;
+use crate::metrics::Metrics;
+use crate::store::{
+    AuditEntry, CredentialRow, DeviceRow, Event, MachineRow, SessionRow, Store, StoreError,
+};
 
 /// What judging evidence needs; plain references, so that a dry run needs no running authority.
 #[derive(Clone, Copy)]
@@ -29,12 +37,16 @@ pub struct Appraiser<'a> {
     pub policy: &'a AppraisalPolicy,
     /// The authority's time.
     pub now: UnixTime,
+    /// Where it is counted what machines boot; without it nothing is noted, as in a dry run.
+    pub metrics: Option<&'a Metrics>,
 }
 
 /// The rows that judged evidence was about.
 pub struct Rows {
     /// The machine.
     pub device: Option<DeviceRow>,
+    /// What is known of it besides.
+    pub machine: MachineRow,
     /// The credential of the assertion.
     pub credential: Option<CredentialRow>,
     /// The session that is continued.
@@ -73,8 +85,11 @@ impl Appraiser<'_> {
     ) -> Result<(AttestationResult, Rows), AppraiseError> {
         let authenticated = self.begin(evidence, peer, expected, entry)?;
         let (enrolled, rows) = self.load(&authenticated).await?;
-        let verification = UserVerification::Required;
-        let result = authenticated.appraise(&enrolled, verification, self.policy, self.now)?;
+        let (device, verification) = (authenticated.device().clone(), UserVerification::Required);
+        let judged = authenticated.appraise(&enrolled, verification, self.policy, self.now);
+        let report = judged.as_ref().map_or_else(Rejection::boot, |result| Some(result.boot()));
+        self.note(&device, &rows.machine, report).await?;
+        let result = judged?;
         entry.action = result.action().map(|action| sha256(action.as_bytes()));
         entry.credential = result.credential().map(|(id, _)| id.to_vec());
         Ok((result, rows))
@@ -92,9 +107,24 @@ impl Appraiser<'_> {
     ) -> Result<(RegistrationResult, Rows), AppraiseError> {
         let authenticated = self.begin(evidence, peer, &[Purpose::EnrolKey], entry)?;
         let (enrolled, rows) = self.load(&authenticated).await?;
-        let result = authenticated.appraise_registration(&enrolled, self.policy, self.now)?;
+        let device = authenticated.device().clone();
+        let judged = authenticated.appraise_registration(&enrolled, self.policy, self.now);
+        let report =
+            judged.as_ref().map_or_else(Rejection::boot, |result| Some(result.machine().boot()));
+        self.note(&device, &rows.machine, report).await?;
+        let result = judged?;
         entry.credential = Some(result.key().id());
         Ok((result, rows))
+    }
+
+    async fn note(
+        &self,
+        device: &DeviceId,
+        machine: &MachineRow,
+        report: Option<&BootReport>,
+    ) -> Result<(), StoreError> {
+        let (Some(metrics), Some(report)) = (self.metrics, report) else { return Ok(()) };
+        boot::note(self.store, metrics, device, machine.now.as_ref(), report, self.now).await
     }
 
     fn begin(
@@ -126,6 +156,11 @@ impl Appraiser<'_> {
             return Err(RejectionCode::ChallengeReplayed.into());
         }
         let device = self.store.device(evidence.device()).await?;
+        let machine = self.store.machine(evidence.device()).await?;
+        let event_log = match evidence.known_log().filter(|digest| machine.keeps(digest)) {
+            Some(digest) => self.store.event_log(digest).await?.map(|bytes| (*digest, bytes)),
+            None => None,
+        };
         let credential = match evidence.credential_id() {
             Some(id) => self.store.credential(id).await?,
             None => None,
@@ -135,11 +170,14 @@ impl Appraiser<'_> {
             None => None,
         };
         let enrolled = Enrolled {
-            device: device.as_ref().map(enrolled_device),
+            device: device.as_ref().map(|row| {
+                let event_log = event_log.map(|(digest, bytes)| KeptLog { digest, bytes });
+                enrolled_device(row, &machine, event_log)
+            }),
             credential: credential.as_ref().map(|row| self.enrolled_key(row)).transpose()?,
             session: session.as_ref().map(enrolled_session),
         };
-        Ok((enrolled, Rows { device, credential, session }))
+        Ok((enrolled, Rows { device, machine, credential, session }))
     }
 
     fn enrolled_key(&self, row: &CredentialRow) -> Result<EnrolledKey, StoreError> {
@@ -187,13 +225,24 @@ pub fn event_of(purpose: Purpose) -> Event {
     }
 }
 
-fn enrolled_device(row: &DeviceRow) -> EnrolledDevice {
+/// A machine's rows as the verifier wants them.
+fn enrolled_device(
+    row: &DeviceRow,
+    machine: &MachineRow,
+    event_log: Option<KeptLog>,
+) -> EnrolledDevice {
     EnrolledDevice {
         id: row.id.clone(),
         ak: row.ak.clone(),
         revoked: row.revoked,
         clock: row.clock,
-        approved_pcrs: row.pcrs.clone(),
+        approved_pcrs: match machine.enrolment_replaced {
+            true => BTreeMap::new(),
+            false => row.pcrs.clone(),
+        },
+        accepted: machine.accepted.iter().map(|accepted| accepted.pcrs.clone()).collect(),
+        groups: machine.groups.clone(),
+        event_log,
         endorsement_proven: row.ek_proven,
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use signet_evidence::{Action, DeviceId, Purpose, SessionId};
 use signet_verifier::AssuranceLevel;
+use signet_verifier::boot::judged_pcrs;
 use signet_verifier::challenge::ChallengeContext;
 
 use crate::appraise::AppraiseError;
@@ -47,6 +48,9 @@ pub struct ChallengeAnswer {
     /// What `allow_credentials` are asked for; the others are asked for a touch.
     user_verification: &'static str,
     pcrs: Vec<u8>,
+    /// SHA-256 of the event log that is kept of this machine: it need not be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_log: Option<Base64Url>,
     expires_in: u64,
 }
 
@@ -68,6 +72,8 @@ pub async fn issue(
     let EnrolledMachine { certificate, device } =
         require_machine(&authority, peer, Event::Challenge).await?;
     let wanted = wanted(&request)?;
+    let machine = authority.store.machine(&device.id).await;
+    let machine = machine.map_err(|error| decision::failed(&authority, error))?;
     if let Some(session) = wanted.session {
         refuse_ended(&authority, session, &device).await?;
     }
@@ -111,6 +117,8 @@ pub async fn issue(
     };
     let expires = authority.now().plus(lifetime.duration());
     let challenge = authority.keys.challenge.issue(&context, expires, crate::random::bytes());
+    let required = &authority.appraisal.required_pcrs;
+    let judged = judged_pcrs(&authority.appraisal, &machine.groups);
     Ok(Json(ChallengeAnswer {
         challenge: Base64Url(challenge),
         audience: authority.appraisal.audience.clone(),
@@ -119,7 +127,8 @@ pub async fn issue(
         allow_credentials,
         touch_credentials,
         user_verification: if human { "required" } else { "discouraged" },
-        pcrs: authority.appraisal.required_pcrs.iter().copied().collect(),
+        pcrs: required.union(&judged).copied().collect(),
+        event_log: machine.kept_log().map(|digest| Base64Url(digest.to_vec())),
         expires_in: lifetime.duration().as_secs(),
     }))
 }

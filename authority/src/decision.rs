@@ -4,6 +4,7 @@
 use signet_evidence::RejectionCode;
 use signet_verifier::Rejection;
 
+use crate::boot;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{AuditEntry, CommitError, Decision, Event, StoreError};
@@ -28,7 +29,12 @@ pub async fn refuse(
     {
         return problem;
     }
-    Problem::rejected(rejection.code(), audience)
+    let problem = Problem::rejected(rejection.code(), audience);
+    match (rejection.boot(), audience) {
+        // What its own machine booted is no secret to whoever sits there.
+        (Some(report), Audience::Enrolled) => problem.with_findings(boot::said(report)),
+        _ => problem,
+    }
 }
 
 /// Refusals that no mistake explains: a key was copied (WebAuthn L3 §6.1.1).

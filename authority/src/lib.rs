@@ -2,6 +2,7 @@
 
 pub mod appraise;
 pub mod approvals;
+pub mod boot;
 pub mod ca;
 pub mod caller;
 pub mod challenge;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use signet_evidence::RejectionCode;
+use signet_verifier::boot::BootReport;
 
 use crate::store::{Decision, Event};
 
@@ -24,6 +25,8 @@ pub struct Metrics {
     alerts: Family<AlertLabels, Counter>,
     metadata_looks: Family<LookLabels, Counter>,
     metadata_stale: Gauge,
+    boots: Family<BootLabels, Counter>,
+    boot_findings: Family<FindingLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +44,18 @@ struct AlertLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LookLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BootLabels {
+    state: &'static str,
+    log: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    policy: String,
+    rule: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +101,17 @@ impl Default for Metrics {
             "Whether the next FIDO metadata is overdue",
             metadata_stale.clone(),
         );
+        let (boots, boot_findings) = (Family::default(), Family::default());
+        registry.register(
+            "machine_boots",
+            "New states of machines, by what followed and what became of the event log",
+            boots.clone(),
+        );
+        registry.register(
+            "machine_findings",
+            "What machine policies minded in new states of machines, by policy and rule",
+            boot_findings.clone(),
+        );
         Self {
             registry,
             decisions,
@@ -95,6 +121,8 @@ impl Default for Metrics {
             alerts,
             metadata_looks,
             metadata_stale,
+            boots,
+            boot_findings,
         }
     }
 }
@@ -129,6 +157,19 @@ impl Metrics {
     /// Whether the next metadata is overdue.
     pub fn metadata_is_stale(&self, stale: bool) {
         self.metadata_stale.set(i64::from(stale));
+    }
+
+    /// Counts a state that a machine did not show before.
+    pub fn booted(&self, report: &BootReport) {
+        let labels = BootLabels { state: report.state.as_str(), log: report.log.as_str() };
+        self.boots.get_or_create(&labels).inc();
+        for judgement in &report.judgements {
+            for finding in judgement.findings() {
+                let policy = judgement.policy().to_owned();
+                let labels = FindingLabels { policy, rule: finding.rule() };
+                self.boot_findings.get_or_create(&labels).inc();
+            }
+        }
     }
 
     /// Records how long an answer took. `route` is the route's pattern, so that no caller makes

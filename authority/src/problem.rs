@@ -30,6 +30,7 @@ pub struct Problem {
     pub status: u16,
     title: &'static str,
     detail: Cow<'static, str>,
+    findings: Vec<String>,
     error: Option<&'static str>,
 }
 
@@ -42,6 +43,8 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     code: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    findings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +118,13 @@ impl Problem {
         self
     }
 
+    /// The same problem with what was found, each with what to do.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Vec<String>) -> Self {
+        self.findings = findings;
+        self
+    }
+
     /// A gateway that the settings do not name.
     #[must_use]
     pub fn gateway_unknown() -> Self {
@@ -130,7 +140,15 @@ impl Problem {
         title: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { family, code, status: status.as_u16(), title, detail: detail.into(), error: None }
+        Self {
+            family,
+            code,
+            status: status.as_u16(),
+            title,
+            detail: detail.into(),
+            findings: Vec::new(),
+            error: None,
+        }
     }
 
     fn document(&self) -> Document<'_> {
@@ -140,6 +158,7 @@ impl Problem {
             status: self.status,
             detail: &self.detail,
             code: self.code,
+            findings: &self.findings,
             error: self.error,
             error_description: self.error.map(|_| &*self.detail),
         }

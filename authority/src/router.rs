@@ -9,13 +9,19 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
+use signet_evidence::presence::MAX_EVIDENCE;
+
 use crate::enrol::{authenticator, device, renewal};
 use crate::problem::Problem;
 use crate::state::Authority;
+use crate::tls::PeerCertificate;
 use crate::{approvals, challenge, documents, gateway, introspection, revoke, token};
 
-/// Largest request: 64 KiB of evidence in base64url, with room for the other members.
+/// Largest request without evidence.
 const MAX_BODY: usize = 96 * 1024;
+/// Largest request with evidence: base64url of the largest, with room for the other members. Only for
+/// those who connect with a certificate of ours.
+const MAX_EVIDENCE_BODY: usize = MAX_EVIDENCE / 3 * 4 + 8 * 1024;
 
 /// Endpoints of `listen`.
 pub fn clients(authority: Arc<Authority>) -> Router {
@@ -57,9 +63,17 @@ fn public_documents() -> Router<Arc<Authority>> {
 fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>) -> Router {
     router
         .fallback(async || Problem::not_found())
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(bound_body))
         .layer(middleware::from_fn_with_state(authority.clone(), measure))
         .with_state(authority)
+}
+
+/// Bounds each request's body by who sends it: strangers bring no evidence.
+async fn bound_body(mut request: Request, next: Next) -> Response {
+    let certified = request.extensions().get::<PeerCertificate>().is_some();
+    let limit = if certified { MAX_EVIDENCE_BODY } else { MAX_BODY };
+    DefaultBodyLimit::max(limit).apply(&mut request);
+    next.run(request).await
 }
 
 /// Bounds each request's time and records it.

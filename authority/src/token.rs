@@ -12,11 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use signet_evidence::binding::sha256;
 use signet_evidence::{DeviceId, Purpose, RejectionCode, SessionId, UnixTime};
+use signet_verifier::boot::BootState;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::token::{MintError, MintedToken, TokenFormat, TokenTerms, mint};
 use signet_verifier::{AttestationResult, Rejection};
 
 use crate::appraise::{AppraiseError, Appraiser};
+use crate::boot;
 use crate::caller::{Peer, device_of, require_certificate};
 use crate::decision;
 use crate::extract::OAuthForm;
@@ -57,6 +59,9 @@ pub struct ExchangeAnswer {
     acr: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence_expires_in: Option<i64>,
+    /// What the machine's policies mind of its boot and let pass, with what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Tokens are never kept by anything in between (RFC 6749 §5.1).
@@ -76,7 +81,7 @@ pub async fn exchange(
         .await
         .map_err(|problem| problem.oauth().with_oauth_error("invalid_client"))?;
     let minted = judge_and_mint(&authority, &evidence, &peer, format).await;
-    let (minted, now) = minted.map_err(Problem::oauth)?;
+    let (minted, warnings, now) = minted.map_err(Problem::oauth)?;
     let MintedToken { encoded, claims } = minted;
     let answer = ExchangeAnswer {
         access_token: encoded.as_str().to_owned(),
@@ -90,6 +95,7 @@ pub async fn exchange(
         session: claims.sid,
         acr: claims.acr,
         presence_expires_in: claims.signet.pres_exp.map(|expires| expires.saturating_sub(now.0)),
+        warnings,
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
@@ -136,7 +142,7 @@ async fn judge_and_mint(
     evidence: &[u8],
     peer: &PeerCertificate,
     format: TokenFormat,
-) -> Result<(MintedToken, UnixTime), Problem> {
+) -> Result<(MintedToken, Vec<String>, UnixTime), Problem> {
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     entry.device = device_of(authority, peer);
@@ -180,11 +186,17 @@ async fn judge_and_mint(
     }
     entry.session = Some(granted.session.id);
     entry.token = Some(granted.token_id);
-    entry.detail = format!("{} for {} s", minted.claims.acr, minted.claims.exp - now.0);
+    let claims = &minted.claims;
+    let (life, boot) = (claims.exp - now.0, result.boot().state.as_str());
+    entry.detail = format!("{} for {life} s, boot {boot}", claims.acr);
+    let warnings = match result.boot().state {
+        BootState::Warned => boot::said(result.boot()),
+        _ => Vec::new(),
+    };
     let record = record(&result, granted, &minted, now);
     let outcome = authority.store.mint(&record, &entry).await;
     decision::committed(authority, entry, outcome, Audience::Enrolled).await?;
-    Ok((minted, now))
+    Ok((minted, warnings, now))
 }
 
 fn mint_token(
@@ -247,6 +259,13 @@ impl Authority {
     /// Judges evidence at `now` with this authority's rows, by `policy` of [`Authority::judging`].
     #[must_use]
     pub fn appraiser<'a>(&'a self, policy: &'a AppraisalPolicy, now: UnixTime) -> Appraiser<'a> {
-        Appraiser { store: self.store.as_ref(), challenge_key: &self.keys.challenge, policy, now }
+        let metrics = Some(&self.metrics);
+        Appraiser {
+            store: self.store.as_ref(),
+            challenge_key: &self.keys.challenge,
+            policy,
+            now,
+            metrics,
+        }
     }
 }

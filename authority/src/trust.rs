@@ -1,10 +1,11 @@
 //! The roots that the settings name, as the verifier wants them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use signet_evidence::webauthn::{Aaguid, CredProtect};
 use signet_verifier::ModelVerification;
 use signet_verifier::assurance::AuthenticatorModel;
+use signet_verifier::boot::{MachinePolicy, PolicyError};
 use signet_verifier::certificate::{AnchorError, TrustAnchors};
 use signet_verifier::enrolment::EnrolmentPolicy;
 use signet_verifier::policy::{
@@ -23,10 +24,34 @@ pub enum TrustError {
     /// A certificate file.
     #[error("a root certificate cannot be read")]
     File(#[from] KeyError),
-    /// The directory of TPM makers' roots.
+    /// A directory of the settings.
     #[error("cannot list {}", path.display())]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A machine policy.
+    #[error("{} is not a usable machine policy: correct it, or move it out of the directory", path.display())]
+    MachinePolicy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        source: Box<PolicyError>,
+    },
+    /// Two machine policies of one name: records would not say which.
+    #[error("{} has the name {name:?} of another machine policy; give it one of its own", path.display())]
+    MachinePolicyName {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -53,8 +78,47 @@ pub fn appraisal(config: &Config, keys: &Keys) -> Result<AppraisalPolicy, TrustE
             BootMode::Baseline => BootPolicy::Enforce,
             BootMode::Record => BootPolicy::Monitor,
         },
+        machines: machine_policies(config)?.into(),
         registration: registration(config)?,
     })
+}
+
+/// The policies about what machines may boot, in the order of their files' names.
+///
+/// # Errors
+/// See [`TrustError`].
+pub fn machine_policies(config: &Config) -> Result<Vec<MachinePolicy>, TrustError> {
+    let Some(machines) = &config.settings.machines else { return Ok(Vec::new()) };
+    let directory = config.resolve(machines.policies.get_ref());
+    let mut policies: Vec<MachinePolicy> = Vec::new();
+    for path in files_in(&directory, &["toml"])? {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| TrustError::Unreadable { path: path.clone(), source })?;
+        let policy = MachinePolicy::from_toml(&text).map_err(|source| {
+            TrustError::MachinePolicy { path: path.clone(), source: Box::new(source) }
+        })?;
+        if policies.iter().any(|other| other.name == policy.name) {
+            return Err(TrustError::MachinePolicyName { path, name: policy.name });
+        }
+        policies.push(policy);
+    }
+    Ok(policies)
+}
+
+/// The files of these extensions in a directory, in the order of their names.
+fn files_in(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, TrustError> {
+    let unlisted = |source| TrustError::Directory { path: directory.to_owned(), source };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .map_err(unlisted)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(unlisted)?;
+    files.retain(|file| {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| extensions.contains(&extension))
+    });
+    files.sort();
+    Ok(files)
 }
 
 fn registration(config: &Config) -> Result<RegistrationPolicy, TrustError> {
@@ -118,19 +182,8 @@ pub fn metadata_roots(config: &Config) -> Result<Option<TrustAnchors>, TrustErro
 /// See [`TrustError`].
 pub fn enrolment(config: &Config) -> Result<EnrolmentPolicy, TrustError> {
     let path = config.resolve(config.settings.tpm.ek_roots.get_ref());
-    let directory = |source| TrustError::Directory { path: path.clone(), source };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&path)
-        .map_err(directory)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()
-        .map_err(directory)?;
-    files.retain(|file| {
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("pem" | "crt" | "cer" | "der"))
-    });
-    files.sort();
     let mut certificates = Vec::new();
-    for file in files {
+    for file in files_in(&path, &["pem", "crt", "cer", "der"])? {
         certificates.extend(read_certificates(&file)?);
     }
     Ok(EnrolmentPolicy {

@@ -67,6 +67,11 @@ pub trait Attendant: Sync {
     /// Shows what happens, and what is asked in `signetd`'s own words.
     fn show(&self, step: &Step);
 
+    /// Tells what the authority minds of this machine and let pass.
+    fn warn(&self, warnings: &[String]) {
+        let _ = warnings;
+    }
+
     /// Asks for a PIN.
     fn secret(
         &self,

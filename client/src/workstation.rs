@@ -230,6 +230,7 @@ impl Workstation {
                 allow_credentials: &allow_credentials,
                 touch_credentials: &touch_credentials,
                 user_verification: &challenge.user_verification,
+                known_event_log: challenge.event_log.as_ref().map(|digest| digest.0.as_slice()),
                 means: ask.means,
                 reason: self.reason.as_deref(),
                 remote: None,
@@ -253,7 +254,9 @@ impl Workstation {
         let purpose = Purpose::Action;
         let ask = Ask { purpose, scope: None, acr, action: Some(action), session: None, means };
         let proof = self.prove(&ask, attendant).await?;
-        Ok(self.authority.exchange(&proof.evidence).await?)
+        let response = self.authority.exchange(&proof.evidence).await?;
+        attendant.warn(&response.warnings);
+        Ok(response)
     }
 
     /// Registers an authenticator for the operator. With a ticket nobody else need agree; without,
@@ -287,6 +290,7 @@ impl Workstation {
                 subject: challenge.subject.as_deref().unwrap_or_default(),
                 exclude_credentials: &exclude,
                 authorise_with: &authorise_with,
+                known_event_log: challenge.event_log.as_ref().map(|digest| digest.0.as_slice()),
                 means,
                 reason: self.reason.as_deref(),
             })

@@ -19,6 +19,8 @@ pub struct Config {
     pub tcti: String,
     /// Where the enrolment is kept. Default: `$STATE_DIRECTORY`, else `/var/lib/signet`.
     pub state_dir: PathBuf,
+    /// The event log of this boot, as `signet-boot-log.service` copies it.
+    pub boot_log: PathBuf,
     /// Registers that are quoted.
     #[serde(deserialize_with = "registers")]
     pub pcrs: Vec<u8>,
@@ -155,7 +157,8 @@ impl Default for Config {
             bus: Bus::System,
             tcti: "device:/dev/tpmrm0".to_owned(),
             state_dir: state_dir.map_or_else(|| "/var/lib/signet".into(), PathBuf::from),
-            pcrs: (0..=7).collect(),
+            boot_log: crate::boot_log::COPY.into(),
+            pcrs: (0..=9).chain([12, 14]).collect(),
             pcr_bank: None,
             tls_key_pcrs: Vec::new(),
             authenticators: Authenticators::Auto,
@@ -357,7 +360,7 @@ mod tests {
     fn every_value_can_be_set() {
         let config: Config = toml::from_str(
             "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\
-             pcrs = [0, 23]\npcr_bank = \"sha384\"\ntls_key_pcrs = [7]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
+             boot_log = \"/z\"\npcrs = [0, 23]\npcr_bank = \"sha384\"\ntls_key_pcrs = [7]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
              tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
              danger_accept_virtual_reader = true\n\
              number_matching = [\"mesh.cert.*\", \"mesh.stop\"]\n\
@@ -369,6 +372,7 @@ mod tests {
         assert_eq!(config.prompts, Prompts::None);
         assert_eq!(config.pcr_bank, Some(PcrBank::Sha384));
         assert_eq!(config.tls_key_pcrs, [7]);
+        assert_eq!(config.boot_log, PathBuf::from("/z"));
         assert_eq!(config.tpm_pin_min_length, 8);
         assert_eq!(config.fprintd_bus(), &Bus::Address("unix:path=/y".into()));
         assert!(config.danger_accept_virtual_reader);

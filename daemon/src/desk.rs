@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::authenticator::{Finding, KeyRing, Line, Pin, Task};
+use crate::boot_log::BootLog;
 use crate::bus::agent::{Conversation, Show};
 use crate::bus::{Abilities, Agents, Caller};
 use crate::ceremony::{
@@ -29,6 +30,8 @@ pub struct Services {
     pub tpm: Tpm,
     /// Registers to quote.
     pub pcrs: Vec<u8>,
+    /// The event log of this boot.
+    pub boot_log: BootLog,
     /// The security keys.
     pub keys: KeyRing,
     /// The keys of this machine that stand for people.
@@ -250,6 +253,11 @@ impl Desk {
     /// The agents of the users.
     pub(crate) fn agents(&self) -> &Agents {
         &self.shared.services.agents
+    }
+
+    /// The event log of this boot.
+    pub fn boot_log(&self) -> &BootLog {
+        &self.shared.services.boot_log
     }
 
     /// Unfinished requests.
@@ -557,9 +565,9 @@ async fn ask(
 
 async fn prove(shared: Arc<Shared>, id: JobId, work: Arc<Work>, tpm: Tpm, answers: Answers) {
     let report = Report::new(Arc::clone(&shared), id, Owed::Proof);
-    let pcrs = &shared.services.pcrs;
+    let Services { pcrs, boot_log, .. } = &shared.services;
     let result = match &*work {
-        Work::Presence { prepared, .. } => prepared.prove(&tpm, pcrs, answers).await,
+        Work::Presence { prepared, .. } => prepared.prove(&tpm, pcrs, boot_log, answers).await,
         // The ceremony orders no proof for it.
         Work::Upkeep(_) | Work::ChangePin(_) => Err(Failure::Internal(Bug::TaskLost)),
     };

@@ -4,6 +4,7 @@
 //! it over D-Bus. Never judges what it makes, and never opens a network socket.
 
 pub mod authenticator;
+pub mod boot_log;
 pub mod bus;
 pub mod ceremony;
 pub mod config;

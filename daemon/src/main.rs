@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use signet_daemon::authenticator::{KeyRing, Source, handed_socket};
+use signet_daemon::boot_log::BootLog;
 use signet_daemon::bus::{self, Agents, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
@@ -115,6 +116,7 @@ async fn serve(mut config: Config, file: Option<&Path>) -> anyhow::Result<()> {
         pcrs: config.pcrs.clone(),
         keys: keys.clone(),
         platform: platform.clone(),
+        boot_log: BootLog::new(&config.boot_log),
         prompts: config.prompts,
         number_matching: config.number_matching.clone(),
         agents: agents.clone(),

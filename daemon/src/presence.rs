@@ -4,7 +4,7 @@
 //! over both, then the outer signature over everything.
 
 use signet_evidence::binding::{
-    assertion_challenge, qualifying_data, registration_challenge, sha256,
+    Sha256, assertion_challenge, qualifying_data, registration_challenge, sha256,
 };
 use signet_evidence::header::{CertifiedKey, SignedAttest};
 use signet_evidence::presence::EvidenceError;
@@ -15,6 +15,7 @@ use signet_evidence::{
 };
 
 use crate::authenticator::{Asserted, AssertionQuestion, Keys, Line, observed};
+use crate::boot_log::BootLog;
 use crate::ceremony::Need;
 use crate::enrol::point;
 use crate::failure::{ArgumentError, Bug, Failure};
@@ -50,6 +51,8 @@ pub struct Request {
     pub user_verification: bool,
     /// Whether the AK certifies the TLS key.
     pub certify: bool,
+    /// SHA-256 of the event log that the authority has of this machine.
+    pub known_event_log: Option<Sha256>,
     /// What the person shall use; for enrol-key what the new key shall be.
     pub means: Option<Means>,
     /// The requester's own words to the person; never signed.
@@ -317,6 +320,7 @@ impl Prepared {
         &self,
         tpm: &Tpm,
         pcrs: &[u8],
+        boot_log: &BootLog,
         answers: Answers,
     ) -> Result<Produced, Failure> {
         let assertion = answers.assertion.as_ref().map(|assertion| match assertion {
@@ -335,6 +339,7 @@ impl Prepared {
             registration.map(KeyPart::bytes),
         );
         let (quote, certification) = tpm.attest(bound, pcrs, self.request.certify).await?;
+        boot_log.quoted(&quote.pcrs);
         let tpm_evidence = TpmEvidence {
             ak_chain: self.ak_chain.clone(),
             quote: SignedAttest { attest: quote.attest, signature: quote.signature },
@@ -343,7 +348,7 @@ impl Prepared {
                 public: made.public,
             }),
             pcrs: Some(quote.pcrs),
-            event_log: None,
+            event_log: Some(boot_log.sent(self.request.known_event_log.as_ref())),
         };
         let unsigned = UnsignedEvidence::new(
             &self.statement,

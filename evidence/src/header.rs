@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::binding::Sha256;
 use crate::cbor::{self, CborError, Fields, Value};
 
 /// A malformed part of the protected header.
@@ -212,8 +213,69 @@ pub struct TpmEvidence {
     pub certification: Option<CertifiedKey>,
     /// PCR values that hash to the quoted digest, by index.
     pub pcrs: Option<BTreeMap<u8, Vec<u8>>>,
-    /// TCG event log: at enrolment and on change.
-    pub event_log: Option<Vec<u8>>,
+    /// The TCG event log, or why there is none. Absent: the host says nothing of it.
+    pub event_log: Option<SentLog>,
+}
+
+/// Longest event log that is sent, in bytes: three times the longest known.
+pub const MAX_EVENT_LOG: usize = 256 << 10;
+
+/// What a host sends of its event log. Nothing signs a log: it is believed as far as it leads to the
+/// quoted PCRs, so it may as well have been sent before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentLog {
+    /// The log, as the firmware left it.
+    Whole(Vec<u8>),
+    /// SHA-256 of a log that the authority has of this machine.
+    Known(Sha256),
+    /// Why there is none.
+    Withheld(WithheldLog),
+}
+
+/// Why a host sends no event log. Said by the host, proved by nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithheldLog {
+    /// There is none.
+    Missing,
+    /// It is longer than [`MAX_EVENT_LOG`].
+    TooLong,
+    /// It cannot be read.
+    Unreadable,
+}
+
+impl WithheldLog {
+    const ALL: [(Self, i64); 3] = [(Self::Missing, 1), (Self::TooLong, 2), (Self::Unreadable, 3)];
+}
+
+impl SentLog {
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Whole(log) => Value::Bytes(log.clone()),
+            Self::Known(digest) => Value::Array(vec![Value::Bytes(digest.to_vec())]),
+            Self::Withheld(why) => WithheldLog::ALL
+                .into_iter()
+                .find(|(known, _)| known == why)
+                .map_or(Value::Null, |(_, number)| number.into()),
+        }
+    }
+
+    fn from_value(value: Value) -> Result<Self, HeaderError> {
+        let known = match value {
+            Value::Bytes(log) if (1..=MAX_EVENT_LOG).contains(&log.len()) => {
+                return Ok(Self::Whole(log));
+            }
+            Value::Array(items) => items,
+            Value::Integer(number) => {
+                let number = i128::from(number);
+                let why =
+                    WithheldLog::ALL.into_iter().find(|(_, known)| i128::from(*known) == number);
+                return why.map(|(why, _)| Self::Withheld(why)).ok_or(HeaderError::Shape);
+            }
+            _ => return Err(HeaderError::Shape),
+        };
+        let [Value::Bytes(digest)] = known.as_slice() else { return Err(HeaderError::Shape) };
+        digest.as_slice().try_into().map(Self::Known).map_err(|_| HeaderError::Shape)
+    }
 }
 
 impl TpmEvidence {
@@ -236,7 +298,7 @@ impl TpmEvidence {
             members.push((4, cbor::map(entries.collect())));
         }
         if let Some(log) = &self.event_log {
-            members.push((5, Value::Bytes(log.clone())));
+            members.push((5, log.to_value()));
         }
         cbor::encode(&cbor::map(members))
     }
@@ -256,11 +318,7 @@ impl TpmEvidence {
                 CertifiedKey { signed: SignedAttest { attest, signature }, public }
             }),
             pcrs: members.0.take(4).map(pcr_values).transpose()?,
-            event_log: members
-                .0
-                .take(5)
-                .map(|value| value.into_bytes().map_err(|_| HeaderError::Shape))
-                .transpose()?,
+            event_log: members.0.take(5).map(SentLog::from_value).transpose()?,
         };
         members.finish()?;
         Ok(evidence)

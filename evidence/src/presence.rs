@@ -9,7 +9,10 @@ use thiserror::Error;
 
 use crate::binding::{self, Sha256};
 use crate::cbor::{self, CborError, Value};
-use crate::header::{CertificateChain, FidoAssertion, FidoRegistration, HeaderError, TpmEvidence};
+use crate::header::{
+    CertificateChain, FidoAssertion, FidoRegistration, HeaderError, MAX_EVENT_LOG, SentLog,
+    TpmEvidence,
+};
 use crate::key::{
     ASSERTION, Assertion, KeyPart, PLATFORM_ASSERTION, PLATFORM_REGISTRATION, REGISTRATION,
     Registration,
@@ -17,10 +20,10 @@ use crate::key::{
 use crate::platform::{PlatformAssertion, PlatformRegistration};
 use crate::statement::{Purpose, Statement, StatementError};
 
-/// Largest evidence with an event log, in bytes (protocol §2.1).
-pub const MAX_EVIDENCE: usize = 64 * 1024;
-/// Largest evidence without an event log, in bytes.
+/// Largest evidence without an event log, in bytes (protocol §2.1).
 pub const MAX_EVIDENCE_WITHOUT_LOG: usize = 8 * 1024;
+/// Largest evidence, in bytes: with the longest event log.
+pub const MAX_EVIDENCE: usize = MAX_EVENT_LOG + MAX_EVIDENCE_WITHOUT_LOG;
 /// Media type of evidence (RFC 9782); also the `typ` header (RFC 9596).
 pub const MEDIA_TYPE: &str = "application/eat+cwt";
 
@@ -155,9 +158,11 @@ impl Evidence {
             statement,
         };
         header.finish()?;
-        if evidence.tpm.event_log.is_none() {
-            at_most(bytes.len(), MAX_EVIDENCE_WITHOUT_LOG)?;
-        }
+        let log = match &evidence.tpm.event_log {
+            Some(SentLog::Whole(log)) => log.len(),
+            Some(SentLog::Known(_) | SentLog::Withheld(_)) | None => 0,
+        };
+        at_most(bytes.len(), MAX_EVIDENCE_WITHOUT_LOG + log)?;
         evidence.check_purpose()?;
         Ok(evidence)
     }

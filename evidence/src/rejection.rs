@@ -89,6 +89,16 @@ rejection_codes! {
     PcrDigestMismatch = "pcr-digest-mismatch", BootPolicy, "the PCR values were changed on their way; make evidence anew";
     /// Step 8: PCRs that the policy judges were not quoted.
     PcrSelectionInsufficient = "pcr-selection-insufficient", BootPolicy, "quote the PCRs that the policy names";
+    /// Step 8: no event log where policy needs one.
+    BootLogMissing = "boot-log-missing", BootPolicy, "let signetd read the machine's event log; `signet doctor` says what is in the way";
+    /// Step 8: the event log ends too early.
+    BootLogTruncated = "boot-log-truncated", BootPolicy, "restart the machine, so that the whole event log is sent";
+    /// Step 8: the event log is longer than allowed.
+    BootLogTooLong = "boot-log-too-long", BootPolicy, "ask an administrator to accept this machine's state; its event log is too long to judge";
+    /// Step 8: not an event log, or not one of the quoted bank.
+    BootLogMalformed = "boot-log-malformed", BootPolicy, "restart the machine; if it stays, ask an administrator to look at its firmware";
+    /// Step 8: the event log does not lead to the quoted PCRs.
+    BootLogMismatch = "boot-log-mismatch", BootPolicy, "restart the machine; if it stays, treat the machine as tampered with";
     /// Step 8: the machine's state is not allowed.
     BootPolicyRefused = "boot-policy-refused", BootPolicy, "boot the approved system, or have the new state accepted";
     /// Step 9: the TPM's clock or reset counter went back: cleared or replaced.
@@ -314,7 +324,14 @@ impl RejectionCode {
             | QuoteMalformed
             | QuoteSignatureInvalid
             | QuoteChallengeMismatch => 7,
-            PcrDigestMismatch | PcrSelectionInsufficient | BootPolicyRefused => 8,
+            PcrDigestMismatch
+            | PcrSelectionInsufficient
+            | BootLogMissing
+            | BootLogTruncated
+            | BootLogTooLong
+            | BootLogMalformed
+            | BootLogMismatch
+            | BootPolicyRefused => 8,
             TpmClockRegressed | TpmRebooted | SessionEnded => 9,
             CertificationMissing
             | CertificationMalformed

@@ -1,7 +1,7 @@
 //! What a verifier knows: certificates, keys and rows. Written once beside the fixtures that were
 //! made in it, so that the same evidence can be judged again at the same hour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,6 +11,7 @@ use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::webauthn::{Aaguid, CoseKey, CredProtect};
 use signet_evidence::{DeviceId, FingerFacts, PlatformKeyId, SessionId, UnixTime};
 use signet_verifier::assurance::AuthenticatorModel;
+use signet_verifier::boot::MachinePolicy;
 use signet_verifier::certificate::TrustAnchors;
 use signet_verifier::challenge::ChallengeKey;
 use signet_verifier::ecdsa::P256PublicKey;
@@ -25,6 +26,10 @@ use signet_verifier::records::{
 use signet_verifier::token::{FileSigner, Jwk, TokenChecker, TokenSigner as _, VerifyingKey};
 use signet_verifier::{AttestationKind, ModelVerification};
 use zeroize::Zeroizing;
+
+/// The machine policy of [`Change::MachinesJudged`].
+pub const MACHINE_POLICY: &str = "name = \"world\"\nmode = \"enforce\"\n\n[log]\nrequired = true\n\
+    explains = [0, 4, 7]\n";
 
 /// Bytes as standard base64 in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -116,6 +121,8 @@ pub enum Change {
     DeviceRevoked,
     /// The device's approved PCRs are others, and the boot policy enforces them.
     PcrsDrifted,
+    /// A machine policy demands an event log that explains the PCRs of the firmware.
+    MachinesJudged,
     /// The device's last clock reading lies ahead of the evidence's.
     ClockAhead,
     /// The session began before the last restart.
@@ -167,10 +174,11 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 27] = [
+    const ALL: [(Self, &'static str); 28] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
+        (Self::MachinesJudged, "machines-judged"),
         (Self::ClockAhead, "clock-ahead"),
         (Self::SessionRebooted, "session-rebooted"),
         (Self::SessionEnded, "session-ended"),
@@ -283,8 +291,21 @@ impl World {
             rp_id: self.rp_id.clone(),
             required_pcrs: self.pcrs.keys().copied().collect(),
             boot,
+            machines: self.machine_policies(changes)?.into(),
             registration,
         })
+    }
+
+    /// The machine policies that count after `changes`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn machine_policies(&self, changes: &[Change]) -> Result<Vec<MachinePolicy>, WorldError> {
+        if !changes.contains(&Change::MachinesJudged) {
+            return Ok(Vec::new());
+        }
+        let policy = MachinePolicy::from_toml(MACHINE_POLICY);
+        policy.map(|policy| vec![policy]).map_err(|_| WorldError("machine policy"))
     }
 
     /// The metadata that counts after `changes`, if any.
@@ -350,6 +371,9 @@ impl World {
                     (*index, value)
                 })
                 .collect(),
+            accepted: Vec::new(),
+            groups: BTreeSet::new(),
+            event_log: None,
             endorsement_proven: true,
         };
         let credential = EnrolledCredential {

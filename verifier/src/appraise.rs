@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 
 use signet_evidence::binding::{Sha256, assertion_challenge, sha256};
-use signet_evidence::header::CertifiedKey;
+use signet_evidence::header::{CertifiedKey, SentLog};
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::statement::StatementError;
 use signet_evidence::tpm::{HashAlgorithm, PcrValues};
@@ -32,10 +32,11 @@ use signet_evidence::{
 };
 
 use crate::assurance::AssuranceLevel;
+use crate::boot::{self, BootReport};
 use crate::certificate::{Certificate, KeyPurpose, VerifiedPath};
 use crate::challenge::{ChallengeContext, ChallengeKey, FreshChallenge};
 use crate::platform::VerifiedPlatformAssertion;
-use crate::policy::{AppraisalPolicy, BootPolicy};
+use crate::policy::AppraisalPolicy;
 use crate::records::{
     Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledSession, TpmClock,
 };
@@ -213,6 +214,15 @@ impl AuthenticatedEvidence {
         self.evidence.assertion.as_ref().map(|assertion| assertion.value.credential_id())
     }
 
+    /// SHA-256 of the event log to load, where the machine did not send it again.
+    #[must_use]
+    pub fn known_log(&self) -> Option<&Sha256> {
+        match &self.evidence.tpm.event_log {
+            Some(SentLog::Known(digest)) => Some(digest),
+            _ => None,
+        }
+    }
+
     /// The challenge that it answers; the store knows whether it was answered before.
     #[must_use]
     pub fn challenge(&self) -> FreshChallenge {
@@ -238,7 +248,7 @@ impl AuthenticatedEvidence {
     ) -> Result<AttestationResult, Rejection> {
         let device = self.check_device(enrolled.device.as_ref())?;
         let (ak, quote) = self.check_quote(device, policy, now)?;
-        let (pcrs, boot_accepted) = check_boot(&quote, device, policy)?;
+        let boot = check_boot(&quote, self.evidence.tpm.event_log.as_ref(), device, policy)?;
         let clock = check_clock(&quote, device)?;
         self.check_session(enrolled.session.as_ref(), clock, now)?;
         let certification = self.check_certification(&ak)?;
@@ -260,10 +270,8 @@ impl AuthenticatedEvidence {
                 peer: self.peer.thumbprint(),
                 key: key.thumbprint(),
                 clock,
-                firmware: quote.firmware_version(),
-                pcrs,
                 device_proven: device.endorsement_proven,
-                boot_accepted,
+                boot,
                 tls_key_certified: certification.is_some(),
                 human,
             },
@@ -482,12 +490,13 @@ pub(crate) fn pcr_values(values: &BTreeMap<u8, Vec<u8>>) -> Result<PcrValues, Re
         .map_err(|error| Rejection::because(RejectionCode::PcrDigestMismatch, error))
 }
 
-/// Step 8: the quote covers what policy names, in one bank, and the values are approved.
+/// Step 8: the quote covers what the settings name, in one bank, and no policy refuses what was booted.
 fn check_boot(
     quote: &VerifiedQuote,
+    sent: Option<&SentLog>,
     device: &EnrolledDevice,
     policy: &AppraisalPolicy,
-) -> Result<(BTreeMap<u8, Vec<u8>>, bool), Rejection> {
+) -> Result<BootReport, Rejection> {
     let covered = quote.pcr_select().iter().any(|selection| {
         let strong = selection.bank() != HashAlgorithm::Sha1;
         strong
@@ -499,23 +508,9 @@ fn check_boot(
     if !covered {
         return Err(RejectionCode::PcrSelectionInsufficient.into());
     }
-    let values: BTreeMap<u8, Vec<u8>> = quote
-        .pcr_values()
-        .map(|values| values.iter().map(|(_, index, value)| (index, value.to_vec())).collect())
-        .unwrap_or_default();
-    match policy.boot {
-        BootPolicy::Monitor => Ok((values, false)),
-        BootPolicy::Enforce => {
-            for index in &policy.required_pcrs {
-                let approved = device.approved_pcrs.get(index);
-                let found = values.get(index).ok_or(RejectionCode::PcrSelectionInsufficient)?;
-                if approved != Some(found) {
-                    return Err(Refusal::Pcr { index: *index }.into());
-                }
-            }
-            Ok((values, true))
-        }
-    }
+    let values = quote.pcr_values().cloned().unwrap_or_default();
+    let (clock, firmware) = (quote.clock_info().into(), quote.firmware_version());
+    boot::report(clock, firmware, values, sent, device, policy).refusal()
 }
 
 /// Step 9: neither clock nor counters may go back (TCG Part 1 §36).

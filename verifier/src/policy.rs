@@ -8,6 +8,7 @@ use signet_evidence::CertificateThumbprint;
 use signet_evidence::webauthn::{Aaguid, CredProtect};
 
 use crate::assurance::{AuthenticatorModel, ModelVerification};
+use crate::boot::MachinePolicy;
 use crate::certificate::{AnchorError, TrustAnchors};
 use crate::metadata::{AttestationKeyId, Metadata, ModelEntry, ModelIdentity};
 
@@ -26,8 +27,10 @@ pub struct AppraisalPolicy {
     pub rp_id: String,
     /// PCRs (SHA-256 bank) that every quote must cover.
     pub required_pcrs: BTreeSet<u8>,
-    /// How PCR values are judged.
+    /// How the PCR values of machines are judged that no policy in `machines` is for.
     pub boot: BootPolicy,
+    /// What machines may boot.
+    pub machines: Arc<[MachinePolicy]>,
     /// Which authenticators may be registered.
     pub registration: RegistrationPolicy,
 }

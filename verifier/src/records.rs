@@ -1,7 +1,8 @@
 //! What the caller's store knows: plain rows, handed in so that this crate does no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use signet_evidence::binding::Sha256;
 use signet_evidence::tpm::ClockInfo;
 use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{DeviceId, FingerFacts, PlatformKeyId, SessionId, UnixTime};
@@ -45,10 +46,25 @@ pub struct EnrolledDevice {
     pub revoked: bool,
     /// The TPM's clock at the last accepted evidence.
     pub clock: TpmClock,
-    /// PCR values (SHA-256 bank) that count as this machine's approved state.
+    /// The PCR values of its enrolment, as long as they count as approved.
     pub approved_pcrs: BTreeMap<u8, Vec<u8>>,
+    /// PCR values of the states that an administrator accepted.
+    pub accepted: Vec<BTreeMap<u8, Vec<u8>>>,
+    /// The groups that it is in.
+    pub groups: BTreeSet<String>,
+    /// The event log that it sent last.
+    pub event_log: Option<KeptLog>,
     /// Whether the EK's certificate led to an accepted root.
     pub endorsement_proven: bool,
+}
+
+/// An event log that a machine sent earlier. It proves itself by the PCRs of each new quote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptLog {
+    /// Its SHA-256.
+    pub digest: Sha256,
+    /// The log.
+    pub bytes: Vec<u8>,
 }
 
 /// An operator's registered credential.

@@ -28,8 +28,6 @@ pub(crate) enum Refusal {
     OtherKey,
     #[error("the session began at TPM reset {session}, and it is {found} now")]
     Rebooted { session: u32, found: u32 },
-    #[error("PCR {index} does not hold the approved value")]
-    Pcr { index: u8 },
     #[error("authenticator model {0} is not one that its root may vouch for")]
     Model(Aaguid),
     #[error("the authenticator does not attest its model")]
@@ -66,7 +64,6 @@ impl From<Refusal> for Rejection {
             }
             Refusal::OtherKey => RejectionCode::KeyThumbprintMismatch,
             Refusal::Rebooted { .. } => RejectionCode::TpmRebooted,
-            Refusal::Pcr { .. } => RejectionCode::BootPolicyRefused,
             Refusal::Model(_) | Refusal::NotAllowed(_) => RejectionCode::AaguidRefused,
             Refusal::Denied(_) => RejectionCode::AaguidDenied,
             Refusal::MetadataStale { .. } => RejectionCode::MetadataStale,

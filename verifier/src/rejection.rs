@@ -5,6 +5,8 @@ use std::fmt;
 
 use signet_evidence::RejectionCode;
 
+use crate::boot::BootReport;
+
 /// Something that bytes from outside caused to be refused.
 ///
 /// Display is the code's own words; the cause is in [`Error::source`], for those who are trusted
@@ -13,19 +15,31 @@ use signet_evidence::RejectionCode;
 pub struct Rejection {
     code: RejectionCode,
     source: Option<Box<dyn Error + Send + Sync>>,
+    boot: Option<Box<BootReport>>,
 }
 
 impl Rejection {
     /// A refusal that needs no further cause.
     #[must_use]
     pub fn new(code: RejectionCode) -> Self {
-        Self { code, source: None }
+        Self { code, source: None, boot: None }
     }
 
     /// A refusal with its cause.
     #[must_use]
     pub fn because(code: RejectionCode, source: impl Error + Send + Sync + 'static) -> Self {
-        Self { code, source: Some(Box::new(source)) }
+        Self { code, source: Some(Box::new(source)), boot: None }
+    }
+
+    /// The same, with what the machine showed of its boot.
+    pub(crate) fn with_boot(self, report: BootReport) -> Self {
+        Self { boot: Some(Box::new(report)), ..self }
+    }
+
+    /// What the machine showed of its boot, where that is what refused it.
+    #[must_use]
+    pub fn boot(&self) -> Option<&BootReport> {
+        self.boot.as_deref()
     }
 
     /// The exact code.

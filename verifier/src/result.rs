@@ -1,7 +1,5 @@
 //! The Attestation Result: what the verifier concludes (RFC 9334 §4.3).
 
-use std::collections::BTreeMap;
-
 use signet_evidence::binding::Sha256;
 use signet_evidence::{
     Action, CertificateThumbprint, DeviceId, KeyThumbprint, ObservedVerification, Purpose,
@@ -11,6 +9,7 @@ use signet_evidence::{
 use crate::assurance::{
     AssuranceLevel, AttestationKind, HumanProof, ModelVerification, SecurityKeyProof, assess,
 };
+use crate::boot::BootReport;
 use crate::challenge::FreshChallenge;
 use crate::records::TpmClock;
 use crate::token::PresenceRecord;
@@ -38,10 +37,8 @@ pub(crate) struct Proved {
     pub(crate) peer: CertificateThumbprint,
     pub(crate) key: KeyThumbprint,
     pub(crate) clock: TpmClock,
-    pub(crate) firmware: u64,
-    pub(crate) pcrs: BTreeMap<u8, Vec<u8>>,
     pub(crate) device_proven: bool,
-    pub(crate) boot_accepted: bool,
+    pub(crate) boot: BootReport,
     pub(crate) tls_key_certified: bool,
     pub(crate) human: Option<ProvedHuman>,
 }
@@ -137,28 +134,16 @@ impl AttestationResult {
         self.proved.clock
     }
 
-    /// The TPM's firmware version.
-    #[must_use]
-    pub fn firmware(&self) -> u64 {
-        self.proved.firmware
-    }
-
-    /// The quoted PCR values that were carried.
-    #[must_use]
-    pub fn pcrs(&self) -> &BTreeMap<u8, Vec<u8>> {
-        &self.proved.pcrs
-    }
-
     /// Whether the EK's certificate led to an accepted root at enrolment.
     #[must_use]
     pub fn device_proven(&self) -> bool {
         self.proved.device_proven
     }
 
-    /// Whether the boot state was judged and accepted; `false` when policy does not judge it.
+    /// What the machine showed of its boot, and what its policies made of it.
     #[must_use]
-    pub fn boot_accepted(&self) -> bool {
-        self.proved.boot_accepted
+    pub fn boot(&self) -> &BootReport {
+        &self.proved.boot
     }
 
     /// Whether the AK certified the TLS key in this evidence.

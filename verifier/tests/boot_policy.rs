@@ -63,7 +63,9 @@ fn learned(logs: &[(&[u8], PcrValues)]) -> MachinePolicy {
 }
 
 fn findings(quoted: &PcrValues, log: Option<&[u8]>, policy: &MachinePolicy) -> Vec<Finding> {
-    judge(quoted, log, &Limits::default(), policy, Mode::Enforce).findings().to_vec()
+    judge(quoted, log.ok_or(LogError::Missing), &Limits::default(), policy, Mode::Enforce)
+        .findings()
+        .to_vec()
 }
 
 fn words(findings: &[Finding]) -> Vec<String> {
@@ -75,7 +77,7 @@ fn real_machines_satisfy_the_policy_that_is_learned_from_them() {
     let quoted = quote(GCE_QUOTE);
     let policy = learned(&[(GCE, quoted.clone())]);
     assert!(policy.rules.secure_boot);
-    let judgement = judge(&quoted, Some(GCE), &Limits::default(), &policy, Mode::Enforce);
+    let judgement = judge(&quoted, Ok(GCE), &Limits::default(), &policy, Mode::Enforce);
     assert_eq!((judgement.findings(), judgement.verdict()), (&[][..], Verdict::Approved));
     assert_eq!(judgement.secure_boot(), Some(SecureBoot::On));
     for log in [KEYLIME, RED_HAT, COS_101, ARCH] {
@@ -106,7 +108,9 @@ fn four_facts_about_a_log() {
     let policy = learned(&[(&log, quoted.clone())]);
     let tight = Limits { bytes: 1024, ..Limits::default() };
     let one = |log: Option<&[u8]>, limits: &Limits| {
-        judge(&quoted, log, limits, &policy, Mode::Enforce).findings().to_vec()
+        judge(&quoted, log.ok_or(LogError::Missing), limits, &policy, Mode::Enforce)
+            .findings()
+            .to_vec()
     };
     let default = Limits::default();
     assert_eq!(one(None, &default), [Finding::Log(LogError::Missing)]);
@@ -266,7 +270,7 @@ fn shim_that_checks_nothing_is_no_secure_boot() {
         MachinePolicy::from_toml("name = \"x\"\nmode = \"warn\"\n[rules]\nsecure_boot = true");
     let quoted = held_by(&machine);
     let judgement =
-        judge(&quoted, Some(&machine.log()), &Limits::default(), &policy.unwrap(), Mode::Warn);
+        judge(&quoted, Ok(&machine.log()), &Limits::default(), &policy.unwrap(), Mode::Warn);
     assert_eq!(judgement.findings(), [Finding::ShimValidationOff { event: 23 }]);
     assert_eq!(judgement.verdict(), Verdict::Warned);
 }
@@ -306,8 +310,9 @@ fn modes_by_group() {
     let only = MachinePolicy::from_toml("name = \"x\"\n[groups]\npilot = \"warn\"").unwrap();
     assert_eq!((only.mode_for(["office"]), only.mode_for(["pilot"])), (None, Some(Mode::Warn)));
     let quoted = PcrValues::of_bank(SHA256, [(0, vec![0; 32])]).unwrap();
-    let verdicts = [Mode::Monitor, Mode::Warn, Mode::Enforce]
-        .map(|mode| judge(&quoted, None, &Limits::default(), &policy, mode).verdict());
+    let verdicts = [Mode::Monitor, Mode::Warn, Mode::Enforce].map(|mode| {
+        judge(&quoted, Err(LogError::Missing), &Limits::default(), &policy, mode).verdict()
+    });
     assert_eq!(verdicts, [Verdict::Recorded, Verdict::Warned, Verdict::Refused]);
 }
 

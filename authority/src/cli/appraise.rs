@@ -52,8 +52,8 @@ pub(super) async fn run(
     let now = arguments.at.map_or_else(|| system_clock()(), UnixTime);
     let store = open_store(&config).await?;
     let policy = Judging::new(policy).policy(&store).await?;
-    let appraiser =
-        Appraiser { store: &store, challenge_key: &keys.challenge, policy: &policy, now };
+    let challenge_key = &keys.challenge;
+    let appraiser = Appraiser { store: &store, challenge_key, policy: &policy, now, metrics: None };
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     let judged = if purposes == [Purpose::EnrolKey] {
         let judged = appraiser.appraise_registration(&evidence, peer, &mut entry).await;

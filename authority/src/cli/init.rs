@@ -10,7 +10,7 @@ use signet_authority::config::{Config, HttpsUrl, RpId, TrustDomain, render_templ
 use signet_authority::keys;
 use signet_authority::policy::EXAMPLE;
 use signet_authority::state::system_clock;
-use signet_authority::store::{SqliteStore, TicketKind};
+use signet_authority::store::{SqliteStore, TicketKind, TicketMachine};
 use signet_authority::tickets;
 
 use super::InitArguments;
@@ -73,7 +73,7 @@ async fn make(directory: &Path, arguments: &InitArguments) -> anyhow::Result<tic
     let clock = system_clock();
     let now = clock();
     private_directory(directory)?;
-    for folder in ["ek-roots", "attestation-roots", "policies"] {
+    for folder in ["ek-roots", "attestation-roots", "policies", "machine-policies"] {
         private_directory(&directory.join(folder))?;
     }
     for (name, text) in EXAMPLE {
@@ -91,6 +91,7 @@ async fn make(directory: &Path, arguments: &InitArguments) -> anyhow::Result<tic
             kind: TicketKind::Device,
             operator: arguments.operator.clone(),
             asset: arguments.asset.clone(),
+            machine: TicketMachine::default(),
         },
         now,
         config.settings.lifetimes.ticket.get_ref().duration(),

@@ -9,6 +9,7 @@ pub(crate) mod output;
 mod revoke;
 mod serve;
 mod ticket;
+mod who;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   signet-authority gateway edge --out /etc/envoy/signet
   signet-authority revoke device 01f0c2…
   signet-authority metadata import blob.jwt
+  signet-authority machine explain LT-4711
   signet-authority audit list --json
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
@@ -68,7 +70,7 @@ enum Command {
     /// FIDO metadata: what is published of models of security key.
     #[command(subcommand)]
     Metadata(metadata::MetadataCommand),
-    /// What machines booted, and policies about it; works on files.
+    /// What machines booted, and policies about it.
     #[command(subcommand)]
     Machine(machine::MachineCommand),
     /// The settings file.
@@ -141,6 +143,12 @@ struct TicketArguments {
     /// Inventory tag of the machine.
     #[arg(long)]
     asset: Option<String>,
+    /// Group of machines that it joins: chooses the policies that judge it.
+    #[arg(long)]
+    group: Option<String>,
+    /// The only TPM that it opens: SHA-256 of its endorsement key's public area, in hex.
+    #[arg(long)]
+    ek: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -222,7 +230,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
         Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
         Command::Metadata(command) => metadata::run(&config, command, output).await,
-        Command::Machine(command) => machine::run(command, output),
+        Command::Machine(command) => machine::run(&config, command, output).await,
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await

@@ -8,8 +8,12 @@ use serde_json::json;
 use signet_authority::config::{Config, is_name};
 use signet_authority::keys;
 use signet_authority::state::system_clock;
-use signet_authority::store::{AuditEntry, Decision, Event, SqliteStore, Store, TicketKind};
+use signet_authority::store::{
+    AuditEntry, Decision, Event, SqliteStore, Store, TicketKind, TicketMachine,
+};
 use signet_authority::tickets;
+use signet_evidence::binding::Sha256;
+use signet_evidence::thumbprint::unhex;
 
 use super::output::Output;
 use super::{GatewayArguments, TicketCommand};
@@ -30,8 +34,13 @@ pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> 
     let config = Config::load(file)?;
     let store = open_store(&config).await?;
     let lifetime = config.settings.lifetimes.ticket.get_ref().duration();
-    let request =
-        tickets::Request { kind, operator: arguments.operator.clone(), asset: arguments.asset };
+    let ek_digest = arguments.ek.as_deref().map(ek_digest).transpose()?;
+    let request = tickets::Request {
+        kind,
+        operator: arguments.operator.clone(),
+        asset: arguments.asset,
+        machine: TicketMachine { group: arguments.group, ek_digest },
+    };
     tickets::check_alone(&store, &arguments.operator, &config.settings.recovery).await?;
     let ticket = tickets::make(&store, request, system_clock()(), lifetime).await?;
     store.close().await;
@@ -44,6 +53,11 @@ pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> 
     });
     // The bare ticket, so that it can be piped.
     output.line(ticket.text.as_str(), &value)
+}
+
+fn ek_digest(text: &str) -> anyhow::Result<Sha256> {
+    let digest = unhex(text).and_then(|bytes| bytes.try_into().ok());
+    digest.context("--ek is the SHA-256 of the endorsement key's public area, 64 hex digits")
 }
 
 pub(super) async fn issue_gateway(

@@ -186,6 +186,7 @@ impl Config {
     fn check_files(&self, text: &str) -> Result<(), ConfigError> {
         let settings = &self.settings;
         let named = settings.authenticators.iter().map(|model| &model.roots);
+        let machines = settings.machines.iter().map(|machines| &machines.policies);
         let directories = [&settings.tpm.ek_roots, &settings.policy.directory];
         // The BLOB's own file may come later: an import or a timer brings it.
         let metadata = settings.metadata.iter();
@@ -193,7 +194,8 @@ impl Config {
             let url_roots = metadata.url.as_ref().map(|_| &metadata.url_roots);
             [Some(&metadata.roots), url_roots]
         });
-        for path in directories.into_iter().chain(named).chain(trusted.flatten()) {
+        let directories = directories.into_iter().chain(machines);
+        for path in directories.chain(named).chain(trusted.flatten()) {
             let resolved = self.resolve(path.get_ref());
             if !resolved.exists() {
                 return Err(ConfigError::Missing {

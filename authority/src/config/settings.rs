@@ -42,6 +42,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// What a machine's TPM must show.
     pub tpm: TpmSettings,
+    /// What machines may boot.
+    pub machines: Option<MachineSettings>,
     /// Models of security key that are accepted.
     #[serde(default)]
     pub authenticators: Vec<AuthenticatorModel>,
@@ -122,12 +124,20 @@ pub struct TpmSettings {
     /// PCRs that must be quoted and judged.
     #[serde(default = "default_pcrs")]
     pub required_pcrs: Spanned<BTreeSet<u8>>,
-    /// How PCR values are judged.
+    /// How PCR values are judged of machines that no machine policy is for.
     #[serde(default)]
     pub boot: BootMode,
 }
 
-/// How PCR values are judged.
+/// What machines may boot.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineSettings {
+    /// Directory of machine policies (`*.toml`).
+    pub policies: Spanned<PathBuf>,
+}
+
+/// How PCR values are judged of machines that no machine policy is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootMode {

@@ -60,8 +60,14 @@ ek_roots = "ek-roots"
 danger_accept_unproven = false
 # PCRs that every quote must hold.
 required_pcrs = [0, 2, 4, 7]
-# "baseline": PCR values must equal those of the enrolment. "record": they judge nothing.
+# Machines that no machine policy is for. "baseline": PCR values must equal those of the enrolment, or of
+# a state that `signet-authority machine accept` accepted. "record": they judge nothing.
 boot = "baseline"
+
+[machines]
+# Policies about what machines may boot, each with a mode (monitor, warn, enforce) for each group. Learn
+# one with `signet-authority machine baseline`, review it, and put it here as NAME.toml.
+policies = "machine-policies"
 
 [registration]
 # Accept keys that do not attest themselves. Whoever registers such a key may hold it in software.

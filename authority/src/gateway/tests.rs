@@ -195,7 +195,7 @@ fn session(age: i64) -> TokenClaims {
             uvm_src: None,
             key_att: Some("packed".into()),
             dev: "proven".into(),
-            boot: "accepted".into(),
+            boot: "approved".into(),
             pres_exp: Some(NOW.0 - age + 14_400),
             sess_exp: NOW.0 + 3_600,
             x5t_hex: ALICE.to_hex(),

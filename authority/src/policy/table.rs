@@ -137,7 +137,7 @@ fn facts(case: &Case) -> RequestFacts<'_> {
             uvm: case.uvm.as_deref(),
             uvm_source: case.uvm.as_ref().map(|_| "model"),
             key_attestation: case.key_attestation.as_deref(),
-            boot: case.boot.as_deref().unwrap_or("accepted"),
+            boot: case.boot.as_deref().unwrap_or("approved"),
             device_identity: "proven",
         },
         scope: case.scope.as_deref(),

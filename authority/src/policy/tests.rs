@@ -32,7 +32,7 @@ fn facts<'a>(subject: &'a str, method: &'a str, target: &'a str) -> RequestFacts
             uvm: None,
             uvm_source: None,
             key_attestation: Some("packed-self"),
-            boot: "accepted",
+            boot: "approved",
             device_identity: "proven",
         },
         scope: None,

@@ -49,6 +49,12 @@ pub enum Event {
     GatewayCertificate,
     /// FIDO metadata was imported, or refused.
     Metadata,
+    /// A machine booted something else than before.
+    MachineBoot,
+    /// A machine was put into groups.
+    MachineGroup,
+    /// An administrator accepted what a machine booted.
+    BootAccept,
     /// Metadata turned against the model of an enrolled key, or for it again.
     KeyStatus,
     /// Something that a person should look at now.
@@ -79,6 +85,9 @@ impl Event {
             Self::Revoke => "revoke",
             Self::GatewayCertificate => "gateway-certificate",
             Self::Metadata => "metadata",
+            Self::MachineBoot => "machine-boot",
+            Self::MachineGroup => "machine-group",
+            Self::BootAccept => "boot-accept",
             Self::KeyStatus => "key-status",
             Self::Alert => "alert",
         }

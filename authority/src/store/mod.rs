@@ -6,9 +6,11 @@
 pub mod approvals;
 pub mod audit;
 mod integrity;
+pub mod machines;
 pub mod rows;
 mod sqlite;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -22,11 +24,12 @@ pub use approvals::{
 };
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
+pub use machines::{AcceptedBoot, BootRow, ListedMachine, MachineRow, Minded, NewBoot};
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
     Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
     RevocationTarget, SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind,
-    TokenRow,
+    TicketMachine, TokenRow,
 };
 pub use sqlite::{OpenError, SqliteStore};
 
@@ -135,6 +138,34 @@ pub trait Store: Send + Sync {
 
     /// The device with this id.
     async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
+
+    /// What is known of a machine beyond its enrolment.
+    async fn machine(&self, id: &DeviceId) -> Result<MachineRow, StoreError>;
+
+    /// All machines, revoked ones among them, in the order of their enrolment.
+    async fn machines(&self) -> Result<Vec<ListedMachine>, StoreError>;
+
+    /// The event log with this digest, while a machine's state refers to it.
+    async fn event_log(&self, digest: &Sha256) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Records a state that a machine did not show before.
+    async fn note_boot(&self, new: &NewBoot, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// Puts a machine into exactly these groups.
+    async fn set_groups(
+        &self,
+        device: &DeviceId,
+        groups: &BTreeSet<String>,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
+
+    /// Accepts a state of a machine.
+    async fn accept_boot(
+        &self,
+        device: &DeviceId,
+        accepted: &AcceptedBoot,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError>;
 
     /// The credential with this id.
     async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError>;

@@ -55,6 +55,15 @@ impl TicketKind {
     }
 }
 
+/// What a ticket says of the machine that it opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TicketMachine {
+    /// The group that the machine gets.
+    pub group: Option<String>,
+    /// SHA-256 of the `TPMT_PUBLIC` of the one endorsement key that it is for.
+    pub ek_digest: Option<Sha256>,
+}
+
 /// A ticket to be added; only its digest is ever stored.
 #[derive(Clone, Debug)]
 pub struct NewTicket {
@@ -66,6 +75,8 @@ pub struct NewTicket {
     pub operator: String,
     /// Inventory tag of the machine.
     pub asset: Option<String>,
+    /// What it says of the machine besides.
+    pub machine: TicketMachine,
     /// From when it can be used.
     pub created_at: UnixTime,
     /// When it runs out.
@@ -81,6 +92,8 @@ pub struct Ticket {
     pub operator: String,
     /// Inventory tag of the machine.
     pub asset: Option<String>,
+    /// What it says of the machine besides.
+    pub machine: TicketMachine,
     /// From when it can be used.
     pub created_at: UnixTime,
     /// When it runs out.

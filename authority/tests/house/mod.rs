@@ -241,7 +241,7 @@ async fn authority(folder: &Path) -> Arc<Authority> {
 /// What `init` lays down, with one gateway.
 async fn configuration(folder: &Path) -> Config {
     let now = system_clock()();
-    for name in ["ek-roots", "policies"] {
+    for name in ["ek-roots", "policies", "machine-policies"] {
         std::fs::create_dir(folder.join(name)).unwrap();
     }
     for (name, text) in EXAMPLE {

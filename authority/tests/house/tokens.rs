@@ -49,7 +49,7 @@ pub(super) async fn token(authority: &Authority, machine: &Machine, kind: Sessio
             uvm_src: None,
             key_att: None,
             dev: "proven".into(),
-            boot: "accepted".into(),
+            boot: "approved".into(),
             pres_exp: Some(now.0 + 60),
             sess_exp: now.0 + 600,
             x5t_hex: machine.thumbprint().to_hex(),

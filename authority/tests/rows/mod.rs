@@ -6,7 +6,7 @@ use signet_authority::random;
 use signet_authority::store::{
     AuditEntry, Authorisation, CommitError, CredentialEnrolment, CredentialRow, Decision,
     DeviceEnrolment, DeviceRow, Event, MintRecord, NewTicket, SessionChange, SessionKind,
-    SessionRow, Store, TicketKind, TokenRow,
+    SessionRow, Store, TicketKind, TicketMachine, TokenRow,
 };
 use signet_evidence::webauthn::{Aaguid, CoseKey};
 use signet_evidence::{CertificateThumbprint, DeviceId, Purpose, SessionId, UnixTime};
@@ -54,6 +54,7 @@ pub(crate) fn ticket(kind: TicketKind, digest: [u8; 32]) -> NewTicket {
         kind,
         operator: "alice".into(),
         asset: Some("LT-1".into()),
+        machine: TicketMachine::default(),
         created_at: NOW,
         expires: at(900),
     }

@@ -160,14 +160,23 @@ pub struct Refusal {
     pub name: String,
     /// What to do next.
     pub advice: String,
+    /// What was found, each with what to do about it.
+    pub findings: Vec<String>,
 }
+
+/// Findings that are shown of one refusal.
+const MAX_FINDINGS: usize = 16;
 
 impl StdError for Refusal {}
 
 /// `refused (uv-missing): verify yourself to the key, by fingerprint or PIN`
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the authority refused ({}): {}", self.name, self.advice)
+        write!(f, "the authority refused ({}): {}", self.name, self.advice)?;
+        for finding in &self.findings {
+            write!(f, "\n  {finding}")?;
+        }
+        Ok(())
     }
 }
 
@@ -186,6 +195,8 @@ struct Problem {
     error: Option<String>,
     #[serde(default)]
     error_description: Option<String>,
+    #[serde(default)]
+    findings: Vec<String>,
 }
 
 impl Refusal {
@@ -198,6 +209,8 @@ impl Refusal {
             .as_deref()
             .and_then(|kind| kind.strip_prefix("urn:signet:rejection:"))
             .map(str::to_owned);
+        let findings =
+            problem.findings.iter().take(MAX_FINDINGS).map(|text| printable(text)).collect();
         let name = problem.code.or(of_type).or(problem.error).map(|name| printable(&name));
         let code = name.as_deref().and_then(RejectionCode::from_name);
         let advice = problem
@@ -211,6 +224,7 @@ impl Refusal {
             code,
             name: name.unwrap_or_else(|| format!("status {status}")),
             advice: advice.unwrap_or_else(|| "ask who runs the authority".to_owned()),
+            findings,
         }
     }
 }

@@ -144,6 +144,9 @@ pub struct Challenge {
     pub touch_credentials: Vec<Base64Url>,
     /// `required` or `discouraged`.
     pub user_verification: String,
+    /// SHA-256 of the event log that the authority has of this machine.
+    #[serde(default)]
+    pub event_log: Option<Base64Url>,
     /// Seconds to answer in.
     pub expires_in: u64,
 }
@@ -251,4 +254,7 @@ pub struct TokenResponse {
     /// Seconds until a new touch is due.
     #[serde(default)]
     pub presence_expires_in: Option<u64>,
+    /// What the authority minds of this machine and let pass, each with what to do.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

@@ -105,6 +105,8 @@ pub struct PresenceRequest<'a> {
     pub touch_credentials: &'a [Vec<u8>],
     /// `required` or `discouraged`, as the authority asks.
     pub user_verification: &'a str,
+    /// SHA-256 of the event log that the authority has of this machine.
+    pub known_event_log: Option<&'a [u8]>,
     /// What to prove it with.
     pub means: Means,
     /// Our own words to the person, at most 200 characters; shown as such.
@@ -124,6 +126,8 @@ pub struct RegistrationRequest<'a> {
     pub exclude_credentials: &'a [Vec<u8>],
     /// Credentials one of which must assert first; empty when a ticket or a grant allows it.
     pub authorise_with: &'a [Vec<u8>],
+    /// SHA-256 of the event log that the authority has of this machine.
+    pub known_event_log: Option<&'a [u8]>,
     /// What kind of authenticator.
     pub means: Means,
     /// Our own words to the person, at most 200 characters; shown as such.
@@ -305,6 +309,9 @@ impl Daemon {
         if !request.touch_credentials.is_empty() {
             arguments.insert("touch_credentials", request.touch_credentials.to_vec().into());
         }
+        if let Some(digest) = request.known_event_log {
+            arguments.insert("known_event_log", digest.into());
+        }
         request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;
         self.proxy.request_presence(&token, &arguments).await?;
@@ -330,6 +337,9 @@ impl Daemon {
         }
         if let Some(reason) = request.reason {
             arguments.insert("reason", reason.into());
+        }
+        if let Some(digest) = request.known_event_log {
+            arguments.insert("known_event_log", digest.into());
         }
         request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;

@@ -1,5 +1,6 @@
 //! Presence Evidence in words.
 
+use signet_evidence::header::{SentLog, WithheldLog};
 use signet_evidence::thumbprint::hex;
 use signet_evidence::tpm::{Attested, Name, TpmsAttest, TpmtPublic};
 use signet_evidence::webauthn::{AttestationObject, AttestationStatement, AuthenticatorData};
@@ -170,7 +171,17 @@ fn tpm(tpm: &TpmEvidence, qualifying: &[u8]) -> Section {
             tpm.certification.as_ref().map(|key| attest(&key.signed.attest, qualifying)),
         )
         .maybe("pcrs", pcrs)
-        .maybe("event_log_bytes", tpm.event_log.as_ref().map(Vec::len))
+        .maybe("event_log", tpm.event_log.as_ref().map(event_log))
+}
+
+fn event_log(log: &SentLog) -> Outline {
+    match log {
+        SentLog::Whole(log) => format!("{} bytes", log.len()).into(),
+        SentLog::Known(digest) => format!("sent before, SHA-256 {}", hex(digest)).into(),
+        SentLog::Withheld(WithheldLog::Missing) => "there is none".into(),
+        SentLog::Withheld(WithheldLog::TooLong) => "longer than may be sent".into(),
+        SentLog::Withheld(WithheldLog::Unreadable) => "cannot be read".into(),
+    }
 }
 
 fn attest(bytes: &[u8], qualifying: &[u8]) -> Outline {

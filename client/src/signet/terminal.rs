@@ -91,6 +91,13 @@ impl Attendant for Terminal {
         self.pin.proved();
     }
 
+    fn warn(&self, warnings: &[String]) {
+        for warning in warnings {
+            let text = format!("this machine: {}", printable(warning));
+            self.output.say(Some(Style::Bad), &text);
+        }
+    }
+
     fn show(&self, step: &Step) {
         let mut shown = self.shown();
         if let Some(prompt) = step.prompt.as_ref().filter(|new| shown.prompt.as_ref() != Some(new))

@@ -204,6 +204,7 @@ impl Tokens {
         };
         let proof = self.workstation.prove(&ask, attendant).await?;
         let response = self.workstation.authority().exchange(&proof.evidence).await?;
+        attendant.warn(&response.warnings);
         Ok((proof.subject, response))
     }
 

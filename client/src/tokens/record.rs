@@ -185,6 +185,7 @@ pub(super) mod tests {
             session: Some("ab".repeat(16)),
             acr: Some("signet.uv".into()),
             presence_expires_in: presence,
+            warnings: Vec::new(),
         };
         SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), jitter).unwrap()
     }

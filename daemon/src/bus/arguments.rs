@@ -72,6 +72,11 @@ impl Arguments {
         if (1..=MAX_ID).contains(&id.len()) { Ok(id) } else { Err(ArgumentError::Value(name)) }
     }
 
+    fn digest(&mut self, name: &'static str) -> Result<Option<[u8; 32]>, ArgumentError> {
+        let bytes: Option<Vec<u8>> = self.optional(name)?;
+        bytes.map(TryInto::try_into).transpose().map_err(|_| ArgumentError::Value(name))
+    }
+
     fn finger_name(&mut self) -> Result<String, ArgumentError> {
         let name: String = self.required("name")?;
         let sound = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
@@ -126,6 +131,7 @@ pub(super) fn presence(options: Dictionary) -> Result<(Request, bool), ArgumentE
             Some(_) => return Err(ArgumentError::Value("user_verification")),
         },
         certify: options.optional("certify")?.unwrap_or(certify),
+        known_event_log: options.digest("known_event_log")?,
         means: options.means()?,
         reason: options.quoted("reason")?,
         remote: options.quoted("remote")?,
@@ -151,6 +157,7 @@ pub(super) fn registration(options: Dictionary) -> Result<(Request, bool), Argum
         exclude_credentials: options.credentials("exclude_credentials")?,
         user_verification: true,
         certify: false,
+        known_event_log: options.digest("known_event_log")?,
         means: options.means()?,
         reason: options.quoted("reason")?,
         remote: options.quoted("remote")?,

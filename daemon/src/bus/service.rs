@@ -438,6 +438,7 @@ impl Service {
             ("authority", self.authority().into()),
             ("queue_length", queue_length.into()),
             ("agent", self.desk.agents().has_any(caller.uid).into()),
+            ("boot_log", self.desk.boot_log().status().into()),
             ("fingerprint_reader", reader.into()),
             ("platform_keys", platform_keys.into()),
         ]));

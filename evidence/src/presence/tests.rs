@@ -1,5 +1,5 @@
 use super::*;
-use crate::header::{SignedAttest, TpmEvidence};
+use crate::header::{SignedAttest, TpmEvidence, WithheldLog};
 use crate::platform::PlatformKeyId;
 use crate::statement::tests::session_statement;
 use proptest::prelude::*;
@@ -225,8 +225,39 @@ fn size_limits() {
         UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]),
         Err(EvidenceError::TooLarge { limit: found_limit, .. }) if found_limit == limit
     ));
-    let tpm = TpmEvidence { event_log: Some(vec![1]), ..tpm };
-    assert!(UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]).is_ok());
+    // A log does not make room for anything else.
+    let log = SentLog::Whole(vec![0; 500]);
+    let stuffed = TpmEvidence { event_log: Some(log), ..tpm };
+    assert!(matches!(
+        UnsignedEvidence::new(&statement, &chain, None, None, &stuffed).finish([0; 64]),
+        Err(EvidenceError::TooLarge { limit: found_limit, .. }) if found_limit == limit + 500
+    ));
+}
+
+#[test]
+fn an_event_log_comes_whole_or_by_its_digest_or_not() {
+    let statement = session_statement().encode().unwrap();
+    let chain = CertificateChain::new(vec![vec![8]]).unwrap();
+    let with = |log: Option<SentLog>| {
+        let tpm = TpmEvidence { event_log: log, ..tpm() };
+        let evidence = UnsignedEvidence::new(&statement, &chain, None, None, &tpm);
+        evidence.finish([0; 64]).map(|bytes| Evidence::parse(&bytes).unwrap().tpm.event_log)
+    };
+    for log in [
+        None,
+        Some(SentLog::Whole(vec![1; MAX_EVENT_LOG])),
+        Some(SentLog::Known([7; 32])),
+        Some(SentLog::Withheld(WithheldLog::Missing)),
+        Some(SentLog::Withheld(WithheldLog::TooLong)),
+        Some(SentLog::Withheld(WithheldLog::Unreadable)),
+    ] {
+        assert_eq!(with(log.clone()), Ok(log));
+    }
+    let (label, source) = (TPM, HeaderError::Shape);
+    for log in [vec![], vec![1; MAX_EVENT_LOG + 1]] {
+        let refused = with(Some(SentLog::Whole(log)));
+        assert_eq!(refused, Err(EvidenceError::Header { label, source: source.clone() }));
+    }
 }
 
 proptest! {

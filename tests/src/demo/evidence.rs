@@ -91,6 +91,7 @@ pub(super) async fn other_action(stage: &mut Stage, notes: &mut Notes) -> Result
         allow_credentials: &allow,
         touch_credentials: &[],
         user_verification: "required",
+        known_event_log: None,
         means: Means::default(),
         reason: None,
         remote: None,

@@ -365,6 +365,18 @@ impl AuthorityService {
         self.audit_after(0)
     }
 
+    /// `signet-authority` with these arguments: exit code, output and errors.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ran(&self, arguments: &[&str]) -> io::Result<(Option<i32>, String, String)> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        let output = command.output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<Value, HouseError> {
         let text = self.output(arguments)?;
         let command = arguments.first().copied().unwrap_or_default().to_owned();

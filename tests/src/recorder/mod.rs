@@ -172,6 +172,7 @@ impl Recorder {
         self.quotes().await?;
         self.forged_by_software().await?;
         self.state().await?;
+        self.boot_logs().await?;
         self.certifications().await?;
         self.assertions().await?;
         self.edited_assertions().await?;

@@ -1,5 +1,6 @@
 //! What the TPM says, mixed, forged and measured against what the verifier knows.
 
+use signet_evidence::header::{SentLog, WithheldLog};
 use signet_evidence::tpm::{Attested, CertifyInfo, Name, ObjectAttributes, TpmsAttest, TpmtPublic};
 use signet_evidence::{CertificateChain, TpmEvidence};
 
@@ -7,6 +8,9 @@ use super::edit::{edit_map, edit_public};
 use super::{Parts, Recorder, with_quote};
 use crate::attester::{Fault, TestCa};
 use crate::world::Change;
+
+/// The event log of a machine in a cloud, with a quote that is another TPM's.
+const EVENT_LOG: &[u8] = include_bytes!("../../../fixtures/published/eventlogs/gce-cos-85.bin");
 
 impl Recorder {
     /// Mix and match: every part is genuine, and they do not belong together.
@@ -265,6 +269,59 @@ impl Recorder {
                 sealed.clone(),
             );
             fixture.with = vec![change];
+            fixture.write()?;
+        }
+        Ok(())
+    }
+
+    /// Event logs of other machines, and none: the PCRs of this TPM confirm nothing of them.
+    pub(super) async fn boot_logs(&mut self) -> Result<(), Fault> {
+        let whole = |log: &[u8]| Some(SentLog::Whole(log.to_vec()));
+        let withheld = |why| Some(SentLog::Withheld(why));
+        for (code, name, log, comment) in [
+            (
+                "boot-log-missing",
+                "no-log",
+                None,
+                "a genuine quote, and nothing said of an event log",
+            ),
+            (
+                "boot-log-missing",
+                "log-unreadable",
+                withheld(WithheldLog::Unreadable),
+                "the host says that it cannot read its event log",
+            ),
+            (
+                "boot-log-missing",
+                "known-log-is-not",
+                Some(SentLog::Known([9; 32])),
+                "the digest of an event log that was never sent",
+            ),
+            (
+                "boot-log-too-long",
+                "log-withheld",
+                withheld(WithheldLog::TooLong),
+                "the host says that its event log is too long",
+            ),
+            (
+                "boot-log-truncated",
+                "last-byte-missing",
+                whole(EVENT_LOG.split_last().map_or(&[], |(_, rest)| rest)),
+                "a published event log without its last byte",
+            ),
+            ("boot-log-malformed", "no-log-at-all", whole(&[0xff; 512]), "bytes that are no log"),
+            (
+                "boot-log-mismatch",
+                "log-of-another-machine",
+                whole(EVENT_LOG),
+                "the event log of another machine",
+            ),
+        ] {
+            let parts = self.session().await?;
+            let parts = Parts { tpm: TpmEvidence { event_log: log, ..parts.tpm.clone() }, ..parts };
+            let bytes = self.seal(&parts).await?;
+            let mut fixture = self.fixture(code, name, "protocol 2.4 step 8", comment, bytes);
+            fixture.with = vec![Change::MachinesJudged];
             fixture.write()?;
         }
         Ok(())

@@ -16,7 +16,8 @@ use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
     AuditEntry, AuditRecord, Decision, DeviceEnrolment, DeviceRow, Event, MintRecord, NewTicket,
-    RevocationTarget, SessionChange, SessionKind, SessionRow, SqliteStore, TicketKind, TokenRow,
+    RevocationTarget, SessionChange, SessionKind, SessionRow, SqliteStore, TicketKind,
+    TicketMachine, TokenRow,
 };
 use signet_authority::{keys, random};
 use signet_evidence::action::content_digest;
@@ -136,6 +137,7 @@ impl Stage {
             kind: TicketKind::Device,
             operator: operator.into(),
             asset: None,
+            machine: TicketMachine::default(),
             created_at: now(),
             expires: now().plus(DAY),
         };
@@ -364,7 +366,7 @@ fn claims(
             uvm_src: None,
             key_att: presence.attestation.clone(),
             dev: "proven".into(),
-            boot: "accepted".into(),
+            boot: "approved".into(),
             pres_exp: Some(presence.expires.0),
             sess_exp: row.issued_at.plus(DAY).0,
             x5t_hex: machine.thumbprint.to_hex(),

@@ -14,13 +14,14 @@ use signet_authority::state::Authority;
 use signet_authority::store::{
     AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceEnrolment,
     DeviceRow, Event, MintRecord, NewTicket, PlatformKeyRow, RevocationTarget, SessionChange,
-    SessionKind, SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TokenRow,
+    SessionKind, SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TicketMachine,
+    TokenRow,
 };
 use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData, CoseKey};
 use signet_evidence::{CertificateThumbprint, DeviceId, Evidence, Purpose, Registration, UnixTime};
 use signet_tests::fixture::{Fixture, Kind};
-use signet_tests::world::{Change, World};
+use signet_tests::world::{Change, MACHINE_POLICY, World};
 use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::records::EnrolledKey;
@@ -75,6 +76,7 @@ impl Seat {
                 kind: TicketKind::Device,
                 operator: world.operator.clone(),
                 asset: None,
+                machine: TicketMachine::default(),
                 created_at: now,
                 expires: UnixTime(now.0 + 900),
             };
@@ -130,8 +132,11 @@ fn write_files(folder: &Path, world: &World, changes: &[Change]) -> PathBuf {
          aaguids = [\"{uuid}\"]\nuser_verification = \"{verification}\"\n\
          \n[[gateways]]\nspiffe_id = \"{GATEWAY}\"\npeer_certificate = \"sha256-header\"\n"
     ));
-    for name in ["ek-roots", "attestation-roots", "policies"] {
+    for name in ["ek-roots", "attestation-roots", "policies", "machine-policies"] {
         fs::create_dir(folder.join(name)).unwrap();
+    }
+    if changed(Change::MachinesJudged) {
+        fs::write(folder.join("machine-policies/world.toml"), MACHINE_POLICY).unwrap();
     }
     let root = if changed(Change::OtherAttestationRoots) {
         &world.device_ca
@@ -186,6 +191,7 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
             kind,
             operator,
             asset: None,
+            machine: TicketMachine::default(),
             created_at: now,
             expires: UnixTime(now.0 + 900),
         };
@@ -216,6 +222,7 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
             kind: TicketKind::Authenticator,
             operator: "mallory".into(),
             asset: None,
+            machine: TicketMachine::default(),
             created_at: now,
             expires: UnixTime(now.0 + 900),
         };
@@ -426,6 +433,7 @@ fn new_ticket(world: &World, digest: [u8; 32], kind: TicketKind, operator: &str)
         kind,
         operator: operator.to_owned(),
         asset: None,
+        machine: TicketMachine::default(),
         created_at: UnixTime(world.now),
         expires: UnixTime(world.now + 900),
     }

@@ -106,8 +106,8 @@ fn of_pcr(pcr: u8, was: Vec<Measurement>, is: Vec<Measurement>) -> Vec<Change> {
             None => rest.push(new),
         }
     }
-    // One left on each side, as where a command line changed: what was in its place before.
-    if let ([_], [_]) = (gone.as_slice(), rest.as_slice()) {
+    // As many on each side, as where a command line changed: what was in their places before.
+    if gone.len() == rest.len() {
         changes.extend(
             gone.drain(..).zip(rest.drain(..)).map(|(old, new)| Change::Changed { old, new }),
         );

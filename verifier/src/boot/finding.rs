@@ -146,7 +146,9 @@ impl Finding {
     #[must_use]
     pub fn rule(&self) -> &'static str {
         match self {
-            Self::Log(LogError::Missing) => "log.required",
+            Self::Log(LogError::Missing | LogError::Unreadable | LogError::Withheld) => {
+                "log.required"
+            }
             Self::Log(_)
             | Self::NotMatching { .. }
             | Self::NotInLog { .. }
@@ -176,7 +178,12 @@ impl Finding {
             Self::Log(LogError::Missing) => {
                 "let signetd read the event log, or start the machine with its TPM switched on in the firmware"
             }
-            Self::Log(LogError::TooLong(_)) => "raise the limit if the log is genuine",
+            Self::Log(LogError::Unreadable) => {
+                "start signet-boot-log.service on the machine; `signet doctor` there says what is in the way"
+            }
+            Self::Log(LogError::TooLong(_) | LogError::Withheld) => {
+                "accept this state with `signet-authority machine accept`, or judge its group by whole PCRs"
+            }
             Self::Log(LogError::WeakBank | LogError::OtherBank(_)) => {
                 "switch the SHA-256 bank on in the firmware"
             }

@@ -1,5 +1,7 @@
 //! The judgement: quoted PCRs and a log against a policy.
 
+use std::collections::BTreeSet;
+
 use signet_evidence::eventlog::{
     BootFacts, Content, Database, Limits, Measured, PcrComparison, SecureBoot, SignatureDatabase,
 };
@@ -15,7 +17,7 @@ use super::words::{Measurement, subject};
 const SHIM_SETTINGS: [&str; 3] = ["SbatLevel", "MokListTrusted", "MokSBState"];
 
 /// What follows from a judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// The policy minds nothing.
     Approved,
@@ -30,12 +32,24 @@ pub enum Verdict {
 /// What a policy says of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootJudgement {
+    policy: String,
     mode: Mode,
     findings: Vec<Finding>,
     secure_boot: Option<SecureBoot>,
 }
 
 impl BootJudgement {
+    /// The judgement by the values of the enrolment, where no policy file is for a machine.
+    pub(super) fn of_baseline(findings: Vec<Finding>) -> Self {
+        Self { policy: "enrolment".to_owned(), mode: Mode::Enforce, findings, secure_boot: None }
+    }
+
+    /// Name of the policy.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
     /// What follows.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -66,18 +80,19 @@ impl BootJudgement {
     }
 }
 
-/// Judges a machine: `quoted` are the values of a [`crate::tpm::VerifiedQuote`], `log` is what it sent
-/// of its event log, `mode` is [`MachinePolicy::mode_for`] its groups.
+/// Judges a machine: `quoted` are the values of a [`crate::tpm::VerifiedQuote`], `log` is its event log
+/// or why there is none, `mode` is [`MachinePolicy::mode_for`] its groups.
 #[must_use]
 pub fn judge(
     quoted: &PcrValues,
-    log: Option<&[u8]>,
+    log: Result<&[u8], LogError>,
     limits: &Limits,
     policy: &MachinePolicy,
     mode: Mode,
 ) -> BootJudgement {
     let mut findings = pcr_values(quoted, policy);
-    let secure_boot = match ProvenLog::verify(log, quoted, limits) {
+    let proven = log.and_then(|log| ProvenLog::verify(Some(log), quoted, limits));
+    let secure_boot = match proven {
         Ok(log) => {
             explained(&log, quoted, policy, &mut findings);
             let facts = log.facts();
@@ -92,10 +107,34 @@ pub fn judge(
             None
         }
     };
-    BootJudgement { mode, findings, secure_boot }
+    BootJudgement { policy: policy.name.clone(), mode, findings, secure_boot }
 }
 
 impl MachinePolicy {
+    /// The PCRs that it looks at: a quote has to cover them.
+    #[must_use]
+    pub fn judged_pcrs(&self) -> BTreeSet<u8> {
+        let listed = self.pcrs.keys().chain(self.measurements.keys());
+        let mut judged: BTreeSet<u8> = listed.map(|pcr| pcr.get()).collect();
+        if self.log.required || self.reads_log() {
+            judged.extend(self.explained_pcrs());
+        }
+        judged
+    }
+
+    /// What is judged by its measurements has to be explained too.
+    fn explained_pcrs(&self) -> BTreeSet<u8> {
+        let mut due = self.log.explains.clone();
+        due.extend(self.measurements.keys().map(|pcr| pcr.get()));
+        if self.rules.judges_texts() {
+            due.extend([8, 12]);
+        }
+        if self.rules.judges_secure_boot() {
+            due.insert(7);
+        }
+        due
+    }
+
     /// Whether it has rules about what was measured.
     fn reads_log(&self) -> bool {
         !self.measurements.is_empty() || self.rules != Rules::default()
@@ -119,16 +158,7 @@ fn explained(
     policy: &MachinePolicy,
     findings: &mut Vec<Finding>,
 ) {
-    // What is judged by its measurements has to be explained too.
-    let mut due = policy.log.explains.clone();
-    due.extend(policy.measurements.keys().map(|pcr| pcr.get()));
-    if policy.rules.judges_texts() {
-        due.extend([8, 12]);
-    }
-    if policy.rules.judges_secure_boot() {
-        due.insert(7);
-    }
-    for pcr in due {
+    for pcr in policy.explained_pcrs() {
         let value = || quoted.value(log.bank(), pcr).unwrap_or_default().to_vec();
         match log.compared().get(&pcr) {
             None => findings.push(Finding::NotQuoted { pcr }),

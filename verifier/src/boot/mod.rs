@@ -11,6 +11,7 @@ mod judge;
 mod pattern;
 mod policy;
 mod proven;
+mod report;
 mod words;
 
 pub use baseline::{Baseline, BaselineError};
@@ -20,4 +21,6 @@ pub use judge::{BootJudgement, Verdict, judge};
 pub use pattern::TextPattern;
 pub use policy::{Allowed, LogPolicy, MachinePolicy, Mode, PcrIndex, PolicyError, Rules};
 pub use proven::{LogError, ProvenLog};
+pub(crate) use report::report;
+pub use report::{BootReport, BootState, LogFact, judged_pcrs, policies_for};
 pub use words::Measurement;

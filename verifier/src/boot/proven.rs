@@ -15,6 +15,12 @@ pub enum LogError {
     /// No log came, or an empty one.
     #[error("no event log was sent")]
     Missing,
+    /// The machine has one and cannot read it.
+    #[error("the machine cannot read its event log")]
+    Unreadable,
+    /// The machine says that it has more than may be sent.
+    #[error("the machine's event log is longer than may be sent")]
+    Withheld,
     /// It ends too early.
     #[error("the event log is cut")]
     Truncated(#[source] EventLogError),

@@ -195,7 +195,7 @@ fn claims(
             uvm_src: verification.map(|(_, source)| source),
             key_att: presence.and_then(|presence| presence.attestation.clone()),
             dev: if result.device_proven() { "proven" } else { "unproven" }.into(),
-            boot: if result.boot_accepted() { "accepted" } else { "unjudged" }.into(),
+            boot: result.boot().state.claim().into(),
             pres_exp: presence.map(|presence| presence.expires.0),
             sess_exp: terms.session.expires.0,
             x5t_hex: result.peer().to_hex(),

@@ -174,6 +174,7 @@ async fn open_ticket(
         kind: TicketKind::from_name(&document.kind).ok_or(corrupt)?,
         operator: document.operator.clone(),
         asset: document.asset.clone(),
+        machine: TicketMachine::default(),
         created_at: approval.quorum.opens,
         expires: approval.quorum.expires,
     };

@@ -33,6 +33,13 @@ impl SqliteStore {
         let kind = use_ticket(&mut transaction, digest, wanted, &device.operator, now).await?;
         replace_device(&mut transaction, device, kind).await?;
         self.insert_device_row(&mut transaction, device).await?;
+        let machine = used_for(&mut transaction, digest).await?;
+        if machine.ek_digest.is_some_and(|expected| expected != device.ek_digest) {
+            return Err(RejectionCode::TicketInvalid.into());
+        }
+        if let Some(group) = machine.group {
+            self.put_groups(&mut transaction, &device.id, &[group].into()).await?;
+        }
         sqlx::query("INSERT INTO grants (device, operator, expires) VALUES (?, ?, ?)")
             .bind(device.id.as_bytes())
             .bind(&device.operator)
@@ -242,13 +249,15 @@ pub(super) async fn add_ticket_row(
     ticket: &NewTicket,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO tickets (digest, kind, operator, asset, created_at, expires)
-         VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tickets (digest, kind, operator, asset, device_group, ek_digest, created_at,
+         expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(ticket.digest.to_vec())
     .bind(ticket.kind.as_str())
     .bind(&ticket.operator)
     .bind(&ticket.asset)
+    .bind(&ticket.machine.group)
+    .bind(ticket.machine.ek_digest.map(|digest| digest.to_vec()))
     .bind(ticket.created_at.0)
     .bind(ticket.expires.0)
     .execute(connection)
@@ -282,6 +291,19 @@ async fn use_ticket(
     let kind = TicketKind::from_name(&kind).ok_or(StoreError::Corrupt { table: "tickets" })?;
     // What was written so far is dropped with the transaction.
     if kind.opens() == wanted { Ok(kind) } else { Err(invalid.into()) }
+}
+
+/// What a ticket says of the machine that it was used for.
+async fn used_for(
+    connection: &mut SqliteConnection,
+    digest: &Sha256,
+) -> Result<TicketMachine, StoreError> {
+    let row = sqlx::query("SELECT device_group, ek_digest FROM tickets WHERE digest = ?")
+        .bind(digest.to_vec())
+        .fetch_one(connection)
+        .await
+        .map_err(unavailable)?;
+    read::ticket_machine(&row)
 }
 
 async fn use_grant(

@@ -3,11 +3,13 @@
 mod approvals;
 mod audit;
 mod enrol;
+mod machines;
 mod metadata;
 mod mint;
 mod read;
 mod revoke;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -291,6 +293,40 @@ impl Store for SqliteStore {
 
     async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         self.read_device(id).await
+    }
+
+    async fn machine(&self, id: &DeviceId) -> Result<MachineRow, StoreError> {
+        self.read_machine(id).await
+    }
+
+    async fn machines(&self) -> Result<Vec<ListedMachine>, StoreError> {
+        self.read_machines().await
+    }
+
+    async fn event_log(&self, digest: &Sha256) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_event_log(digest).await
+    }
+
+    async fn note_boot(&self, new: &NewBoot, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.write_boot(new, audit).await
+    }
+
+    async fn set_groups(
+        &self,
+        device: &DeviceId,
+        groups: &BTreeSet<String>,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_groups(device, groups, audit).await
+    }
+
+    async fn accept_boot(
+        &self,
+        device: &DeviceId,
+        accepted: &AcceptedBoot,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_acceptance(device, accepted, audit).await
     }
 
     async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError> {

@@ -40,6 +40,7 @@ impl SqliteStore {
             kind: TicketKind::from_name(&kind).ok_or(StoreError::Corrupt { table: "tickets" })?,
             operator: column(&row, "operator")?,
             asset: column(&row, "asset")?,
+            machine: ticket_machine(&row)?,
             created_at: UnixTime(column(&row, "created_at")?),
             expires: UnixTime(column(&row, "expires")?),
             used: used.is_some() || revoked,
@@ -217,6 +218,15 @@ impl SqliteStore {
     }
 }
 
+pub(super) fn ticket_machine(row: &SqliteRow) -> Result<TicketMachine, StoreError> {
+    let ek_digest: Option<Vec<u8>> = column(row, "ek_digest")?;
+    let ek_digest = ek_digest.map(TryInto::try_into).transpose();
+    Ok(TicketMachine {
+        group: column(row, "device_group")?,
+        ek_digest: ek_digest.map_err(|_| StoreError::Corrupt { table: "tickets" })?,
+    })
+}
+
 fn point(row: &SqliteRow, name: &str) -> Result<P256PublicKey, StoreError> {
     let bytes: Vec<u8> = column(row, name)?;
     P256PublicKey::from_uncompressed_point(&bytes)
@@ -311,7 +321,7 @@ pub(super) fn pcrs_text(pcrs: &BTreeMap<u8, Vec<u8>>) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-fn pcrs_of(text: &str) -> Option<BTreeMap<u8, Vec<u8>>> {
+pub(super) fn pcrs_of(text: &str) -> Option<BTreeMap<u8, Vec<u8>>> {
     let members: BTreeMap<u8, String> = serde_json::from_str(text).ok()?;
     members.into_iter().map(|(index, hex)| Some((index, bytes_of_hex(&hex)?))).collect()
 }

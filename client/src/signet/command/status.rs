@@ -27,6 +27,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         "restart_count": status.restart_count,
         "tpm_lockout": status.lockout,
         "queue_length": status.queue_length,
+        "boot_log": status.boot_log,
         "fingerprint_reader": status.fingerprint_reader,
         "platform_keys": status.platform_keys.iter().map(|key| {
             json!({ "method": key.method, "credential_id": key.credential_id })
