@@ -23,7 +23,7 @@ pub(super) fn examine(ground: &Ground) -> Finding {
             "signetd may not read it",
             "`systemctl restart signet-boot-log`, and check that /run/signet/boot-log is of group signet",
         ),
-        Some("mismatch") => Finding::fail(
+        Some("not-matching") => Finding::fail(
             Check::BootLog,
             "it does not lead to the values in the TPM",
             "restart the machine; if this stays, show `signet-authority machine explain` to who runs the authority",
