@@ -34,6 +34,8 @@ impl Desk {
     /// Restarts the machine: its TPM holds what `machine` measures, and the log says so.
     pub(crate) fn boot(&mut self, machine: &Machine) {
         let station = &mut self.bench.station;
+        // As a system does: swtpm loses its clock when it is only killed, and calls it safe again.
+        station.tpm.run_tool("tpm2_shutdown", &["--clear"]).unwrap();
         station.tpm.restart().unwrap();
         let mut extensions = Vec::new();
         for event in machine.events.iter().filter(|event| event.kind != NO_ACTION) {
