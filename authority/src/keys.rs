@@ -283,6 +283,8 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ke
 
 #[cfg(test)]
 mod tests {
+    use signet_verifier::token::TokenSigner as _;
+
     use super::*;
 
     #[test]
