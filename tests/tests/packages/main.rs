@@ -108,6 +108,30 @@ fn every_file_for_the_system_is_installed() {
 }
 
 #[test]
+fn another_prefix_reaches_the_units_and_changed_settings_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let manual = format!("MANUAL={}", folder.path().join("manual").display());
+    let destination = folder.path().join("root");
+    let settings = destination.join("etc/signet/signetd.toml");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    fs::write(&settings, "prompts = \"none\"\n").unwrap();
+    run(make("manual").arg(&manual));
+    run(make("install")
+        .args([manual.as_str(), "PREFIX=/opt/signet"])
+        .arg(format!("DESTDIR={}", destination.display())));
+    assert_eq!(fs::read_to_string(settings).unwrap(), "prompts = \"none\"\n");
+    for (unit, program) in [
+        ("system/signetd.service", "bin/signetd --config"),
+        ("system/signet-key@.service", "libexec/signet/signet-broker /dev/%i"),
+        ("user/signet-agent.service", "bin/signet agent"),
+    ] {
+        let path = destination.join("opt/signet/lib/systemd").join(unit);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("ExecStart=/opt/signet/{program}")), "{unit}: {text}");
+    }
+}
+
+#[test]
 fn the_packages_hold_what_they_should_and_lintian_has_no_complaint() {
     for (package, files) in [
         (
