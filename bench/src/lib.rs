@@ -7,6 +7,7 @@
 mod measure;
 mod report;
 pub mod start;
+pub mod tpm;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub struct Bench {
 }
 
 /// Every bench, in the order in which they run.
-pub const ALL: &[Bench] = &[start::START];
+pub const ALL: &[Bench] = &[start::START, tpm::SESSION, tpm::RENEWAL, tpm::SIGNATURE];
 
 /// The folder of the built programs.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use crate::ceremony::Limits;
-use crate::tpm::PcrBank;
+use crate::tpm::{PcrBank, PersistentHandles};
 
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Config {
     pub fprintd_bus: FprintdBus,
     /// Whether matches of libfprint's test devices count. They let anybody in: for tests only.
     pub danger_accept_virtual_reader: bool,
+    /// Keys that stay in the TPM.
+    pub tpm_handles: PersistentHandles,
     /// How long to wait for whom.
     pub timeouts: Timeouts,
     /// How many requests may be unfinished.
@@ -167,6 +169,7 @@ impl Default for Config {
             tpm_pin_min_length: 6,
             fprintd_bus: FprintdBus::Same,
             danger_accept_virtual_reader: false,
+            tpm_handles: PersistentHandles::default(),
             timeouts: Timeouts::default(),
             limits: RequestLimits::default(),
         }
@@ -364,6 +367,7 @@ mod tests {
              tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
              danger_accept_virtual_reader = true\n\
              number_matching = [\"mesh.cert.*\", \"mesh.stop\"]\n\
+             [tpm_handles]\nstorage_root = 0x8100_0001\n\
              [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\ncool_down = 0\n[limits]\nper_caller = 2\ntotal = 3\n",
         )
         .unwrap();
@@ -373,6 +377,7 @@ mod tests {
         assert_eq!(config.pcr_bank, Some(PcrBank::Sha384));
         assert_eq!(config.tls_key_pcrs, [7]);
         assert_eq!(config.boot_log, PathBuf::from("/z"));
+        assert_eq!(config.tpm_handles.storage_root, Some(0x8100_0001));
         assert_eq!(config.tpm_pin_min_length, 8);
         assert_eq!(config.fprintd_bus(), &Bus::Address("unix:path=/y".into()));
         assert!(config.danger_accept_virtual_reader);

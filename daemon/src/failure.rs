@@ -479,6 +479,7 @@ mod tests {
             TpmError::NotFound { tcti: tcti() }.into(),
             TpmError::Timeout.into(),
             TpmError::Busy.into(),
+            TpmError::HandleTaken { handle: 0x8100_0001 }.into(),
             TpmError::FailureMode.into(),
             TpmError::CallerLimit.into(),
             TpmError::PcrBankOff { bank: crate::tpm::PcrBank::Sha384 }.into(),

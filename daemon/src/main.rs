@@ -104,6 +104,7 @@ async fn serve(mut config: Config, file: Option<&Path>) -> anyhow::Result<()> {
     let mut tpm_config = TpmConfig::new(config.tcti.as_str(), stored.ak_salt);
     tpm_config.tls_key = stored.key().cloned();
     tpm_config.pcr_bank = config.pcr_bank;
+    tpm_config.handles = config.tpm_handles;
     tpm_config.tls_pcrs.clone_from(&config.tls_key_pcrs);
     let tpm = Tpm::start(tpm_config)?;
     tokio::spawn(warm_up(tpm.in_background(), config.pcrs.clone()));

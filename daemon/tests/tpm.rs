@@ -7,7 +7,8 @@ use std::fs;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use signet_daemon::tpm::{
-    BlobError, BoundTo, EndorsementKind, PcrBank, TlsKey, Tpm, TpmConfig, TpmError,
+    BlobError, BoundTo, EndorsementKind, PcrBank, PersistentHandles, TlsKey, Tpm, TpmConfig,
+    TpmError,
 };
 use signet_evidence::binding::sha256;
 use signet_evidence::thumbprint::hex;
@@ -454,6 +455,38 @@ async fn a_damaged_tls_key_is_told_from_a_cleared_tpm() {
     assert_eq!(tpm.properties().await.unwrap().clock.reset_count, 0);
     tpm.create_tls_key().await.unwrap();
     assert_only_ours(&swtpm, 2);
+}
+
+#[tokio::test]
+async fn keys_stay_at_persistent_handles_where_they_are_configured() {
+    let swtpm = Swtpm::copy().unwrap();
+    let handles =
+        PersistentHandles { storage_root: Some(0x8100_0001), attestation_key: Some(0x8101_0020) };
+    let configured = || TpmConfig { handles, ..TpmConfig::new(swtpm.tcti(), SALT) };
+    let ordinary = start(&swtpm);
+    let ak = ordinary.attestation_key().await.unwrap();
+    ordinary.close().await;
+    let tpm = Tpm::start(configured()).unwrap();
+    let key = tpm.create_tls_key().await.unwrap();
+    // The same keys as without, and only the TLS key takes room.
+    assert_eq!(tpm.attestation_key().await.unwrap(), ak);
+    assert_only_ours(&swtpm, 1);
+    tpm.close().await;
+    // From now on the owner's password is not needed.
+    swtpm.run_tool("tpm2_changeauth", &["-c", "owner", "secret"]).unwrap();
+    let tpm = Tpm::start(TpmConfig { tls_key: Some(key.clone()), ..configured() }).unwrap();
+    verify(&key.public, b"kept", &tpm.sign_tls(sha256(b"kept")).await.unwrap());
+    tpm.create_tls_key().await.unwrap();
+    assert_only_ours(&swtpm, 1);
+    tpm.close().await;
+
+    let swapped = PersistentHandles {
+        storage_root: handles.attestation_key,
+        attestation_key: handles.storage_root,
+    };
+    let tpm = Tpm::start(TpmConfig { handles: swapped, ..configured() }).unwrap();
+    let taken = TpmError::HandleTaken { handle: 0x8100_0001 };
+    assert_eq!(tpm.attestation_key().await, Err(taken));
 }
 
 #[tokio::test]

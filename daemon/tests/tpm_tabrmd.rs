@@ -1,6 +1,7 @@
 //! The TPM actor through a resource manager in user space, tpm2-abrmd, on a private bus.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test may fail as the test does")]
+#![expect(clippy::disallowed_methods, reason = "a test starts programs, signetd does not")]
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -18,6 +18,17 @@ use super::tls_key::{self, TlsKey};
 use super::user_key::{self, CertifiedUserKey, PinValue, Releaser, UserKey};
 use super::{activation, link};
 
+/// Where keys stay in the TPM instead of being made again: for TPMs whose owner demands it, or whose
+/// owner hierarchy has a password. Handles 0x81000000 to 0x81ffffff; what is empty is filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PersistentHandles {
+    /// Of the storage root key.
+    pub storage_root: Option<u32>,
+    /// Of the AK.
+    pub attestation_key: Option<u32>,
+}
+
 /// How to reach the TPM and which keys to keep in it.
 #[derive(Clone, Debug)]
 pub struct TpmConfig {
@@ -35,6 +46,8 @@ pub struct TpmConfig {
     /// Registers that TLS keys made from now on are bound to; none by default, because firmware
     /// updates change them.
     pub tls_pcrs: Vec<u8>,
+    /// Keys that stay in the TPM.
+    pub handles: PersistentHandles,
     /// The most that one TPM command may take. Making an RSA key takes a slow TPM up to a minute.
     pub command_timeout: Duration,
 }
@@ -48,6 +61,7 @@ impl TpmConfig {
             tls_key: None,
             pcr_bank: None,
             tls_pcrs: Vec::new(),
+            handles: PersistentHandles::default(),
             command_timeout: Duration::from_secs(90),
         }
     }

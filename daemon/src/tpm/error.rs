@@ -237,6 +237,14 @@ pub enum TpmError {
         "the TPM's hierarchies are protected with a password: clear the endorsement and owner authorization, or clear the TPM in the firmware"
     )]
     HierarchyPassword,
+    /// A configured persistent handle holds something else.
+    #[error(
+        "the TPM holds another key at {handle:#010x}: remove it with tpm2_evictcontrol, or configure another handle"
+    )]
+    HandleTaken {
+        /// The handle.
+        handle: u32,
+    },
     /// No TLS key has been made or loaded.
     #[error("there is no TLS key yet: enrol this machine")]
     NoTlsKey,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tss_esapi::Context;
 use tss_esapi::attributes::SessionAttributesBuilder;
 use tss_esapi::constants::SessionType;
-use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle};
+use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, SessionHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
-use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::dynamic_handles::Persistent;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{CreatePrimaryKeyResult, Name, Public, SymmetricDefinition};
 use tss_esapi::tcti_ldr::TctiNameConf;
@@ -115,6 +116,8 @@ pub(super) struct Link {
     pub(super) bank: Option<PcrBank>,
     /// What new TLS keys are bound to.
     pub(super) tls_pcrs: Vec<u8>,
+    /// Where the storage root key is kept, if it is.
+    pub(super) storage_root: Option<u32>,
     /// The registers as they were last read.
     pub(super) registers: Option<Registers>,
     /// Not to be used again: something could not be flushed, or the library has lost its way.
@@ -132,24 +135,28 @@ impl Link {
         pulse.beat();
         let mut bare = Bare { context: &mut context, tcti, pulse };
         if exclusive {
-            bare.run((None, None, None), recovery::flush_leftovers)?;
+            bare.run(NONE, recovery::flush_leftovers)?;
         }
         let salt = &config.attestation_salt;
         let public = template::attestation_key(salt).map_err(|e| TpmError::from_stack(e, tcti))?;
-        let primary = bare.primary(Hierarchy::Endorsement, &public)?;
+        let attestation_key = match config.handles.attestation_key {
+            None => bare.primary(Hierarchy::Endorsement, &public)?.key_handle,
+            Some(handle) => bare.persistent(Hierarchy::Endorsement, &public, handle)?,
+        };
         let attestation_name =
-            bare.run((None, None, None), |context| context.tr_get_name(primary.key_handle.into()))?;
+            bare.run(NONE, |context| context.tr_get_name(attestation_key.into()))?;
         Ok(Self {
             context,
             tcti: tcti.to_owned(),
             pulse: Arc::clone(pulse),
-            attestation_key: primary.key_handle,
+            attestation_key,
             attestation_name,
             tls_key: config.tls_key.clone(),
             tls_handle: None,
             parent: None,
             bank: config.pcr_bank,
             tls_pcrs: config.tls_pcrs.clone(),
+            storage_root: config.handles.storage_root,
             registers: None,
             unfit: false,
         })
@@ -235,6 +242,16 @@ impl Link {
         public: &Public,
     ) -> Result<CreatePrimaryKeyResult, TpmError> {
         self.bare().primary(hierarchy, public)
+    }
+
+    /// The key at a persistent handle; see [`Bare::persistent`].
+    pub(super) fn persistent(
+        &mut self,
+        hierarchy: Hierarchy,
+        public: &Public,
+        handle: u32,
+    ) -> Result<KeyHandle, TpmError> {
+        self.bare().persistent(hierarchy, public, handle)
     }
 
     /// Makes a primary key for the time of `work`, and flushes it whatever happens.
@@ -357,6 +374,9 @@ impl Link {
 /// The sessions of one command.
 pub(super) type Sessions = (Option<AuthSession>, Option<AuthSession>, Option<AuthSession>);
 
+const NONE: Sessions = (None, None, None);
+const PASSWORD: Sessions = (Some(AuthSession::Password), None, None);
+
 /// The parts of a [`Link`] that a command needs, also while the link is still being opened.
 struct Bare<'a> {
     context: &'a mut Context,
@@ -413,9 +433,41 @@ impl Bare<'_> {
         hierarchy: Hierarchy,
         public: &Public,
     ) -> Result<CreatePrimaryKeyResult, TpmError> {
-        self.run((Some(AuthSession::Password), None, None), |context| {
+        self.run(PASSWORD, |context| {
             context.create_primary(hierarchy, public.clone(), None, None, None, None)
         })
+    }
+
+    /// The key at this handle, which is not to be flushed. Where nothing is, a primary key is made and
+    /// kept there; that takes the owner's authorisation.
+    fn persistent(
+        &mut self,
+        hierarchy: Hierarchy,
+        public: &Public,
+        handle: u32,
+    ) -> Result<KeyHandle, TpmError> {
+        let place = PersistentTpmHandle::new(handle);
+        let place = place.map_err(|error| TpmError::from_stack(error, self.tcti))?;
+        let found =
+            |context: &mut Context| context.tr_from_tpm_public(TpmHandle::Persistent(place));
+        match self.run(NONE, found) {
+            Ok(object) => {
+                let key = KeyHandle::from(object);
+                let (there, ..) = self.run(NONE, |context| context.read_public(key))?;
+                let fits = template::fits(&there, public);
+                if fits { Ok(key) } else { Err(TpmError::HandleTaken { handle }) }
+            }
+            // TPM_RC_HANDLE: nothing is there.
+            Err(error) if error.is_stale() => {
+                let made = ObjectHandle::from(self.primary(hierarchy, public)?.key_handle);
+                let kept = self.run(PASSWORD, |context| {
+                    context.evict_control(Provision::Owner, made, Persistent::Persistent(place))
+                });
+                let flushed = self.run(NONE, |context| context.flush_context(made));
+                kept.and_then(|kept| flushed.map(|()| KeyHandle::from(kept)))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

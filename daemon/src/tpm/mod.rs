@@ -35,7 +35,7 @@ mod template;
 mod tls_key;
 mod user_key;
 
-pub use actor::{Tpm, TpmConfig};
+pub use actor::{PersistentHandles, Tpm, TpmConfig};
 pub use attestation::{AttestationKey, Certification, PcrBank, Quote};
 pub use endorsement::{Endorsement, EndorsementKey, EndorsementKind};
 pub use error::{BlobError, ResponseCode, TpmError};

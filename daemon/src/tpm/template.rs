@@ -101,6 +101,17 @@ pub(super) fn user_key(policy: &[u8; 32]) -> Result<Public> {
         .build()
 }
 
+/// Whether a key was made from this template, whatever its `unique`.
+pub(super) fn fits(key: &Public, template: &Public) -> bool {
+    let without_unique = |public: &Public| match public {
+        Public::Ecc {
+            object_attributes, name_hashing_algorithm, auth_policy, parameters, ..
+        } => Some((*object_attributes, *name_hashing_algorithm, auth_policy.clone(), *parameters)),
+        _ => None,
+    };
+    without_unique(template).is_some_and(|wanted| without_unique(key) == Some(wanted))
+}
+
 /// The storage root key, parent of the TLS key and the user keys: the P-256 template of the TCG TPM v2.0
 /// Provisioning Guidance.
 pub(super) fn storage_root_key() -> Result<Public> {

@@ -227,6 +227,14 @@ pub(super) fn with_parent<T>(
     if let Some(old) = link.tls_handle.take() {
         link.flush(old.into(), Ok(()))?;
     }
+    if let Some(handle) = link.storage_root {
+        let template = template::storage_root_key().map_err(|error| link.explain(error))?;
+        let parent = link.persistent(Hierarchy::Owner, &template, handle)?;
+        let name = link.plain(|context| context.tr_get_name(parent.into()))?;
+        let result = work(link, parent, name.value().to_vec());
+        let closed = link.close(&mut parent.into());
+        return result.and_then(|value| closed.map(|()| value));
+    }
     let (parent, name) = parent(link)?;
     let result = work(link, parent, name);
     link.flush(parent.into(), result)
