@@ -147,6 +147,7 @@ install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
 	$(call put,$(UDEVDIR),644,udev/70-signet.rules)
 	$(call put,$(DATADIR)/dbus-1/system-services,644,systemd/dbus-1/org.signet.Presence1.service)
 	$(call put,$(DATADIR)/dbus-1/system.d,644,daemon/dbus/org.signet.Presence1.conf)
+	$(call put,$(DATADIR)/polkit-1/actions,644,polkit/org.signet.presence.policy)
 	$(call put,$(DATADIR)/dbus-1/interfaces,644,$(addprefix daemon/dbus/,org.signet.Presence1.xml \
 		org.signet.Presence1.Agent.xml))
 	$(call put,$(DATADIR)/dbus-1/services,644,client/dbus/org.signet.Agent1.service)

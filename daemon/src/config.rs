@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use crate::ceremony::Limits;
+use crate::sessions::Rules;
 use crate::tpm::{PcrBank, PersistentHandles};
 
 /// What an operator may set.
@@ -44,10 +45,15 @@ pub struct Config {
     pub danger_accept_virtual_reader: bool,
     /// Keys that stay in the TPM.
     pub tpm_handles: PersistentHandles,
+    /// Whether every caller may do everything, without polkit being asked. For private buses of
+    /// tests only.
+    pub danger_skip_polkit: bool,
     /// How long to wait for whom.
     pub timeouts: Timeouts,
     /// How many requests may be unfinished.
     pub limits: RequestLimits,
+    /// What holds back the renewal of sessions.
+    pub sessions: Rules,
 }
 
 /// Which bus to serve on.
@@ -122,9 +128,12 @@ pub struct Timeouts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestLimits {
-    /// Of one caller.
+    /// Of one connection.
     #[serde(deserialize_with = "count")]
     pub per_caller: usize,
+    /// Of all connections of one Unix user.
+    #[serde(deserialize_with = "count")]
+    pub per_user: usize,
     /// Of all callers.
     #[serde(deserialize_with = "count")]
     pub total: usize,
@@ -170,8 +179,10 @@ impl Default for Config {
             fprintd_bus: FprintdBus::Same,
             danger_accept_virtual_reader: false,
             tpm_handles: PersistentHandles::default(),
+            danger_skip_polkit: false,
             timeouts: Timeouts::default(),
             limits: RequestLimits::default(),
+            sessions: Rules::default(),
         }
     }
 }
@@ -190,7 +201,7 @@ impl Default for Timeouts {
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { per_caller: 8, total: 64 }
+        Self { per_caller: 8, per_user: 16, total: 64 }
     }
 }
 
@@ -218,6 +229,7 @@ impl Config {
     pub fn limits(&self) -> Limits {
         Limits {
             per_caller: self.limits.per_caller,
+            per_user: self.limits.per_user,
             total: self.limits.total,
             // The TPM serves one command at a time; a second proof keeps its queue from idling.
             proofs: 2,
@@ -335,6 +347,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sessions::Effect;
 
     fn complaint(text: &str) -> String {
         toml::from_str::<Config>(text).unwrap_err().to_string()
@@ -365,10 +378,12 @@ mod tests {
             "bus = \"unix:path=/run/test/bus\"\ntcti = \"swtpm:port=1\"\nstate_dir = \"/x\"\n\
              boot_log = \"/z\"\npcrs = [0, 23]\npcr_bank = \"sha384\"\ntls_key_pcrs = [7]\nauthenticators = [\"/dev/hidraw3\"]\nprompts = \"none\"\n\
              tpm_pin_min_length = 8\nfprintd_bus = \"unix:path=/y\"\n\
-             danger_accept_virtual_reader = true\n\
+             danger_accept_virtual_reader = true\ndanger_skip_polkit = true\n\
              number_matching = [\"mesh.cert.*\", \"mesh.stop\"]\n\
              [tpm_handles]\nstorage_root = 0x8100_0001\n\
-             [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\ncool_down = 0\n[limits]\nper_caller = 2\ntotal = 3\n",
+             [timeouts]\nprompt = 5\ntpm = 6\nturn = 7\ncool_down = 0\n\
+             [limits]\nper_caller = 2\nper_user = 4\ntotal = 3\n\
+             [sessions]\non_lock = \"end\"\non_suspend = \"ignore\"\non_unplug = \"pause\"\n",
         )
         .unwrap();
         assert_eq!(config.bus, Bus::Address("unix:path=/run/test/bus".into()));
@@ -380,9 +395,12 @@ mod tests {
         assert_eq!(config.tpm_handles.storage_root, Some(0x8100_0001));
         assert_eq!(config.tpm_pin_min_length, 8);
         assert_eq!(config.fprintd_bus(), &Bus::Address("unix:path=/y".into()));
-        assert!(config.danger_accept_virtual_reader);
+        assert!(config.danger_accept_virtual_reader && config.danger_skip_polkit);
+        let effects = [Effect::End, Effect::Ignore, Effect::Pause];
+        let Rules { on_lock, on_suspend, on_unplug } = config.sessions;
+        assert_eq!([on_lock, on_suspend, on_unplug], effects);
         let limits = config.limits();
-        assert_eq!((limits.per_caller, limits.total), (2, 3));
+        assert_eq!((limits.per_caller, limits.per_user, limits.total), (2, 4, 3));
         assert_eq!((limits.proof, limits.cool_down), (Duration::from_secs(6), Duration::ZERO));
         let covered = ["mesh.cert.revoke", "mesh.cert.", "mesh.stop", "mesh.stopped", "mesh.cert"];
         let covered = covered.map(|name| config.number_matching.covers(name));
@@ -404,6 +422,7 @@ mod tests {
             ("tpm_pin_min_length = 3", "4 to 63"),
             ("[timeouts]\nprompt = 0", "1 to 3600"),
             ("[limits]\ntotal = 5000", "1 to 1024"),
+            ("[sessions]\non_lock = \"maybe\"", "one of `ignore`, `pause`, `end`"),
         ] {
             let found = complaint(text);
             assert!(found.contains(expected), "{found}");

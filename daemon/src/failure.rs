@@ -12,6 +12,8 @@ use signet_evidence::statement::StatementError;
 use crate::ceremony::{PersonsNo, Refused, Waited};
 use crate::enrol::TranscriptError;
 use crate::platform::fprintd::ReaderError;
+use crate::polkit::Unauthorised;
+use crate::sessions::Cause;
 use crate::state::StateError;
 use crate::tpm::TpmError;
 
@@ -115,6 +117,9 @@ pub enum Failure {
     /// The request belongs to somebody else.
     #[error("this request was made by another program: only its maker may use it")]
     NotAllowed,
+    /// polkit does not let the caller.
+    #[error(transparent)]
+    NotAuthorised(#[from] Unauthorised),
     /// No security key is plugged in.
     #[error("no security key is plugged in: plug in yours and try again")]
     NoAuthenticator,
@@ -272,6 +277,12 @@ pub enum Failure {
         /// How long it cannot.
         left: Duration,
     },
+    /// Renewals wait until this is over.
+    #[error("{}", paused(*.0))]
+    SessionPaused(Cause),
+    /// Renewals wait for the user.
+    #[error("{}: sign in again with `signet login`", ended(*.0))]
+    PresenceNeeded(Cause),
     /// Too many requests are unfinished.
     #[error("{0}: let them finish or cancel some, then try again")]
     TooManyRequests(Refused),
@@ -309,6 +320,24 @@ pub enum Bug {
     Randomness,
 }
 
+fn paused(cause: Cause) -> &'static str {
+    match cause {
+        Cause::ScreenLocked => "your screen is locked: unlock it, and renewals go on",
+        Cause::Suspended => "the machine is going to sleep: renewals go on when it is awake",
+        Cause::KeyRemoved => "your security key is unplugged: plug it in, and renewals go on",
+        Cause::Asked => "renewals are paused: try again later",
+    }
+}
+
+fn ended(cause: Cause) -> &'static str {
+    match cause {
+        Cause::ScreenLocked => "your sessions ended when the screen was locked",
+        Cause::Suspended => "your sessions ended when the machine went to sleep",
+        Cause::KeyRemoved => "your sessions ended when the security key was unplugged",
+        Cause::Asked => "your sessions were ended at this machine",
+    }
+}
+
 fn timed_out(waited: &Waited) -> &'static str {
     match waited {
         Waited::Turn => "other requests took too long: try again",
@@ -327,6 +356,7 @@ impl Failure {
             Self::AlreadyEnrolled { .. } => "AlreadyEnrolled",
             Self::InvalidArgument(_) => "InvalidArgument",
             Self::NotAllowed | Self::AgentAsks | Self::NotAsked => "NotAllowed",
+            Self::NotAuthorised(_) => "NotAuthorized",
             Self::NoAuthenticator
             | Self::AuthenticatorSilent
             | Self::AuthenticatorBusy
@@ -359,6 +389,8 @@ impl Failure {
             Self::TimedOut(Waited::Machine) | Self::TpmSlow => "TpmUnavailable",
             Self::TimedOut(Waited::Turn | Waited::Person) => "TimedOut",
             Self::CannotPrompt | Self::NoAgent | Self::NoNumber => "CannotPrompt",
+            Self::SessionPaused(_) => "SessionPaused",
+            Self::PresenceNeeded(_) => "PresenceNeeded",
             Self::TooManyRequests(_) => "TooManyRequests",
             Self::Reader(error) => reader_name(*error),
             Self::PlatformKeysFull => "AuthenticatorFull",

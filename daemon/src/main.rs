@@ -9,12 +9,14 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use signet_daemon::authenticator::{KeyRing, Source, handed_socket};
 use signet_daemon::boot_log::BootLog;
-use signet_daemon::bus::{self, Agents, Service};
+use signet_daemon::bus::{self, Agents, Parts, Service};
 use signet_daemon::config::Config;
 use signet_daemon::desk::{Desk, Services};
 use signet_daemon::enrol::Enroller;
 use signet_daemon::platform::Platform;
 use signet_daemon::platform::fprintd::Reader;
+use signet_daemon::polkit::Polkit;
+use signet_daemon::sessions::Sessions;
 use signet_daemon::state::StateDir;
 use signet_daemon::tpm::{Tpm, TpmConfig};
 use signet_manual::Section;
@@ -28,9 +30,9 @@ const EXAMPLES: &str = "Examples:
   signetd --config /etc/signet/signetd.toml --check
   signetd --config /etc/signet/signetd.toml --forget
 
-The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, number_matching, [timeouts] and
-[limits]; everything has a default, so an empty file is one. SIGHUP makes it read limits and timeouts
-again. RUST_LOG=signet_daemon=debug tells more.";
+The configuration may set bus, tcti, state_dir, pcrs, authenticators, prompts, number_matching, [timeouts],
+[limits] and [sessions]; everything has a default, so an empty file is one. SIGHUP makes it read limits
+and timeouts again. RUST_LOG=signet_daemon=debug tells more.";
 
 /// Proves over D-Bus that a person was present at this machine
 #[derive(Debug, Parser)]
@@ -124,8 +126,13 @@ async fn serve(mut config: Config, file: Option<&Path>) -> anyhow::Result<()> {
     };
     let desk = Desk::new(services, config.limits());
     let enroller = Enroller::new(tpm.clone(), state.clone(), config.pcrs.clone());
-    let patience = config.timeouts.tpm;
-    let service = Service::new(desk.clone(), enroller, state, tpm, keys, platform, patience);
+    if config.danger_skip_polkit {
+        tracing::warn!("danger_skip_polkit is set: every caller may do everything");
+    }
+    let polkit = Polkit::new(config.danger_skip_polkit);
+    let sessions = Sessions::open(config.sessions, &config.state_dir);
+    let parts = Parts { enroller, state, tpm, keys, platform, polkit, sessions };
+    let service = Service::new(desk.clone(), parts, config.timeouts);
     let ready = || {
         tracing::info!("ready");
         supervision::ready();

@@ -3,6 +3,8 @@
 //! The order is that of protocol §2.2: the statement is fixed first, then the touch, then the quote
 //! over both, then the outer signature over everything.
 
+use std::path::PathBuf;
+
 use signet_evidence::binding::{
     Sha256, assertion_challenge, qualifying_data, registration_challenge, sha256,
 };
@@ -82,6 +84,7 @@ pub struct Prepared {
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     assertion: Option<Assertion>,
+    key: Option<PathBuf>,
     registration: Option<(Registration, Registered)>,
 }
 
@@ -101,6 +104,8 @@ pub struct Produced {
     pub evidence: Vec<u8>,
     /// The credential that asserted.
     pub asserted: Option<Assertion>,
+    /// Device node of the security key that asserted.
+    pub key: Option<PathBuf>,
     /// The credential that was made.
     pub registered: Option<Registered>,
 }
@@ -186,6 +191,24 @@ impl Prepared {
         &self.actions
     }
 
+    /// What the evidence is for.
+    pub fn purpose(&self) -> Purpose {
+        self.request.purpose
+    }
+
+    /// The session it is about, where the authority has one already.
+    pub fn session(&self) -> Option<SessionId> {
+        self.request.session
+    }
+
+    /// What the person is asked to use.
+    pub fn means(&self) -> Means {
+        match &self.part {
+            None => Means::SecurityKey,
+            Some(part) => Means::Platform(part.plan().method()),
+        }
+    }
+
     /// Whether a security key has to be there.
     pub fn needs_security_key(&self) -> bool {
         self.part.is_none()
@@ -223,7 +246,7 @@ impl Prepared {
         if let Some(Part::Sign(key, plan)) = &self.part {
             let assertion = platform.assert(key, plan, &self.statement, line).await?;
             let assertion = Some(Assertion::Platform(assertion));
-            return Ok(Answers { assertion, registration: None });
+            return Ok(Answers { assertion, key: None, registration: None });
         }
         let enrols = self.request.purpose == Purpose::EnrolKey;
         let authorised = match self.request.allow_credentials.as_slice() {
@@ -242,8 +265,9 @@ impl Prepared {
                 Some(self.register(keys, by, line).await?)
             }
         };
-        let assertion = authorised.map(|(assertion, _)| Assertion::SecurityKey(assertion));
-        Ok(Answers { assertion, registration })
+        let (assertion, asserted) = authorised.unzip();
+        let key = asserted.and_then(|asserted| asserted.path);
+        Ok(Answers { assertion: assertion.map(Assertion::SecurityKey), key, registration })
     }
 
     async fn make(
@@ -365,6 +389,7 @@ impl Prepared {
         Ok(Produced {
             evidence,
             asserted: answers.assertion,
+            key: answers.key,
             registered: answers.registration.map(|(_, registered)| registered),
         })
     }

@@ -2,8 +2,9 @@
 //!
 //! Needs `dbus-daemon` on the path (Debian: `dbus-daemon`).
 
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -110,12 +111,14 @@ impl PrivateBus {
         );
         let file = folder.path().join("bus.conf");
         fs::write(&file, configuration)?;
+        // Not a pipe: nobody empties it while the bus runs, and a full one would stop the bus.
+        let log = folder.path().join("log");
         let mut process = Command::new("dbus-daemon")
             .arg(format!("--config-file={}", file.display()))
             .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(fs::File::create(&log)?)
             .spawn()
             .map_err(BusError::Program)?;
         // The address is printed when the socket takes connections.
@@ -123,13 +126,10 @@ impl PrivateBus {
         if let Some(stdout) = process.stdout.take() {
             BufReader::new(stdout).read_line(&mut address)?;
         }
-        let mut bus = Self { process, address: address.trim().to_owned(), folder };
+        let bus = Self { process, address: address.trim().to_owned(), folder };
         if bus.address.is_empty() {
-            let mut log = String::new();
-            if let Some(mut stderr) = bus.process.stderr.take() {
-                stderr.read_to_string(&mut log)?;
-            }
-            return Err(BusError::Start { log });
+            // It has ended, or is about to.
+            return Err(BusError::Start { log: fs::read_to_string(log)? });
         }
         Ok(bus)
     }
@@ -137,6 +137,15 @@ impl PrivateBus {
     /// The address for clients.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Lets programs of other users connect, too.
+    ///
+    /// # Errors
+    /// When the rights cannot be changed.
+    pub fn open_to_all(&self) -> io::Result<()> {
+        fs::set_permissions(self.folder(), Permissions::from_mode(0o755))?;
+        fs::set_permissions(self.folder().join("bus"), Permissions::from_mode(0o777))
     }
 
     /// Kills it with SIGKILL; everybody on it is disconnected.

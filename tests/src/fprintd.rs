@@ -3,10 +3,9 @@
 //!
 //! Needs `fprintd`, `python3-dbusmock` (its polkit says who may) and `libglib2.0-bin`.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::bus::{BusError, PrivateBus};
+use crate::polkitd::{Polkitd, PolkitdError};
 
 /// The service of Debian's package.
 const PROGRAM: &str = "/usr/libexec/fprintd";
@@ -46,6 +46,9 @@ pub enum FprintdError {
     /// The bus.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// polkitd.
+    #[error(transparent)]
+    Polkitd(#[from] PolkitdError),
     /// A program is missing or could not be run.
     #[error("cannot run {program}: are fprintd, python3-dbusmock and libglib2.0-bin installed?")]
     Program {
@@ -68,14 +71,19 @@ pub enum FprintdError {
     },
 }
 
+/// Who says what fprintd and signetd may.
+#[derive(Debug)]
+enum Polkit {
+    StandIn(Child),
+    Real { _process: Polkitd },
+}
+
 /// A running fprintd with one virtual reader.
 #[derive(Debug)]
 pub struct Fprintd {
     address: String,
     folder: TempDir,
-    polkit: Child,
-    /// Rules of the real polkitd.
-    rules: Option<TempDir>,
+    polkit: Polkit,
     process: Option<Child>,
 }
 
@@ -97,7 +105,11 @@ impl Fprintd {
     pub fn start(bus: &PrivateBus) -> Result<Self, FprintdError> {
         let mut mock = Command::new("/usr/bin/python3");
         mock.args(["-m", "dbusmock", "--system", "--template", "polkitd"]);
-        let mut fprintd = Self::with_polkit(bus, mock)?;
+        mock.env("DBUS_SYSTEM_BUS_ADDRESS", bus.address()).stdin(Stdio::null());
+        let mock = mock.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mock = mock.map_err(|source| FprintdError::Program { program: "polkit", source })?;
+        let mut fprintd = Self::with_polkit(bus, Polkit::StandIn(mock))?;
+        fprintd.wait_for(POLKIT)?;
         fprintd.allow(&ACTIONS)?;
         fprintd.launch()?;
         Ok(fprintd)
@@ -109,36 +121,16 @@ impl Fprintd {
     /// # Errors
     /// See [`FprintdError`].
     pub fn start_with_rules(bus: &PrivateBus, rules: &str) -> Result<Self, FprintdError> {
-        let own = tempfile::Builder::new().prefix("signet-polkit-").tempdir()?;
-        fs::set_permissions(own.path(), Permissions::from_mode(0o755))?;
-        fs::set_permissions(bus.folder(), Permissions::from_mode(0o755))?;
-        fs::set_permissions(bus.folder().join("bus"), Permissions::from_mode(0o777))?;
-        fs::write(own.path().join("50-signet.rules"), rules)?;
-        let mut polkitd = Command::new("unshare");
-        // The folder of local rules is another one for polkitd, and for nobody else.
-        let script = "mount --bind \"$0\" /etc/polkit-1/rules.d && exec /usr/lib/polkit-1/polkitd";
-        polkitd.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(own.path());
-        let mut fprintd = Self::with_polkit(bus, polkitd)?;
-        // It has read them, and follows changes only while the folder is there.
-        fprintd.rules = Some(own);
+        let polkitd = Polkitd::start(bus, rules, None)?;
+        let mut fprintd = Self::with_polkit(bus, Polkit::Real { _process: polkitd })?;
         fprintd.launch()?;
         Ok(fprintd)
     }
 
-    fn with_polkit(bus: &PrivateBus, mut polkit: Command) -> Result<Self, FprintdError> {
+    fn with_polkit(bus: &PrivateBus, polkit: Polkit) -> Result<Self, FprintdError> {
         let folder = tempfile::Builder::new().prefix("signet-fprintd-").tempdir()?;
         fs::create_dir(folder.path().join("prints"))?;
-        let address = bus.address().to_owned();
-        let polkit = polkit
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &address)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|source| FprintdError::Program { program: "polkit", source })?;
-        let fprintd = Self { address, folder, polkit, rules: None, process: None };
-        fprintd.wait_for(POLKIT)?;
-        Ok(fprintd)
+        Ok(Self { address: bus.address().to_owned(), folder, polkit, process: None })
     }
 
     /// Name of the Unix user who runs the tests.
@@ -315,7 +307,9 @@ fn succeeded(program: &'static str, output: Output) -> Result<Output, FprintdErr
 impl Drop for Fprintd {
     fn drop(&mut self) {
         let _ = self.kill();
-        let _ = self.polkit.kill();
-        let _ = self.polkit.wait();
+        if let Polkit::StandIn(mock) = &mut self.polkit {
+            let _ = mock.kill();
+            let _ = mock.wait();
+        }
     }
 }

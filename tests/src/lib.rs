@@ -2,6 +2,7 @@
 
 pub mod attester;
 pub mod bus;
+pub mod dbus_reference;
 pub mod demo;
 pub mod envoy;
 pub mod faulty_tpm;
@@ -9,6 +10,7 @@ pub mod fixture;
 pub mod fprintd;
 pub mod house;
 pub mod platform_keys;
+pub mod polkitd;
 pub mod raw_https;
 pub mod recorder;
 pub mod signetd;

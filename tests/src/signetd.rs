@@ -39,7 +39,8 @@ pub struct SignetdOptions {
     pub tcti: String,
     /// Paths of security keys; those that do not exist count as unplugged.
     pub authenticators: Vec<PathBuf>,
-    /// More lines for the configuration; tables last.
+    /// More lines for the configuration; tables last. Callers may do everything unless they say
+    /// `danger_skip_polkit = false`.
     pub extra: String,
 }
 
@@ -134,6 +135,10 @@ impl Signetd {
             None => format!("[{}]", keys.join(", ")),
         };
         let state = self.state_dir();
+        if !options.extra.contains("danger_skip_polkit") {
+            // There is none on most buses of tests.
+            text.push_str("danger_skip_polkit = true\n");
+        }
         let _ = write!(
             text,
             "bus = {:?}\ntcti = {:?}\nstate_dir = {state:?}\nauthenticators = {keys}\n{}\n",

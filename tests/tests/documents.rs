@@ -331,6 +331,15 @@ fn settings_reference_says_the_defaults() {
 }
 
 #[test]
+fn the_d_bus_reference_is_current() {
+    let xml = text("daemon/dbus/org.signet.Presence1.xml");
+    assert!(
+        text("docs/dbus.md") == signet_tests::dbus_reference::render(&xml),
+        "run `cargo run -p signet-tests --bin dbus-reference`"
+    );
+}
+
+#[test]
 fn relative_links_lead_somewhere() {
     let mut documents = Vec::new();
     files(&root(), "md", &mut documents);

@@ -120,6 +120,12 @@ daemon_refusals! {
     PlatformKeyLost;
     /// The person refused the same just now.
     CoolingDown;
+    /// polkit does not let the caller.
+    NotAuthorized;
+    /// Renewals wait for a screen, the machine or a key.
+    SessionPaused;
+    /// The sessions ended here: the user has to be present anew.
+    PresenceNeeded;
 }
 
 impl DaemonRefusal {
@@ -153,6 +159,7 @@ impl DaemonRefusal {
                 | Self::TpmUnavailable
                 | Self::TpmLockout
                 | Self::StateUnwritable
+                | Self::SessionPaused
                 | Self::Internal
         )
     }
@@ -239,8 +246,9 @@ mod tests {
     fn every_name_of_the_interface_is_known_and_no_other() {
         let written = include_str!("../../../daemon/dbus/org.signet.Presence1.xml");
         let (_, names) = written.split_once("NAME is one of").unwrap();
-        let (names, _) = names.split_once('.').unwrap();
-        let mut names: Vec<&str> = names.split_whitespace().collect();
+        let (names, _) = names.split_once("\n\n").unwrap();
+        let mut names: Vec<&str> =
+            names.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
         let mut known: Vec<&str> =
             DaemonRefusal::ALL.iter().filter_map(|one| one.as_str()).collect();
         names.sort_unstable();

@@ -7,6 +7,7 @@ mod error;
 mod method;
 mod proxy;
 mod request;
+mod sessions;
 mod stage;
 mod upkeep;
 
@@ -23,6 +24,7 @@ pub use error::{DaemonError, DaemonRefusal};
 pub use method::{Means, Method};
 use proxy::{Arguments, Presence1Proxy, RequestProxy};
 pub use request::{Event, Request};
+pub use sessions::Standing;
 pub use stage::{Progress, Prompt, Sample, Step};
 pub use upkeep::{Configuration, Plugged, Upkeep};
 
@@ -314,7 +316,14 @@ impl Daemon {
         }
         request.means.insert(&mut arguments);
         let (listening, token) = self.listen().await?;
-        self.proxy.request_presence(&token, &arguments).await?;
+        match request.purpose {
+            Purpose::Session | Purpose::Action => {
+                self.proxy.request_presence_of_person(&token, &arguments).await?;
+            }
+            _ => {
+                self.proxy.request_presence(&token, &arguments).await?;
+            }
+        }
         Ok(listening)
     }
 

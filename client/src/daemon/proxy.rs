@@ -18,15 +18,27 @@ pub(crate) type Reply = HashMap<String, OwnedVariant>;
     default_path = "/org/signet/Presence1"
 )]
 pub(crate) trait Presence1 {
+    #[zbus(allow_interactive_auth)]
     fn begin_enrolment(&self) -> zbus::Result<Reply>;
+    #[zbus(allow_interactive_auth)]
     fn activate_enrolment(&self, arguments: &Arguments<'_>) -> zbus::Result<Reply>;
+    #[zbus(allow_interactive_auth)]
     fn complete_enrolment(&self, arguments: &Arguments<'_>) -> zbus::Result<()>;
     fn renew_certificates(&self, arguments: &Arguments<'_>) -> zbus::Result<()>;
+    /// Asks nobody for a password.
     fn request_presence(
         &self,
         handle_token: &str,
         arguments: &Arguments<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    /// May ask for one, where polkit wants that.
+    #[zbus(name = "RequestPresence", allow_interactive_auth)]
+    fn request_presence_of_person(
+        &self,
+        handle_token: &str,
+        arguments: &Arguments<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn register_authenticator(
         &self,
         handle_token: &str,
@@ -34,8 +46,12 @@ pub(crate) trait Presence1 {
     ) -> zbus::Result<OwnedObjectPath>;
     fn sign_tls(&self, message: &[u8]) -> zbus::Result<Vec<u8>>;
     fn list_authenticators(&self) -> zbus::Result<Vec<Reply>>;
+    fn list_sessions(&self, arguments: &Arguments<'_>) -> zbus::Result<Vec<Reply>>;
+    fn end_sessions(&self, arguments: &Arguments<'_>) -> zbus::Result<()>;
     fn status(&self) -> zbus::Result<Reply>;
 
+    #[zbus(signal)]
+    fn sessions_changed(&self) -> zbus::Result<()>;
     #[zbus(signal)]
     fn authenticator_added(&self, path: &str) -> zbus::Result<()>;
     #[zbus(signal)]

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use zbus::OwnedObjectPath;
 
 use super::error::DaemonError;
 use super::proxy::Arguments;
@@ -152,7 +153,11 @@ impl Daemon {
         }
         let (listening, token) = self.listen().await?;
         let proxy = self.proxy.inner();
-        proxy.call_method(upkeep.method(), &(token.as_str(), arguments)).await?;
+        // polkit may want a password.
+        let flags = zbus::proxy::MethodFlags::ALLOW_INTERACTIVE_AUTH;
+        let call = (token.as_str(), arguments);
+        let _: Option<OwnedObjectPath> =
+            proxy.call_with_flags(upkeep.method(), flags, &call).await?;
         Ok(listening)
     }
 

@@ -178,8 +178,14 @@ pub(crate) struct Login {
 
 /// Revoke the current token and forget the session
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  signet logout")]
-pub(crate) struct Logout {}
+#[command(after_help = "Examples:
+  signet logout
+  signet logout --all")]
+pub(crate) struct Logout {
+    /// End every session of yours at this machine: no program renews one before the next login
+    #[arg(long)]
+    pub(crate) all: bool,
+}
 
 /// Approve exactly one request by a touch, and print the action token for it
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ pub use record::{Freshness, SessionRecord};
 
 use crate::authority::{AuthorityError, TokenResponse};
 use crate::ceremony::Attendant;
-use crate::daemon::{Enrolment, Means};
+use crate::daemon::{DaemonRefusal, Enrolment, Means};
 use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
 
 /// Waits between tries to renew while the authority or `signetd` cannot be reached.
@@ -221,6 +221,10 @@ impl Tokens {
                 // Use what there is to its end.
                 return if alive { Ok(record) } else { Err(TokensError::PresenceOver) };
             }
+            if error.refusal() == Some(DaemonRefusal::SessionPaused) {
+                // It takes a person to change that: trying again at once does not help.
+                return if alive { Ok(record) } else { Err(error) };
+            }
             if !error.is_unavailable() {
                 return Err(error);
             }
@@ -266,6 +270,15 @@ impl TokensError {
     pub fn rejection(&self) -> Option<RejectionCode> {
         match self {
             Self::Presence(error) => error.rejection(),
+            _ => None,
+        }
+    }
+
+    /// The error of `signetd`, when it refused with one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<DaemonRefusal> {
+        match self {
+            Self::Presence(PresenceError::Ceremony(error)) => error.refusal(),
             _ => None,
         }
     }

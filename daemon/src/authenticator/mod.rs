@@ -5,6 +5,8 @@ mod plugged;
 mod ring;
 mod upkeep;
 
+use std::path::PathBuf;
+
 use signet_ctap::Key;
 use signet_ctap::commands::{CredentialProtection, Info, RelyingParty, UserEntity};
 use signet_ctap::operation::{
@@ -41,11 +43,13 @@ pub struct Line<'a> {
 pub struct Asserted {
     /// The key's answer.
     pub assertion: signet_ctap::operation::Assertion,
+    /// The key's device node.
+    pub path: Option<PathBuf>,
     place: usize,
 }
 
-/// The keys that are plugged in, opened for one request.
-pub struct Keys(Vec<Key>);
+/// The keys that are plugged in, opened for one request, and their device nodes.
+pub struct Keys(Vec<Key>, Vec<PathBuf>);
 
 /// What is to be asserted, and by which credentials.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +113,7 @@ impl Keys {
         let (prompt, events) = Prompt::new();
         let asserted = converse(assert_each(asked, &prompt), events, line).await;
         let (place, assertion) = asserted.map_err(|error| operation_failure(&error))?;
-        Ok(Asserted { assertion, place })
+        Ok(Asserted { assertion, path: self.1.get(place).cloned(), place })
     }
 
     /// A new credential on whichever key the person touches; not on the one that just authorised

@@ -94,10 +94,11 @@ impl KeyRing {
                 Err(error) => failure = error,
             }
         }
+        let paths = known.iter().map(|key| key.path.clone()).collect();
         if only.is_none() {
             self.remember(known);
         }
-        if keys.is_empty() { Err(failure) } else { Ok((taken, Keys(keys))) }
+        if keys.is_empty() { Err(failure) } else { Ok((taken, Keys(keys, paths))) }
     }
 
     /// As [`Self::take`] for all keys, but while none is plugged in, the person is asked for one.

@@ -91,6 +91,23 @@ pub enum Finding {
 }
 
 impl Task {
+    /// Its name for polkit's rules.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AddFinger { .. } => "add-finger",
+            Self::ListFingers => "list-fingers",
+            Self::RenameFinger { .. } => "rename-finger",
+            Self::RemoveFinger { .. } => "remove-finger",
+            Self::SetPin => "set-pin",
+            Self::ChangePin => "change-pin",
+            Self::ListCredentials => "list-credentials",
+            Self::RemoveCredential { .. } => "remove-credential",
+            Self::Reset => "reset",
+            Self::Configure(_) => "configure",
+            Self::Sensor => "finger-sensor",
+        }
+    }
+
     /// Whether a key could do this by what it says of itself.
     fn suits(&self, info: &Info) -> bool {
         let options = &info.options;

@@ -318,6 +318,13 @@ pub(super) fn renewal(options: Dictionary) -> Result<Renewal, ArgumentError> {
     Ok(renewal)
 }
 
+/// Options of `ListSessions` and `EndSessions`: another user than the caller's.
+pub(super) fn user(options: Dictionary) -> Result<Option<u32>, ArgumentError> {
+    let mut options = Arguments(options);
+    let uid = options.optional("uid")?;
+    options.finish().map(|()| uid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

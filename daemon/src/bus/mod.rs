@@ -3,12 +3,14 @@
 pub(crate) mod agent;
 mod arguments;
 mod caller;
+mod door;
 mod keys;
 mod machine;
 mod pin;
 mod refusal;
 mod request;
 mod service;
+mod standing;
 
 use futures_util::StreamExt;
 use zbus::connection;
@@ -18,10 +20,11 @@ use zbus::object_server::SignalEmitter;
 use crate::ceremony::CallerId;
 use crate::config::Bus;
 use crate::desk::Desk;
+use crate::logind;
 
 pub use agent::{Abilities, Agents};
 pub use caller::Caller;
-pub use service::Service;
+pub use service::{Parts, Service};
 
 /// Well-known name, and prefix of the object's path.
 pub const NAME: &str = "org.signet.Presence1";
@@ -66,6 +69,8 @@ pub async fn serve(
     };
     let changes = service.key_changes();
     let agents = desk.agents().clone();
+    let door = service.departures();
+    let sessions = service.sessions();
     let connection = builder.serve_at(PATH, service).build().await.map_err(BusError::Connect)?;
     agents.on(&connection);
     let bus = DBusProxy::new(&connection).await.map_err(BusError::Watch)?;
@@ -79,21 +84,36 @@ pub async fn serve(
     let callers = async {
         while let Some(signal) = vanished.next().await {
             if let Ok(arguments) = signal.args() {
-                let id = CallerId::new(arguments.name().as_str());
-                agents.forget(&id);
-                desk.caller_gone(&id);
+                let caller = CallerId::new(arguments.name().as_str());
+                agents.forget(&caller);
+                door.caller_gone(&caller);
+                desk.caller_gone(&caller);
             }
         }
     };
     let emitter = SignalEmitter::new(&connection, PATH).map_err(BusError::Watch)?.into_owned();
     let keys = async {
-        if let Err(error) = service::announce_keys(emitter, changes).await {
+        if let Err(error) = service::announce_keys(&emitter, changes, &sessions).await {
             tracing::warn!(%error, "cannot tell of security keys");
+        }
+        std::future::pending().await
+    };
+    let standing = async {
+        if let Err(error) = service::announce_sessions(&emitter, &sessions).await {
+            tracing::warn!(%error, "cannot tell of sessions");
+        }
+        std::future::pending().await
+    };
+    let logins = async {
+        if let Err(error) = logind::follow(&connection, &sessions).await {
+            tracing::warn!(%error, "cannot follow logind");
         }
         std::future::pending().await
     };
     tokio::select! {
         () = callers => Err(BusError::Closed),
         () = keys => Err(BusError::Closed),
+        () = standing => Err(BusError::Closed),
+        () = logins => Err(BusError::Closed),
     }
 }

@@ -14,7 +14,13 @@ pub(super) struct Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        tracing::info!(outcome = failure.name(), "call refused");
+        match failure {
+            // As many as somebody likes, or told already.
+            Failure::TooManyRequests(_) | Failure::NotAuthorised(_) => {
+                tracing::debug!(outcome = failure.name(), "call refused");
+            }
+            _ => tracing::info!(outcome = failure.name(), "call refused"),
+        }
         let name = format!("{ERROR_PREFIX}{}", failure.name());
         Self { name: ErrorName::from_string_unchecked(name), message: message(&failure) }
     }

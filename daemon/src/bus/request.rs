@@ -123,11 +123,12 @@ impl Place {
     }
 
     /// Tells the owner, and nobody else, what the desk says; closes the place before the last word,
-    /// so that the token is free when the owner hears it.
+    /// so that the token is free when the owner hears it. `closed` is told how it ended, if the owner
+    /// is still there.
     pub(super) async fn relay(
         self,
         mut told: mpsc::UnboundedReceiver<Told>,
-        closed: impl FnOnce(&OwnedObjectPath),
+        closed: impl FnOnce(Option<&Result<Product, Failure>>),
     ) {
         let mut last = None;
         while let Some(news) = told.recv().await {
@@ -143,7 +144,7 @@ impl Place {
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove a request object");
         }
-        closed(&self.path);
+        closed(last.as_ref());
         if let Some(result) = last {
             self.tell_completed(result).await;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use signet_evidence::{Purpose, UnixTime};
+use signet_evidence::{Action, Purpose, UnixTime};
 use tokio::sync::{mpsc, watch};
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
@@ -13,21 +13,44 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, interface};
 
 use super::arguments::{self, Dictionary};
-use super::caller::Caller;
+use super::door::{Admitted, Door};
 use super::machine::{endorsement_key, tpm_health, tpm_status};
 use super::refusal::Refusal;
 use super::request::{self, Place, Reserved, Results};
-use crate::authenticator::{KeyRing, PluggedKeys, Task};
+use super::standing::{self, Meaning};
+use crate::authenticator::{KeyRing, PluggedKeys, Task, Upkeep};
+use crate::config::Timeouts;
 use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
-use crate::failure::Failure;
+use crate::failure::{ArgumentError, Failure};
 use crate::platform::{Means, Part, Platform};
+use crate::polkit::{Details, Polkit, Right};
 use crate::presence::{Prepared, Request};
+use crate::sessions::{Cause, Sessions};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
 use crate::tpm::{Tpm, Urgency};
 use crate::work::Work;
+
+/// What the service calls upon, besides the desk.
+#[derive(Debug)]
+pub struct Parts {
+    /// Enrolment of the machine.
+    pub enroller: Enroller,
+    /// What the daemon remembers.
+    pub state: StateDir,
+    /// The TPM.
+    pub tpm: Tpm,
+    /// The security keys.
+    pub keys: KeyRing,
+    /// The keys of this machine that stand for people.
+    pub platform: Platform,
+    /// Who may do what.
+    pub polkit: Polkit,
+    /// Everybody's sessions.
+    pub sessions: Sessions,
+}
 
 /// Serves `org.signet.Presence1`.
 #[derive(Debug)]
@@ -39,23 +62,29 @@ pub struct Service {
     keys: KeyRing,
     platform: Platform,
     tpm_patience: Duration,
+    door: Door,
+    sessions: Sessions,
     /// Paths of unfinished requests.
     places: Arc<Mutex<HashSet<OwnedObjectPath>>>,
 }
 
 impl Service {
-    /// A service over the daemon's parts; `tpm_patience` is for calls that wait for the TPM alone.
-    pub fn new(
-        desk: Desk,
-        enroller: Enroller,
-        state: StateDir,
-        tpm: Tpm,
-        keys: KeyRing,
-        platform: Platform,
-        tpm_patience: Duration,
-    ) -> Self {
-        let places = Arc::default();
-        Self { desk, enroller, state, tpm, keys, platform, tpm_patience, places }
+    /// A service over the daemon's parts.
+    pub fn new(desk: Desk, parts: Parts, timeouts: Timeouts) -> Self {
+        let Parts { enroller, state, tpm, keys, platform, polkit, sessions } = parts;
+        let (tpm_patience, places) = (timeouts.tpm, Arc::default());
+        let door = Door::new(polkit, timeouts.turn);
+        Self { desk, enroller, state, tpm, keys, platform, tpm_patience, door, sessions, places }
+    }
+
+    /// Everybody's sessions.
+    pub(super) fn sessions(&self) -> Sessions {
+        self.sessions.clone()
+    }
+
+    /// Told of connections that left the bus.
+    pub(super) fn departures(&self) -> Door {
+        self.door.clone()
     }
 
     /// The plugged keys, and every change of them.
@@ -66,20 +95,21 @@ impl Service {
     /// Fixes the statement of a request for evidence.
     async fn presence(
         &self,
-        connection: &Connection,
-        header: &Header<'_>,
+        caller: &Admitted,
         (mut request, wait): (Request, bool),
     ) -> Result<Work, Failure> {
         // Before anything is asked of other services.
         crate::presence::usable(&self.state.stored())?;
+        if request.purpose == Purpose::Renew {
+            self.sessions.may_renew(caller.uid)?;
+        }
         let part = match (request.purpose, request.means) {
             (Purpose::Session | Purpose::Action, means) => {
                 let allowed = [&*request.allow_credentials, &*request.touch_credentials].concat();
                 self.platform.answerer(means, &allowed, self.keys.any_plugged()).await?
             }
             (Purpose::EnrolKey, Some(Means::Platform(method))) => {
-                let user = Caller::identify(connection, header).await?.user_name().await?;
-                Some(self.platform.maker(method, user).await?)
+                Some(self.platform.maker(method, caller.user_name().await?).await?)
             }
             _ => None,
         };
@@ -100,30 +130,77 @@ impl Service {
     async fn accept(
         &self,
         connection: &Connection,
-        header: &Header<'_>,
+        caller: &Admitted,
         token: &str,
         work: Work,
-    ) -> Result<OwnedObjectPath, Failure> {
-        let sender = header.sender().ok_or(Failure::NotAllowed)?;
-        let path = request::path(sender.as_str(), token)?;
+    ) -> Result<(OwnedObjectPath,), Failure> {
+        let path = request::path(caller.id.as_str(), token)?;
         let reserved = Reserved::new(Arc::clone(&self.places), path.clone())?;
-        let caller = Caller::identify(connection, header).await?;
         let (telling, told) = mpsc::unbounded_channel();
         let owner = caller.bus_name()?;
-        let caller_id = caller.id.clone();
-        let id = self.desk.submit(caller, work, telling)?;
+        let meaning = Meaning::of(&work);
+        let id = self.desk.submit((**caller).clone(), work, telling)?;
         let place = Place { connection: connection.clone(), path: path.clone(), owner };
         if let Err(failure) = place.open(self.desk.clone(), id).await {
             self.desk.cancel(id);
             return Err(failure);
         }
-        tracing::info!(request = %id, caller = %caller_id, "request accepted");
-        tokio::spawn(place.relay(told, move |_| drop(reserved)));
+        tracing::info!(request = %id, caller = %caller.id, uid = caller.uid, "request accepted");
+        let (sessions, uid) = (self.sessions.clone(), caller.uid);
+        tokio::spawn(place.relay(told, move |result| {
+            drop(reserved);
+            if let Some(result) = result {
+                meaning.note(&sessions, uid, now(), result);
+            }
+        }));
         // The caller may have left before we watched out for it.
-        if !is_connected(connection, sender.as_str()).await {
-            self.desk.caller_gone(&caller_id);
+        if !is_connected(connection, caller.id.as_str()).await {
+            self.desk.caller_gone(&caller.id);
         }
-        Ok(path)
+        Ok((path,))
+    }
+
+    /// Upkeep of a security key, if the caller may.
+    async fn keep_up(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        token: &str,
+        upkeep: Upkeep,
+    ) -> Result<(OwnedObjectPath,), Refusal> {
+        let details = Details::of_task(&upkeep.task);
+        let right = Right::ManageAuthenticators;
+        let caller = self.door.admit(connection, header, right, &details).await?;
+        Ok(self.accept(connection, &caller, token, Work::Upkeep(upkeep)).await?)
+    }
+
+    /// Lets in who may do this step of the machine's own business.
+    async fn admit(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        right: Right,
+        step: &'static str,
+    ) -> Result<Admitted, Failure> {
+        self.door.admit(connection, header, right, &Details::of_step(step)).await
+    }
+
+    /// Whose sessions a caller means: its own, or, where it may, another user's.
+    async fn whose(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        options: Dictionary,
+        step: &'static str,
+    ) -> Result<u32, Failure> {
+        let uid = arguments::user(options)?;
+        let caller = self.door.identify(connection, header).await?;
+        let uid = uid.unwrap_or(caller.uid);
+        if uid != caller.uid {
+            let (right, details) = (Right::ManageDevice, Details::of_step(step));
+            self.door.authorise(connection, header, &caller, right, &details).await?;
+        }
+        Ok(uid)
     }
 
     /// A fact of the enrolment, or its default.
@@ -154,7 +231,13 @@ impl Service {
 #[interface(name = "org.signet.Presence1", introspection_docs = false)]
 impl Service {
     #[zbus(out_args("results"))]
-    async fn begin_enrolment(&self) -> Result<(Results,), Refusal> {
+    async fn begin_enrolment(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(Results,), Refusal> {
+        let right = Right::ManageDevice;
+        let _caller = self.admit(connection, &header, right, "begin-enrolment").await?;
         let introduction = self.enroller.begin().await?;
         let endorsement: Vec<Results> =
             introduction.endorsement.keys.into_iter().map(endorsement_key).collect();
@@ -167,8 +250,16 @@ impl Service {
     }
 
     #[zbus(out_args("results"))]
-    async fn activate_enrolment(&self, options: Dictionary) -> Result<(Results,), Refusal> {
-        let activated = self.enroller.activate(&arguments::activation(options)?).await?;
+    async fn activate_enrolment(
+        &self,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(Results,), Refusal> {
+        let activation = arguments::activation(options)?;
+        let right = Right::ManageDevice;
+        let _caller = self.admit(connection, &header, right, "activate-enrolment").await?;
+        let activated = self.enroller.activate(&activation).await?;
         let pcrs: BTreeMap<u8, Vec<u8>> = activated.quote.pcrs;
         Ok((Results::from([
             ("proof", activated.proof.into()),
@@ -184,9 +275,14 @@ impl Service {
     async fn complete_enrolment(
         &self,
         options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), Refusal> {
-        let stored = self.enroller.complete(arguments::admission(options)?).await?;
+        let admission = arguments::admission(options)?;
+        let right = Right::ManageDevice;
+        let _caller = self.admit(connection, &header, right, "complete-enrolment").await?;
+        let stored = self.enroller.complete(admission).await?;
         if let Some(enrolment) = &stored.enrolment {
             tracing::info!(device = %enrolment.device_id, "enrolled");
         }
@@ -199,9 +295,14 @@ impl Service {
     async fn renew_certificates(
         &self,
         options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), Refusal> {
-        let stored = self.enroller.renew(arguments::renewal(options)?).await?;
+        let renewal = arguments::renewal(options)?;
+        let right = Right::Machine;
+        let _caller = self.admit(connection, &header, right, "renew-certificates").await?;
+        let stored = self.enroller.renew(renewal).await?;
         if let Some(enrolment) = &stored.enrolment {
             tracing::info!(device = %enrolment.device_id, "certificates renewed");
         }
@@ -219,9 +320,14 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let request = arguments::presence(options)?;
-        let work = self.presence(connection, &header, request).await?;
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let (request, wait) = arguments::presence(options)?;
+        let action = request.action.as_deref().map(Action::parse).transpose();
+        let action = action.map_err(ArgumentError::Action)?;
+        let details = Details::of_purpose(request.purpose, action.as_ref().map(Action::details));
+        let right = Right::for_purpose(request.purpose);
+        let caller = self.door.admit(connection, &header, right, &details).await?;
+        let work = self.presence(&caller, (request, wait)).await?;
+        Ok(self.accept(connection, &caller, handle_token, work).await?)
     }
 
     #[zbus(out_args("request"))]
@@ -233,8 +339,10 @@ impl Service {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
         let request = arguments::registration(options)?;
-        let work = self.presence(connection, &header, request).await?;
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let details = Details::of_purpose(Purpose::EnrolKey, None);
+        let caller = self.door.admit(connection, &header, Right::Enrol, &details).await?;
+        let work = self.presence(&caller, request).await?;
+        Ok(self.accept(connection, &caller, handle_token, work).await?)
     }
 
     #[zbus(out_args("request"))]
@@ -245,8 +353,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::add_finger(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::add_finger(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -257,8 +365,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::plain(options, Task::ListFingers)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::plain(options, Task::ListFingers)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -269,8 +377,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::plain(options, Task::Sensor)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::plain(options, Task::Sensor)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -281,8 +389,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::rename_finger(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::rename_finger(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -293,8 +401,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::remove_finger(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::remove_finger(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -305,8 +413,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::plain(options, Task::SetPin)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::plain(options, Task::SetPin)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -317,14 +425,14 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = match arguments::change_pin(options)? {
-            Some(upkeep) => Work::Upkeep(upkeep),
-            None => {
-                let user = Caller::identify(connection, &header).await?.user_name().await?;
-                Work::ChangePin(self.platform.pin_key_of(&user)?)
-            }
-        };
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        if let Some(upkeep) = arguments::change_pin(options)? {
+            return self.keep_up(connection, &header, handle_token, upkeep).await;
+        }
+        let details = Details::of_step("change-platform-pin");
+        let right = Right::ManageAuthenticators;
+        let caller = self.door.admit(connection, &header, right, &details).await?;
+        let work = Work::ChangePin(self.platform.pin_key_of(&caller.user_name().await?)?);
+        Ok(self.accept(connection, &caller, handle_token, work).await?)
     }
 
     #[zbus(out_args("request"))]
@@ -335,8 +443,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::plain(options, Task::ListCredentials)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::plain(options, Task::ListCredentials)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -347,8 +455,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::remove_credential(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::remove_credential(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -359,8 +467,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::reset(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::reset(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     #[zbus(out_args("request"))]
@@ -371,8 +479,8 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(OwnedObjectPath,), Refusal> {
-        let work = Work::Upkeep(arguments::configuration(options)?);
-        Ok((self.accept(connection, &header, handle_token, work).await?,))
+        let upkeep = arguments::configuration(options)?;
+        self.keep_up(connection, &header, handle_token, upkeep).await
     }
 
     async fn register_agent(
@@ -382,13 +490,12 @@ impl Service {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Refusal> {
         let abilities = arguments::abilities(options)?;
-        let caller = Caller::identify(connection, &header).await?;
-        let id = caller.id.clone();
-        tracing::info!(agent = %id, uid = caller.uid, "agent registered");
-        self.desk.agents().register(caller, abilities);
+        let caller = self.door.identify(connection, &header).await?;
+        tracing::info!(agent = %caller.id, uid = caller.uid, "agent registered");
+        self.desk.agents().register((*caller).clone(), abilities);
         // It may have left before we watched out for it.
-        if !is_connected(connection, id.as_str()).await {
-            self.desk.agents().forget(&id);
+        if !is_connected(connection, caller.id.as_str()).await {
+            self.desk.agents().forget(&caller.id);
         }
         Ok(())
     }
@@ -398,8 +505,10 @@ impl Service {
         &self,
         message: Vec<u8>,
         #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
     ) -> Result<(Vec<u8>,), Refusal> {
         let digest = certificate_verify_digest(&message)?;
+        let _caller = self.admit(connection, &header, Right::Machine, "sign-tls").await?;
         crate::presence::usable(&self.state.stored())?;
         let sender = header.sender().ok_or(Failure::NotAllowed)?;
         let tpm = self.tpm.on_behalf_of(sender, Urgency::Renewal);
@@ -408,9 +517,35 @@ impl Service {
     }
 
     #[zbus(out_args("authenticators"))]
-    async fn list_authenticators(&self) -> Result<(Vec<Results>,), Refusal> {
+    async fn list_authenticators(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<Results>,), Refusal> {
+        let _call = self.door.enter(&header)?;
         let listed = self.keys.list().await.into_iter().map(super::keys::facts);
         Ok((listed.collect(),))
+    }
+
+    #[zbus(out_args("sessions"))]
+    async fn list_sessions(
+        &self,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(Vec<Results>,), Refusal> {
+        let uid = self.whose(connection, &header, options, "list-sessions").await?;
+        Ok((standing::list(uid, self.sessions.state(uid), self.sessions.list(uid)),))
+    }
+
+    async fn end_sessions(
+        &self,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Refusal> {
+        let uid = self.whose(connection, &header, options, "end-sessions").await?;
+        self.sessions.end(uid, Cause::Asked);
+        Ok(())
     }
 
     #[zbus(out_args("results"))]
@@ -419,7 +554,7 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Results,), Refusal> {
-        let caller = Caller::identify(connection, &header).await?;
+        let caller = self.door.identify(connection, &header).await?;
         let properties = self.patiently(self.tpm.in_background().properties()).await;
         let (reader, platform_keys) = self.platform.status().await;
         let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
@@ -454,6 +589,9 @@ impl Service {
 
     #[zbus(signal)]
     async fn authenticator_removed(emitter: &SignalEmitter<'_>, path: &str) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    async fn sessions_changed(emitter: &SignalEmitter<'_>) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
@@ -503,20 +641,35 @@ impl Service {
 
 /// Tells everybody of keys that are plugged in and pulled out, as long as the bus lets us.
 pub(super) async fn announce_keys(
-    emitter: SignalEmitter<'static>,
+    emitter: &SignalEmitter<'_>,
     mut changes: watch::Receiver<PluggedKeys>,
+    sessions: &Sessions,
 ) -> zbus::Result<()> {
     let mut known = changes.borrow_and_update().clone();
     while changes.changed().await.is_ok() {
         let now = changes.borrow_and_update().clone();
         // A key that was pulled out and is back has another time.
         for (path, _) in known.iter().filter(|(path, since)| now.get(*path) != Some(*since)) {
-            Service::authenticator_removed(&emitter, &path.to_string_lossy()).await?;
+            sessions.unplugged(path);
+            Service::authenticator_removed(emitter, &path.to_string_lossy()).await?;
         }
         for (path, _) in now.iter().filter(|(path, since)| known.get(*path) != Some(*since)) {
-            Service::authenticator_added(&emitter, &path.to_string_lossy()).await?;
+            sessions.plugged();
+            Service::authenticator_added(emitter, &path.to_string_lossy()).await?;
         }
         known = now;
+    }
+    Ok(())
+}
+
+/// Tells that somebody's sessions changed, not whose.
+pub(super) async fn announce_sessions(
+    emitter: &SignalEmitter<'_>,
+    sessions: &Sessions,
+) -> zbus::Result<()> {
+    let mut changes = sessions.changes();
+    while changes.changed().await.is_ok() {
+        Service::sessions_changed(emitter).await?;
     }
     Ok(())
 }

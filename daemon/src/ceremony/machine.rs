@@ -13,6 +13,8 @@ use super::stage::{
 pub struct Limits {
     /// Unfinished requests of one caller.
     pub per_caller: usize,
+    /// Unfinished requests of all connections of one Unix user.
+    pub per_user: usize,
     /// Unfinished requests of all callers.
     pub total: usize,
     /// Proofs that the TPM makes at the same time.
@@ -35,6 +37,12 @@ pub enum Refused {
     #[error("{limit} requests of this caller are unfinished")]
     CallerLimit {
         /// [`Limits::per_caller`].
+        limit: usize,
+    },
+    /// The connections of this Unix user have too many unfinished requests together.
+    #[error("{limit} requests of this user are unfinished")]
+    UserLimit {
+        /// [`Limits::per_user`].
         limit: usize,
     },
     /// All callers together have too many.
@@ -136,6 +144,10 @@ impl<F: Clone + PersonsNo> Ceremony<F> {
         let own = self.requests.values().filter(|request| request.caller == asked.caller).count();
         if own >= self.limits.per_caller {
             return Err(Refused::CallerLimit { limit: self.limits.per_caller });
+        }
+        let jobs = self.jobs.values().filter(|job| job.asked.uid == asked.uid);
+        if jobs.map(|job| job.members.len()).sum::<usize>() >= self.limits.per_user {
+            return Err(Refused::UserLimit { limit: self.limits.per_user });
         }
         if let Some(left) = self.cools(asked, now) {
             return Err(Refused::CoolingDown { left });
@@ -247,7 +259,7 @@ impl<F: Clone + PersonsNo> Ceremony<F> {
                 (Some(job), Ok(())) => {
                     job.state = State::WaitsForMachine;
                     job.deadline = now + self.limits.turn;
-                    self.proofs.join(&job.asked.caller, id);
+                    self.proofs.join(job.asked.uid, &job.asked.caller, id);
                 }
             }
         }
@@ -316,7 +328,7 @@ impl<F: Clone + PersonsNo> Ceremony<F> {
             Need::Person | Need::PersonAlone => (&mut self.prompts, State::WaitsForPerson),
             Need::Machine => (&mut self.proofs, State::WaitsForMachine),
         };
-        lane.join(&asked.caller, id);
+        lane.join(asked.uid, &asked.caller, id);
         let deadline = now + self.limits.turn;
         let (asked, members) = (asked.clone(), Vec::new());
         self.jobs.insert(id, Job { asked, members, state, deadline, shown: None });

@@ -13,7 +13,8 @@
 //! - requests of one user that ask exactly the same are one job with one prompt, and share its end;
 //! - words that a person refused are not shown again for a while, whoever of the same user asks;
 //!   one user's refusal is nothing to another;
-//! - callers take turns, so a caller with many requests delays another's by at most one prompt.
+//! - Unix users take turns, and so do the connections of one user: a user with many requests delays
+//!   another's by at most one prompt, over however many connections they come.
 
 mod lane;
 mod machine;

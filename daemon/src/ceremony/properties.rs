@@ -11,6 +11,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     per_caller: 5,
+    per_user: 8,
     total: 16,
     proofs: 2,
     turn: Duration::from_secs(120),
@@ -129,6 +130,17 @@ fn asked(caller: &CallerId, number: usize, need: Need, what: u8) -> Asked {
     Asked { caller: caller.clone(), uid, need, whole: [what; 32], words: [what / 2; 32] }
 }
 
+/// Who takes turns.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Party {
+    User(u32),
+    Caller(CallerId),
+}
+
+fn parties(asked: &Asked) -> [Party; 2] {
+    [Party::User(asked.uid), Party::Caller(asked.caller.clone())]
+}
+
 /// A shell that believes nothing and counts everything.
 struct Shell {
     ceremony: Ceremony<Fault>,
@@ -144,8 +156,8 @@ struct Shell {
     proofs: BTreeSet<JobId>,
     /// When a user said no to words.
     refused: BTreeMap<(u32, [u8; 32]), Instant>,
-    /// How often a caller was served while another waited.
-    overtaken: BTreeMap<(CallerId, CallerId), u32>,
+    /// How often one was served while another waited: users, and callers of one user.
+    overtaken: BTreeMap<(Party, Party), u32>,
     /// Jobs that have not had their turn yet.
     waiting: BTreeSet<JobId>,
 }
@@ -238,11 +250,11 @@ impl Shell {
 
     fn request(&mut self, caller: usize, need: Need, what: u8) {
         let asked = asked(&self.callers[caller], caller, need, what);
-        let live = self.accepted.len() - self.completed.len();
-        let own = self.accepted.iter().filter(|(id, (other, _))| {
-            other.caller == asked.caller && !self.completed.contains_key(id)
-        });
-        let own = own.count();
+        let live = self.accepted.iter().filter(|(id, _)| !self.completed.contains_key(id));
+        let live: Vec<&Asked> = live.map(|(_, (other, _))| other).collect();
+        let own = live.iter().filter(|other| other.caller == asked.caller).count();
+        let of_user = live.iter().filter(|other| other.uid == asked.uid).count();
+        let live = live.len();
         // One person is asked one thing once: the same of the same user is under way already.
         let same = self.jobs.iter().filter(|(id, job)| {
             (job.uid, job.need, job.whole) == (asked.uid, need, asked.whole)
@@ -257,6 +269,7 @@ impl Shell {
         match self.ceremony.handle_request(&asked, self.now) {
             Ok(Accepted { request, job, joined }) => {
                 assert!(own < LIMITS.per_caller && live < LIMITS.total && !cools);
+                assert!(of_user < LIMITS.per_user);
                 assert_eq!(same, if joined { vec![job] } else { Vec::new() });
                 if !joined {
                     assert!(self.jobs.insert(job, asked.clone()).is_none(), "job id used twice");
@@ -267,6 +280,7 @@ impl Shell {
                 assert!(self.accepted.insert(request, (asked, job)).is_none(), "id used twice");
             }
             Err(Refused::CallerLimit { .. }) => assert_eq!(own, LIMITS.per_caller),
+            Err(Refused::UserLimit { .. }) => assert_eq!(of_user, LIMITS.per_user),
             Err(Refused::TotalLimit { .. }) => assert_eq!(live, LIMITS.total),
             Err(Refused::CoolingDown { left }) => {
                 assert!(cools && left <= LIMITS.cool_down && !left.is_zero());
@@ -353,26 +367,34 @@ impl Shell {
         assert!(self.closed.insert(id, outcome).is_none(), "closed twice");
     }
 
-    /// Between two turns of one caller, each other caller that waited all the time had one.
+    /// Between two turns of one user, each other user that waited all the time had one; so for the
+    /// callers of one user.
     fn note_turn(&mut self, id: JobId) {
         self.waiting.remove(&id);
-        let served = self.jobs[&id].caller.clone();
-        self.overtaken.retain(|(waiter, _), _| *waiter != served);
-        for waiter in self.waiters().into_iter().filter(|waiter| *waiter != served) {
-            let count = self.overtaken.entry((waiter, served.clone())).or_default();
-            *count += 1;
-            assert_eq!(*count, 1, "a caller had two turns while another waited");
+        let served = self.jobs[&id].clone();
+        let [user, caller] = parties(&served);
+        self.overtaken.retain(|(waiter, _), _| *waiter != user && *waiter != caller);
+        let mut overtaken = BTreeSet::new();
+        for waiter in self.waiting.iter().map(|id| &self.jobs[id]) {
+            let [other_user, other_caller] = parties(waiter);
+            if other_user != user {
+                overtaken.insert((other_user, user.clone()));
+            } else if other_caller != caller {
+                overtaken.insert((other_caller, caller.clone()));
+            }
         }
-    }
-
-    fn waiters(&self) -> BTreeSet<CallerId> {
-        self.waiting.iter().map(|id| self.jobs[id].caller.clone()).collect()
+        for pair in overtaken {
+            let count = self.overtaken.entry(pair).or_default();
+            *count += 1;
+            assert_eq!(*count, 1, "one had two turns while another waited");
+        }
     }
 
     /// Whoever takes back all its requests gives up its place.
     fn forget_who_stopped_waiting(&mut self) {
-        let waiters = self.waiters();
-        self.overtaken.retain(|(waiter, _), _| waiters.contains(waiter));
+        let waiting = self.waiting.iter().flat_map(|id| parties(&self.jobs[id]));
+        let waiting: BTreeSet<Party> = waiting.collect();
+        self.overtaken.retain(|(waiter, _), _| waiting.contains(waiter));
     }
 
     /// Lets everything come to its end by answers alone, without cancels or time-outs.

@@ -57,7 +57,8 @@ impl Means {
         all.find(|means| means.name() == name)
     }
 
-    fn name(self) -> &'static str {
+    /// Their name on the bus.
+    pub fn name(self) -> &'static str {
         match self {
             Self::SecurityKey => "security-key",
             Self::Platform(method) => method.name(),

@@ -38,6 +38,8 @@ pub trait Presence1 {
     fn register_agent(&self, options: &Options) -> zbus::Result<()>;
     fn sign_tls(&self, message: &[u8]) -> zbus::Result<Vec<u8>>;
     fn list_authenticators(&self) -> zbus::Result<Vec<Answer>>;
+    fn list_sessions(&self, options: &Options) -> zbus::Result<Vec<Answer>>;
+    fn end_sessions(&self, options: &Options) -> zbus::Result<()>;
     fn status(&self) -> zbus::Result<Answer>;
     #[zbus(property)]
     fn enrolled(&self) -> zbus::Result<bool>;
@@ -103,7 +105,11 @@ pub struct Pending {
 
 impl Caller {
     pub async fn new(bus: &PrivateBus) -> Self {
-        let connection = connection::Builder::address(bus.address()).build().await.unwrap();
+        Self::of(connection::Builder::address(bus.address()).build().await.unwrap()).await
+    }
+
+    /// A caller with this connection.
+    pub async fn of(connection: Connection) -> Self {
         let daemon = Presence1Proxy::builder(&connection)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()

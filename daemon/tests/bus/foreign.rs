@@ -28,6 +28,15 @@ async fn busctl_reads_the_state_and_is_refused_by_name() {
     );
     let (worked, operator) = busctl(&[&["get-property"], &target[..], &["Operator"]].concat());
     assert_eq!((worked, operator.as_str()), (true, "s \"alice\"\n"));
+    let (worked, sessions) =
+        busctl(&[&["call"], &target[..], &["ListSessions", "a{sv}", "0"]].concat());
+    assert_eq!((worked, sessions.as_str()), (true, "aa{sv} 0\n"));
+    let (worked, words) =
+        busctl(&[&["call"], &target[..], &["EndSessions", "a{sv}", "0"]].concat());
+    assert!(worked, "{words}");
+    let (worked, sessions) =
+        busctl(&[&["call"], &target[..], &["ListSessions", "a{sv}", "0"]].concat());
+    assert!(worked && sessions.contains("\"state\" s \"ended\""), "{sessions}");
     let call = ["SignTls", "ay", "3", "1", "2", "3"];
     let (worked, words) = busctl(&[&["call"], &target[..], &call].concat());
     assert!(!worked && words.contains("not a TLS 1.3 client CertificateVerify"), "{words}");

@@ -5,7 +5,7 @@ use signet_test_authenticators::{Firmware, VirtualKey};
 
 use crate::authority::PATIENCE;
 use crate::client::{Caller, Options, options, refusal};
-use crate::world::{PIN, World, key_with_pin, ready, session, untouched_key, with, with_pin};
+use crate::world::{PIN, World, key_with_pin, ready, session, with, with_pin};
 
 /// The next signal of the daemon's object: its name and its path.
 async fn next(signals: &mut zbus::MessageStream) -> (String, String) {

@@ -1,14 +1,17 @@
 //! The interface as it is written down and as it is served; who may call what; no network socket.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use futures_util::StreamExt;
 use signet_tests::bus::PrivateBus;
 use signet_tests::signetd::{Signetd, SignetdOptions};
 use signet_tests::swtpm::Swtpm;
 use zbus::fdo::{DBusProxy, IntrospectableProxy};
 
-use crate::client::{Caller, Options, refusal, text};
+use crate::authority::PATIENCE;
+use crate::client::{Answer, Caller, Options, refusal, text};
 use crate::world::{SIGNETD, World, ready, renewal, session, untouched_key};
 
 fn dbus_file(name: &str) -> PathBuf {
@@ -74,6 +77,41 @@ async fn a_prompt_at_an_agent_is_what_the_xml_says() {
     let served = proxy.build().await.unwrap().introspect().await.unwrap();
     let name = "org.signet.Presence1.Agent";
     assert_eq!(interface(&served, name), interface(&written, name));
+}
+
+#[tokio::test]
+async fn an_enrolment_changes_properties_with_a_signal_for_each() {
+    let world = World::with_keys(vec![]);
+    let caller = world.caller().await;
+    let mut signals = caller.overhear("/org/signet/Presence1").await;
+    world.enrol(&caller).await;
+    let mut expected: BTreeSet<&str> = [
+        "Audience",
+        "Authority",
+        "AuthorityCertificates",
+        "DeviceCertificates",
+        "DeviceId",
+        "Enrolled",
+        "Operator",
+        "RpId",
+    ]
+    .into();
+    while !expected.is_empty() {
+        let message = tokio::time::timeout(PATIENCE, signals.next()).await;
+        let message = message.expect("a signal was due").unwrap().unwrap();
+        if message.header().member().unwrap().as_str() != "PropertiesChanged" {
+            continue;
+        }
+        let (interface, changed, _): (String, Answer, Vec<String>) =
+            message.body().deserialize().unwrap();
+        assert_eq!(interface, "org.signet.Presence1");
+        for (name, value) in changed {
+            assert!(expected.remove(name.as_str()), "{name}");
+            if name == "Enrolled" {
+                assert_eq!(bool::try_from(value), Ok(true));
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,20 +5,24 @@
 #![expect(unreachable_pub, reason = "nothing of a test is for others")]
 
 mod agents;
+mod authorisation;
 mod authority;
 mod broker;
 mod client;
 mod enrolment;
 mod evidence;
 mod faults;
+mod flood;
 mod foreign;
 mod hotplug;
 mod idle;
 mod interface;
+mod logind;
 mod platform;
 mod queue;
 mod refusals;
 mod renewal;
+mod sessions;
 mod supervision;
 mod upkeep;
 mod world;

@@ -22,7 +22,8 @@ async fn serve(pending: &mut Pending) -> String {
 
 #[tokio::test]
 async fn fifty_requests_of_ten_callers_are_all_answered_once_and_in_turns() {
-    let (world, _first, credential) = ready(untouched_key().await, "").await;
+    let limits = "[limits]\nper_user = 64";
+    let (world, _first, credential) = ready(untouched_key().await, limits).await;
     let mut callers = Vec::new();
     for _ in 0..10 {
         callers.push(world.caller().await);

@@ -143,6 +143,7 @@ fn the_packages_hold_what_they_should_and_lintian_has_no_complaint() {
                 "./lib/systemd/system/signetd.service",
                 "./lib/udev/rules.d/70-signet.rules",
                 "./usr/share/dbus-1/system.d/org.signet.Presence1.conf",
+                "./usr/share/polkit-1/actions/org.signet.presence.policy",
                 "./usr/share/man/man8/signetd.8.gz",
             ][..],
         ),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use signet_client::tokens::{BootTime, LoginTerms, SessionRecord, TokenCache, TokensError};
 
 use super::{Context, runtime_directory};
-use crate::cli::Login;
+use crate::cli::{Login, Logout};
 use crate::failure::Failure;
 use crate::output::Style;
 
@@ -20,8 +20,12 @@ pub(super) async fn run(context: &Context, options: &Login) -> Result<(), Failur
     context.output.result(&describe(&record), &format!("logged in as {}", sentence(&record)))
 }
 
-pub(super) async fn logout(context: &Context) -> Result<(), Failure> {
+pub(super) async fn logout(context: &Context, options: &Logout) -> Result<(), Failure> {
     let cache = TokenCache::open(runtime_directory().as_deref())?;
+    if options.all {
+        // First, and whether or not the authority can be reached.
+        context.daemon().await?.end_sessions().await?;
+    }
     let tokens = context.tokens().await?;
     let revoked = match tokens.load() {
         Ok(record) => Some(tokens.workstation().authority().revoke(&record.access_token).await),

@@ -177,7 +177,7 @@ pub(crate) async fn run(
         Command::Key(command) => run_key(&context, command).await,
         Command::Finger(command) => run_finger(&context, command).await,
         Command::Login(login) => login::run(&context, &login).await,
-        Command::Logout(_) => login::logout(&context).await,
+        Command::Logout(logout) => login::logout(&context, &logout).await,
         Command::Approve(approve) => approve::run(&context, &approve).await,
         Command::Ticket(Ticket::Request(options)) => ticket::request(&context, &options).await,
         Command::Ticket(Ticket::List) => ticket::list(&context).await,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use signet_client::authority::printable;
-use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment};
+use signet_client::daemon::{Authenticator, DaemonStatus, Enrolment, Standing};
 use signet_client::inspection::rfc3339;
 use signet_client::tokens::TokenCache;
 use signet_client::{AuthorityError, Daemon, Tokens, Workstation};
@@ -18,6 +18,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let status = daemon.status().await?;
     let authenticators = daemon.authenticators().await?;
     let enrolment = daemon.enrolment().await?;
+    let sessions = daemon.sessions().await?;
     let mut result = json!({
         "signetd": version,
         "tpm": status.tpm,
@@ -32,12 +33,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         "platform_keys": status.platform_keys.iter().map(|key| {
             json!({ "method": key.method, "credential_id": key.credential_id })
         }).collect::<Vec<_>>(),
+        "sessions": sessions.iter().map(standing).collect::<Vec<_>>(),
         "enrolled": enrolment.is_some(),
         "authenticators": authenticators.iter().map(authenticator).collect::<Vec<_>>(),
     });
     let mut text = machine(&version, &status, &authenticators);
     if let Some(enrolment) = &enrolment {
-        let (authority, session, standing) = ways(context).await?;
+        let (authority, session, account) = ways(context).await?;
         let reached = match &authority {
             Ok(()) => "ready".to_owned(),
             Err(error) => error.to_string(),
@@ -50,9 +52,9 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             members.insert("authority_ready".into(), json!(authority.is_ok()));
             members.insert("authority_status".into(), json!(reached));
             members.insert("session".into(), json!(session.as_ref().map(login::describe)));
-            members.insert("keys_enrolled".into(), json!(standing.keys));
-            members.insert("certificate_expires".into(), json!(standing.certificate_expires));
-            members.insert("notices".into(), json!(standing.notices));
+            members.insert("keys_enrolled".into(), json!(account.keys));
+            members.insert("certificate_expires".into(), json!(account.certificate_expires));
+            members.insert("notices".into(), json!(account.notices));
         }
         enrolled(&mut text, enrolment, &reached);
         let session = session.as_ref().map_or_else(
@@ -60,10 +62,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             |session| login::sentence(session).replace('\n', "\n           "),
         );
         let _ = writeln!(text, "session    {session}");
-        if let Some(expires) = &standing.certificate_expires {
+        if let Some(notice) = sessions.first().and_then(Standing::notice) {
+            let _ = writeln!(text, "           {notice}");
+        }
+        if let Some(expires) = &account.certificate_expires {
             let _ = writeln!(text, "until      {expires} (certificate, renewed at login)");
         }
-        for notice in &standing.notices {
+        for notice in &account.notices {
             let _ = writeln!(text, "notice     {notice}");
         }
     } else {
@@ -73,35 +78,35 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
 }
 
 type Ways =
-    (Result<(), AuthorityError>, Result<signet_client::tokens::SessionRecord, Failure>, Standing);
+    (Result<(), AuthorityError>, Result<signet_client::tokens::SessionRecord, Failure>, Account);
 
 /// What the operator should know of keys, certificate and tickets.
 #[derive(Default)]
-struct Standing {
+struct Account {
     /// `None` when the authority cannot be asked.
     keys: Option<usize>,
     certificate_expires: Option<String>,
     notices: Vec<String>,
 }
 
-impl Standing {
+impl Account {
     async fn of(workstation: &Workstation) -> Self {
-        let mut standing = Self {
+        let mut account = Self {
             certificate_expires: workstation.certificate_life().map(|life| rfc3339(life.not_after)),
             ..Self::default()
         };
         if let Ok(listed) = workstation.authority().authenticators().await {
             let live = listed.iter().filter(|key| !key.revoked).count();
-            standing.keys = Some(live);
+            account.keys = Some(live);
             if live < 2 {
                 let text = "you have fewer than two keys: add another with `signet key add`, and keep it elsewhere";
-                standing.notices.push(text.to_owned());
+                account.notices.push(text.to_owned());
             }
         }
         if let Ok(found) = workstation.authority().requested_tickets().await {
-            standing.notices.extend(ticket::notices(&found, &workstation.enrolment().operator));
+            account.notices.extend(ticket::notices(&found, &workstation.enrolment().operator));
         }
-        standing
+        account
     }
 }
 
@@ -109,14 +114,14 @@ impl Standing {
 async fn ways(context: &Context) -> Result<Ways, Failure> {
     let workstation: Workstation = context.workstation().await?;
     let ready = workstation.authority().ready().await;
-    let standing = match ready {
-        Ok(()) => Standing::of(&workstation).await,
-        Err(_) => Standing::default(),
+    let account = match ready {
+        Ok(()) => Account::of(&workstation).await,
+        Err(_) => Account::default(),
     };
     let session = TokenCache::open(runtime_directory().as_deref())
         .map_err(Failure::from)
         .and_then(|cache| Ok(Tokens::new(workstation, cache).load()?));
-    Ok((ready, session, standing))
+    Ok((ready, session, account))
 }
 
 fn machine(version: &str, status: &DaemonStatus, keys: &[Authenticator]) -> String {
@@ -149,6 +154,18 @@ fn enrolled(text: &mut String, enrolment: &Enrolment, reached: &str) {
     let _ = writeln!(text, "operator   {}", enrolment.operator);
     let _ = writeln!(text, "device     {}", enrolment.device_id);
     let _ = writeln!(text, "authority  {}: {reached}", enrolment.authority);
+}
+
+fn standing(session: &Standing) -> Value {
+    json!({
+        "state": session.state,
+        "cause": session.cause,
+        "session": session.session,
+        "since": session.since,
+        "method": session.method,
+        "renewals": session.renewals,
+        "renewed": session.renewed,
+    })
 }
 
 fn authenticator(key: &Authenticator) -> Value {
