@@ -18,10 +18,14 @@ ask() {
         -m "org.signet.Presence1.$method" "$@" 2>&1 || true
 }
 
-# Each with too little in it: whoever is let in hears what is missing.
+ask_for_session() {
+    ask "$1" "$2" RequestPresence token1 "{'purpose': <'session'>, 'challenge': <[byte 1, 2]>, 'subject': <'alice'>}"
+}
+
+# Nothing is enrolled yet: whoever is let in hears that.
 ask_everything() {
-    ask "$1" "$2" RequestPresence token1 "{'purpose': <'session'>}"
-    ask "$1" "$2" RegisterAuthenticator token2 '{}'
+    ask_for_session "$1" "$2"
+    ask "$1" "$2" RegisterAuthenticator token2 "{'challenge': <[byte 1, 2]>, 'subject': <'alice'>}"
     ask "$1" "$2" ListCredentials token3 "{'path': <'/dev/hidraw99'>}"
     ask "$1" "$2" SignTls '[byte 1]'
     ask "$1" "$2" BeginEnrolment
@@ -50,9 +54,9 @@ rule_admits() {
 	      subject.user == "mallory") { return polkit.Result.YES; }
 	});
 	RULE
-    rule_counts() { ! ask mallory ssh RequestPresence token1 "{'purpose': <'session'>}" | grep -q NotAuthorized; }
+    rule_counts() { ! ask_for_session mallory ssh | grep -q NotAuthorized; }
     await 60 rule_counts
-    says 'Error.NotAuthorized' ask mallory ssh RequestPresence token1 "{'purpose': <'renew'>}"
+    says 'Error.NotAuthorized' ask mallory ssh ListCredentials token3 "{}"
     rm /etc/polkit-1/rules.d/40-vm.rules
     rule_is_gone() { ! rule_counts; }
     await 60 rule_is_gone
@@ -60,7 +64,7 @@ rule_admits() {
 
 no_polkit_no_answer() {
     systemctl mask --runtime --now polkit.service
-    says 'Error.NotAuthorized.*polkit' ask alice seat RequestPresence token1 "{'purpose': <'session'>}"
+    says 'Error.NotAuthorized.*install and start polkit' ask_for_session alice seat
     systemctl unmask --runtime polkit.service
     systemctl start polkit.service
 }
@@ -85,7 +89,7 @@ locked_screen_pauses() {
 lock_ends_session() {
     local saved=/root/signetd.toml.saved
     cp -a /etc/signet/signetd.toml $saved
-    printf '%s\n' '' '[sessions]' 'on_lock = "end"' >> /etc/signet/signetd.toml
+    sed -i 's/^#on_lock = .*/on_lock = "end"/' /etc/signet/signetd.toml
     systemctl restart signetd.service
     await 60 has_key blue
     log_in
