@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use signet_evidence::eventlog::{BootFacts, EventLog, Limits};
+use signet_evidence::tpm::{TpmsAttest, TpmtPublic};
 use signet_evidence::webauthn::{AttestationObject, AuthenticatorData};
 
 /// What is read is written as it was.
@@ -32,5 +33,19 @@ pub(crate) fn event_log(input: &[u8]) {
         assert!(log.replay(bank).is_ok(), "a declared bank is there");
         let facts = BootFacts::of(&log, bank, &pcrs);
         assert!(facts.measured.len() <= log.events().len());
+    }
+}
+
+/// One structure has one form: what is read marshals to the very bytes.
+pub(crate) fn tpms_attest(input: &[u8]) {
+    if let Ok(attest) = TpmsAttest::parse(input) {
+        assert_eq!(attest.to_bytes(), input);
+    }
+}
+
+/// The same; a Name is over these bytes.
+pub(crate) fn tpmt_public(input: &[u8]) {
+    if let Ok(public) = TpmtPublic::parse(input) {
+        assert_eq!(public.to_bytes(), input);
     }
 }

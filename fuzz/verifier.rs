@@ -2,7 +2,9 @@
 //! by the test that replays their seeds.
 
 use signet_evidence::UnixTime;
-use signet_verifier::certificate::TrustAnchors;
+use signet_verifier::certificate::{
+    Certificate, KeyPurpose, TrustAnchors, VerifiedPath, without_padding,
+};
 use signet_verifier::metadata::{Metadata, Signer, fuzzing};
 use signet_verifier::webauthn::VerifiedAttestation;
 
@@ -23,4 +25,21 @@ pub(crate) fn mds_blob(input: &[u8]) {
 pub(crate) fn attestation_statement(input: &[u8]) {
     let verified = VerifiedAttestation::verify(input, &[0; 32], &TrustAnchors::default(), NOW);
     assert!(!verified.is_ok_and(|verified| verified.anchor().is_some()));
+}
+
+/// An endorsement certificate as a TPM has it in its memory: padded, with names that no other certificate
+/// has and that are critical. Without a root none is believed; an anchor vouches for itself alone.
+pub(crate) fn ek_certificate(input: &[u8]) {
+    let der = without_padding(input).unwrap_or(input);
+    assert!(der.len() <= input.len());
+    let purpose = Some(KeyPurpose::EndorsementKey);
+    let none = TrustAnchors::default();
+    assert!(VerifiedPath::verify(der, &[der.to_vec()], &none, purpose, NOW).is_err());
+    if let Ok(certificate) = Certificate::parse(der) {
+        assert_eq!(certificate.der(), der);
+        if let Ok(itself) = TrustAnchors::from_der([der]) {
+            // Whatever follows, no byte makes it panic.
+            let _ = VerifiedPath::verify(der, &[], &itself, purpose, NOW);
+        }
+    }
 }

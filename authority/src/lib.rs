@@ -14,6 +14,7 @@ pub mod extract;
 pub mod gateway;
 pub mod introspection;
 pub mod keys;
+pub mod makers;
 pub mod metadata;
 pub mod metrics;
 pub mod policy;

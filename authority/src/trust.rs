@@ -17,6 +17,7 @@ use crate::config::{
     AaguidText, BootMode, Config, CredProtectKind, StalePolicy, UserVerificationKind,
 };
 use crate::keys::{KeyError, Keys, read_certificates};
+use crate::makers::{MakerCertificates, MakersError};
 
 /// A root cannot be used.
 #[derive(Debug, Error)]
@@ -56,6 +57,9 @@ pub enum TrustError {
         /// Why.
         source: std::io::Error,
     },
+    /// TPM makers' certificates.
+    #[error("the TPM makers' certificates cannot be used")]
+    Makers(#[from] MakersError),
     /// A certificate that cannot be an anchor.
     #[error("a root certificate cannot be used")]
     Anchor(#[from] AnchorError),
@@ -176,18 +180,16 @@ pub fn metadata_roots(config: &Config) -> Result<Option<TrustAnchors>, TrustErro
     Ok(Some(TrustAnchors::from_der(certificates)?))
 }
 
-/// Which machines may enrol: the TPM makers' certificates that may end an endorsement key's chain.
+/// Which machines may enrol: the TPM makers' certificates that an endorsement key's chain may lead to.
 ///
 /// # Errors
 /// See [`TrustError`].
 pub fn enrolment(config: &Config) -> Result<EnrolmentPolicy, TrustError> {
-    let path = config.resolve(config.settings.tpm.ek_roots.get_ref());
-    let mut certificates = Vec::new();
-    for file in files_in(&path, &["pem", "crt", "cer", "der"])? {
-        certificates.extend(read_certificates(&file)?);
-    }
+    let directory = config.resolve(config.settings.tpm.ek_roots.get_ref());
+    let makers = MakerCertificates::load(&directory)?;
     Ok(EnrolmentPolicy {
-        makers: TrustAnchors::from_der(certificates)?,
+        makers: TrustAnchors::from_der(makers.anchors())?,
+        intermediates: makers.intermediates(),
         danger_accept_unproven: config.settings.tpm.danger_accept_unproven,
     })
 }

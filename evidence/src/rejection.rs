@@ -183,6 +183,8 @@ rejection_codes! {
     TicketInvalid = "ticket-invalid", Denied, "ask an administrator for a new ticket";
     /// §4.1: EK certificate does not lead to an accepted root.
     EkUntrusted = "ek-untrusted", BadEnrolment, "have the TPM maker's root added, or use a machine with a certified TPM";
+    /// §4.1: nothing vouches for this TPM, and no administrator has yet.
+    EkUnapproved = "ek-unapproved", BadEnrolment, "ask an administrator to approve this machine's TPM, then enrol again with the same ticket";
     /// §4.1: EK is not the certified one, or not of the standard template.
     EkMismatch = "ek-mismatch", BadEnrolment, "enrol with the TPM's own endorsement key";
     /// §4.1: the AK is not restricted, fixed and made inside the TPM.

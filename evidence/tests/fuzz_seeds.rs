@@ -20,3 +20,13 @@ fn authenticator_data() {
 fn event_log() {
     replay::seeds("event_log", evidence::event_log);
 }
+
+#[test]
+fn tpms_attest() {
+    replay::seeds("tpms_attest", evidence::tpms_attest);
+}
+
+#[test]
+fn tpmt_public() {
+    replay::seeds("tpmt_public", evidence::tpmt_public);
+}

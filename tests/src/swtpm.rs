@@ -145,9 +145,13 @@ impl Swtpm {
 
     /// Starts the process on `self.port` and waits until it answers a command.
     fn launch(&mut self) -> Result<(), SwtpmError> {
+        self.launch_with("startup-clear")
+    }
+
+    fn launch_with(&mut self, startup: &str) -> Result<(), SwtpmError> {
         let log = self.state.path().join("log");
         let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .args(["socket", "--tpm2", "--flags", &format!("not-need-init,{startup}")])
             .arg("--tpmstate")
             .arg(prefixed("dir=", self.state.path()))
             .arg("--server")
@@ -200,6 +204,17 @@ impl Swtpm {
     pub fn restart(&mut self) -> Result<(), SwtpmError> {
         self.kill()?;
         self.launch()
+    }
+
+    /// Sleeps and wakes up again, as a suspended or hibernated machine whose system saves the TPM's
+    /// state: `TPM2_Shutdown(STATE)`, power off, `TPM2_Startup(STATE)`. Registers and reset count stay.
+    ///
+    /// # Errors
+    /// See [`SwtpmError`].
+    pub fn sleep_and_resume(&mut self) -> Result<(), SwtpmError> {
+        self.run_tool("tpm2_shutdown", &[])?;
+        self.kill()?;
+        self.launch_with("startup-state")
     }
 
     /// Stops the process without ending it: it takes connections and answers none.

@@ -82,9 +82,10 @@ fn folders_are_codes() {
 /// of tickets, which several people approve: these cannot be files. `surfaces/enrolment.rs` and
 /// `client/people.rs` make each of these refusals on real TPMs and keys, and
 /// `authority/tests/conformance/tickets.rs` the last one.
-const LIVE: [RejectionCode; 11] = [
+const LIVE: [RejectionCode; 12] = [
     RejectionCode::TicketInvalid,
     RejectionCode::EkUntrusted,
+    RejectionCode::EkUnapproved,
     RejectionCode::EkMismatch,
     RejectionCode::AkAttributes,
     RejectionCode::EnrolmentUnknown,

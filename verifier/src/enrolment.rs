@@ -31,7 +31,9 @@ const DOMAIN: &str = "signet-enrol-v1";
 pub struct EnrolmentPolicy {
     /// Roots (or intermediates) of the TPM makers.
     pub makers: TrustAnchors,
-    /// Accept a TPM without an EK certificate: its tokens say `dev: unproven`.
+    /// Certificates between those and the EKs', fetched ahead of time; only to build chains with.
+    pub intermediates: Vec<Vec<u8>>,
+    /// Accept any TPM without an EK certificate, with nobody's approval: its tokens say `dev: unproven`.
     pub danger_accept_unproven: bool,
 }
 
@@ -48,6 +50,9 @@ pub struct EnrolmentRequest {
     pub ak_public: Vec<u8>,
     /// `TPMT_PUBLIC` of the TLS key.
     pub tls_public: Vec<u8>,
+    /// Whether somebody answers for this very EK: an administrator, or the ticket that names it. Known by
+    /// the authority, never by the machine. Counts only where the TPM has no certificate.
+    pub ek_approved: bool,
 }
 
 /// Fresh random bytes of the authority, one set for each enrolment.
@@ -288,16 +293,18 @@ fn endorsement(
         .map_err(|error| Rejection::because(mismatch, error))?;
     let untrusted = RejectionCode::EkUntrusted;
     let Some(certificate) = &request.ek_certificate else {
-        return if policy.danger_accept_unproven {
+        return if request.ek_approved || policy.danger_accept_unproven {
             Ok((key, false))
         } else {
-            Err(Rejection::because(untrusted, Cause::NoCertificate))
+            Err(Rejection::because(RejectionCode::EkUnapproved, Cause::NoCertificate))
         };
     };
     // A certificate that does not verify is refused even where none would be accepted: it is a
     // finding, and hiding it would be a silent fallback.
-    VerifiedEndorsement::verify(key.clone(), certificate, &request.ek_chain, &policy.makers, now)
-        .map_err(|error| {
+    let between = [request.ek_chain.as_slice(), policy.intermediates.as_slice()].concat();
+    let verified =
+        VerifiedEndorsement::verify(key.clone(), certificate, &between, &policy.makers, now);
+    verified.map_err(|error| {
         let code = match &error {
             crate::tpm::EndorsementError::Untrusted(_) => untrusted,
             crate::tpm::EndorsementError::KeyMismatch => mismatch,

@@ -16,3 +16,8 @@ fn mds_blob() {
 fn attestation_statement() {
     replay::seeds("attestation_statement", verifier::attestation_statement);
 }
+
+#[test]
+fn ek_certificate() {
+    replay::seeds("ek_certificate", verifier::ek_certificate);
+}

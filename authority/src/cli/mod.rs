@@ -9,6 +9,7 @@ pub(crate) mod output;
 mod revoke;
 mod serve;
 mod ticket;
+mod tpm;
 mod who;
 
 use std::net::SocketAddr;
@@ -73,6 +74,9 @@ enum Command {
     /// What machines booted, and policies about it.
     #[command(subcommand)]
     Machine(machine::MachineCommand),
+    /// TPMs that no certificate vouches for, and the makers' certificates.
+    #[command(subcommand)]
+    Tpm(tpm::TpmCommand),
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -231,6 +235,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
         Command::Metadata(command) => metadata::run(&config, command, output).await,
         Command::Machine(command) => machine::run(&config, command, output).await,
+        Command::Tpm(command) => tpm::run(&config, command, output).await,
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await

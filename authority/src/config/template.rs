@@ -53,10 +53,11 @@ grant = "15m"
 device_certificate = "7d"
 
 [tpm]
-# TPM makers' root and intermediate certificates (PEM or DER). A machine whose endorsement key does
-# not lead to one of them cannot enrol.
+# TPM makers' certificates (PEM or DER): `signet-authority tpm roots import`. A machine whose endorsement
+# certificate does not lead to one of them cannot enrol; one without a certificate waits for
+# `signet-authority tpm approve`, and its tokens say that no maker vouches for the TPM.
 ek_roots = "ek-roots"
-# Accept TPMs without an endorsement certificate; their tokens say that nothing vouches for the TPM.
+# Accept every TPM without an endorsement certificate, with nobody's approval.
 danger_accept_unproven = false
 # PCRs that every quote must hold.
 required_pcrs = [0, 2, 4, 7]

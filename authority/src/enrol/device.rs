@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use signet_evidence::binding::sha256;
 use signet_evidence::header::SignedAttest;
 use signet_evidence::thumbprint::hex;
 use signet_evidence::{RejectionCode, UnixTime};
@@ -22,7 +23,9 @@ use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::{AuditEntry, Decision, DeviceEnrolment, DeviceRow, Event, Ticket, TicketKind};
+use crate::store::{
+    AuditEntry, Decision, DeviceEnrolment, DeviceRow, EkPin, Event, Ticket, TicketKind,
+};
 use crate::tickets;
 
 /// Kinds of endorsement key (TCG EK Credential Profile, templates L-1, L-2 and H-1 to H-3).
@@ -80,9 +83,18 @@ pub async fn begin(
     let mut entry = AuditEntry::new(now, Event::DeviceEnrolBegin, Decision::Allowed);
     let digest = tickets::digest(&request.ticket);
     let ticket = open_ticket(&authority, &digest, &mut entry, now).await?;
+    let ek_digest = sha256(&request.ek_public.0);
+    let pin = authority.store.ek_pin(&ek_digest).await;
+    let pin = pin.map_err(|error| decision::failed(&authority, error))?;
+    if ticket.machine.ek_digest.is_some_and(|expected| expected != ek_digest) {
+        let rejection = Rejection::because(RejectionCode::EkMismatch, OtherTpm);
+        return Err(refuse(&authority, entry, &rejection).await);
+    }
+    let approved = ticket.machine.ek_digest.is_some()
+        || pin.as_ref().is_some_and(|pin| pin.approved.is_some());
     let begun = PendingEnrolment::begin(
         &hex(&crate::random::bytes::<16>()),
-        &enrolment_request(request),
+        &enrolment_request(request, approved),
         &authority.enrolment,
         EnrolmentRandomness {
             secret: crate::random::secret(),
@@ -94,7 +106,12 @@ pub async fn begin(
     );
     let enrolment = match begun {
         Ok(enrolment) => enrolment,
-        Err(rejection) => return Err(refuse(&authority, entry, &rejection).await),
+        Err(rejection) => {
+            if rejection.code() == RejectionCode::EkUnapproved && pin.is_none() {
+                pin_ek(&authority, ek_digest, &ticket, &entry).await?;
+            }
+            return Err(refuse(&authority, entry, &rejection).await);
+        }
     };
     entry.device = Some(enrolment.device.clone());
     entry.detail = "a secret was wrapped for its TPM".into();
@@ -134,7 +151,34 @@ async fn open_ticket(
     }
 }
 
-fn enrolment_request(request: BeginRequest) -> EnrolmentRequest {
+/// A ticket for another TPM.
+#[derive(Debug, thiserror::Error)]
+#[error("the ticket names another endorsement key")]
+struct OtherTpm;
+
+/// Remembers a TPM that nothing vouches for, for an administrator to look at. Whoever gets here holds a
+/// ticket, so that nobody fills the table.
+async fn pin_ek(
+    authority: &Authority,
+    digest: [u8; 32],
+    ticket: &Ticket,
+    entry: &AuditEntry,
+) -> Result<(), Problem> {
+    let pin = EkPin {
+        digest,
+        operator: ticket.operator.clone(),
+        asset: ticket.asset.clone(),
+        seen_at: entry.at,
+        approved: None,
+    };
+    let mut entry = AuditEntry::new(entry.at, Event::EkPin, Decision::Allowed);
+    entry.subject = Some(ticket.operator.clone());
+    entry.detail = format!("endorsement key {} without a certificate", hex(&digest));
+    let pinned = authority.store.pin_ek(&pin, &entry).await;
+    pinned.map_err(|error| decision::failed(authority, error))
+}
+
+fn enrolment_request(request: BeginRequest, ek_approved: bool) -> EnrolmentRequest {
     // TPM makers pad what they store in NV; what cannot be cut is refused where it is parsed.
     let cut = |Base64Url(bytes): Base64Url| match without_padding(&bytes) {
         Ok(certificate) => certificate.to_vec(),
@@ -146,6 +190,7 @@ fn enrolment_request(request: BeginRequest) -> EnrolmentRequest {
         ek_chain: request.ek_chain.into_iter().map(cut).collect(),
         ak_public: request.ak_public.0,
         tls_public: request.tls_public.0,
+        ek_approved,
     }
 }
 
@@ -236,7 +281,7 @@ pub async fn finish(
     let grant_expires = now.plus(lifetimes.grant.get_ref().duration());
     entry.detail = match row.ek_proven {
         true => "its endorsement certificate leads to an accepted root".into(),
-        false => "without endorsement certificate".into(),
+        false => format!("no certificate vouches for its endorsement key {}", hex(&row.ek_digest)),
     };
     let enrolment = DeviceEnrolment { ticket, device: row, grant_expires };
     let outcome = authority.store.enrol_device(&enrolment, &entry).await;

@@ -53,6 +53,10 @@ pub enum Event {
     MachineBoot,
     /// A machine was put into groups.
     MachineGroup,
+    /// A TPM was seen that no certificate vouches for.
+    EkPin,
+    /// An administrator approved a TPM that no certificate vouches for.
+    EkApprove,
     /// An administrator accepted what a machine booted.
     BootAccept,
     /// Metadata turned against the model of an enrolled key, or for it again.
@@ -87,6 +91,8 @@ impl Event {
             Self::Metadata => "metadata",
             Self::MachineBoot => "machine-boot",
             Self::MachineGroup => "machine-group",
+            Self::EkPin => "ek-pin",
+            Self::EkApprove => "ek-approve",
             Self::BootAccept => "boot-accept",
             Self::KeyStatus => "key-status",
             Self::Alert => "alert",

@@ -201,6 +201,32 @@ pub struct NewBoot {
     pub log: Option<Vec<u8>>,
 }
 
+/// An endorsement key that no certificate vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EkPin {
+    /// SHA-256 of its `TPMT_PUBLIC`.
+    pub digest: Sha256,
+    /// Whose ticket it came with.
+    pub operator: String,
+    /// The ticket's inventory tag.
+    pub asset: Option<String>,
+    /// When it was seen first.
+    pub seen_at: UnixTime,
+    /// Who answers for it; `None` while nobody does.
+    pub approved: Option<EkApproval>,
+}
+
+/// An administrator's word for a TPM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EkApproval {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: UnixTime,
+}
+
 /// A state that an administrator accepted for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedBoot {

@@ -24,7 +24,9 @@ pub use approvals::{
 };
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
-pub use machines::{AcceptedBoot, BootRow, ListedMachine, MachineRow, Minded, NewBoot};
+pub use machines::{
+    AcceptedBoot, BootRow, EkApproval, EkPin, ListedMachine, MachineRow, Minded, NewBoot,
+};
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
     Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
@@ -166,6 +168,15 @@ pub trait Store: Send + Sync {
         accepted: &AcceptedBoot,
         audit: &AuditEntry,
     ) -> Result<(), CommitError>;
+
+    /// Endorsement keys without a certificate, in the order in which they were seen.
+    async fn ek_pins(&self) -> Result<Vec<EkPin>, StoreError>;
+
+    /// The endorsement key with this digest, where it was seen without a certificate.
+    async fn ek_pin(&self, digest: &Sha256) -> Result<Option<EkPin>, StoreError>;
+
+    /// Records what is known of an endorsement key without a certificate.
+    async fn pin_ek(&self, pin: &EkPin, audit: &AuditEntry) -> Result<(), StoreError>;
 
     /// The credential with this id.
     async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError>;

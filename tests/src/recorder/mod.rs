@@ -381,9 +381,10 @@ async fn enrol(attester: &Attester) -> Result<VerifiedDevice, Fault> {
         ek_chain: vec![ca.intermediate_der()?],
         ak_public: attester.ak_public.clone(),
         tls_public: attester.tls_public.clone(),
+        ek_approved: false,
     };
     let makers = TrustAnchors::from_der([ca.root_der()?])?;
-    let policy = EnrolmentPolicy { makers, danger_accept_unproven: false };
+    let policy = EnrolmentPolicy { makers, ..EnrolmentPolicy::default() };
     let randomness = EnrolmentRandomness {
         secret: Zeroizing::new([1; 32]),
         seed: Zeroizing::new([2; 32]),

@@ -5,6 +5,7 @@
 #[path = "../client/bench.rs"]
 #[allow(dead_code, reason = "the suite of the client uses the rest")]
 mod bench;
+mod counters;
 mod desk;
 mod logs;
 #[path = "../../../evidence/examples/forge-event-logs/machine.rs"]

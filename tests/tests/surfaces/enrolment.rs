@@ -7,6 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use signet_authority::router;
+use signet_authority::store::{
+    AuditEntry, Decision, Event, NewTicket, TicketKind, TicketMachine,
+};
+use signet_evidence::UnixTime;
 use signet_tests::attester::{Attester, PCRS};
 use signet_tests::fixture;
 use signet_tests::world::World;
@@ -104,6 +108,82 @@ async fn a_machine_enrols_and_its_ticket_is_used_up() {
     assert_eq!(audited(&seat).await, "ticket-invalid");
 }
 
+/// `signet-authority --json …` beside the seat: what it printed.
+fn administrator(seat: &Seat, arguments: &[&str]) -> Value {
+    let mut command = std::process::Command::new(crate::program("signet-authority"));
+    command.arg("--json").arg("--config").arg(seat.settings()).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_tpm_without_a_certificate_waits_for_an_administrator_and_says_so_for_good() {
+    let attester = Attester::start().await.unwrap();
+    let (_, seat) = seat_for(&attester).await;
+    let mut message = first_message(&attester);
+    message["ek_certificate"] = Value::Null;
+    for _ in 0..2 {
+        let answer = post(&seat, "/v1/enrol/device/begin", &message).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+        assert_eq!(audited(&seat).await, "ek-unapproved");
+    }
+    let pin = administrator(&seat, &["tpm", "list"]);
+    let digest = signet_evidence::binding::sha256(&bytes(&message["ek_public"]));
+    assert_eq!(pin["ek"], signet_evidence::thumbprint::hex(&digest));
+    assert_eq!((&pin["approved"], &pin["operator"]), (&json!(false), &json!("alice")));
+
+    let ek = pin["ek"].as_str().unwrap();
+    administrator(&seat, &["tpm", "approve", &ek[..8], "--reason", "seen at the desk"]);
+    let pin = administrator(&seat, &["tpm", "list"]);
+    assert_eq!(pin["reason"], "seen at the desk");
+    // The same ticket: nothing was used up.
+    let begun = begin(&seat, &message).await;
+    let message = second_message(&attester, &begun).await;
+    let answer = post(&seat, "/v1/enrol/device/finish", &message).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(administrator(&seat, &["machine", "list"])["ek"], "unproven");
+}
+
+/// A ticket for one endorsement key, with a group.
+async fn ticket_for(seat: &Seat, text: &str, ek: [u8; 32]) -> Value {
+    let now = seat.authority.now();
+    let ticket = NewTicket {
+        digest: signet_evidence::binding::sha256(text.as_bytes()),
+        kind: TicketKind::Device,
+        operator: "alice".into(),
+        asset: None,
+        machine: TicketMachine { group: Some("pilot".into()), ek_digest: Some(ek) },
+        created_at: now,
+        expires: UnixTime(now.0 + 900),
+    };
+    let audit = AuditEntry::new(now, Event::Ticket, Decision::Allowed);
+    seat.authority.store.add_ticket(&ticket, &audit).await.unwrap();
+    text.into()
+}
+
+#[tokio::test]
+async fn a_ticket_for_one_tpm_opens_no_other() {
+    let attester = Attester::start().await.unwrap();
+    let (_, seat) = seat_for(&attester).await;
+    let mut message = first_message(&attester);
+    message["ticket"] = ticket_for(&seat, "another", [0; 32]).await;
+    let answer = post(&seat, "/v1/enrol/device/begin", &message).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+    assert_eq!(audited(&seat).await, "ek-mismatch");
+
+    // A ticket that names it answers for a TPM without a certificate.
+    let digest = signet_evidence::binding::sha256(&bytes(&message["ek_public"]));
+    message["ticket"] = ticket_for(&seat, "this one", digest).await;
+    message["ek_certificate"] = Value::Null;
+    let begun = begin(&seat, &message).await;
+    let message = second_message(&attester, &begun).await;
+    let answer = post(&seat, "/v1/enrol/device/finish", &message).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let listed = administrator(&seat, &["machine", "list"]);
+    assert_eq!((&listed["ek"], &listed["groups"][0]), (&json!("unproven"), &json!("pilot")));
+}
+
 #[tokio::test]
 async fn first_messages_that_prove_nothing_are_refused() {
     let attester = Attester::start().await.unwrap();
@@ -113,7 +193,7 @@ async fn first_messages_that_prove_nothing_are_refused() {
     let other_ek = text(&other_ek.expect("the emulator has an EK without a certificate").public);
     let cases = [
         ("ticket-invalid", "ticket", json!("guessed")),
-        ("ek-untrusted", "ek_certificate", Value::Null),
+        ("ek-unapproved", "ek_certificate", Value::Null),
         ("ek-mismatch", "ek_public", json!(other_ek)),
         // The TLS key is not restricted: it would sign a forged quote.
         ("ak-attributes", "ak_public", json!(text(&attester.tls_public))),

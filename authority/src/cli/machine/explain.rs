@@ -85,6 +85,12 @@ pub(super) async fn stored(
             before.state.as_str(),
             before.since
         ));
+        if before.firmware != now.firmware {
+            explanation.line(format!(
+                "  the TPM's firmware was {:016x}, is {:016x}",
+                before.firmware, now.firmware
+            ));
+        }
         match changed(&earlier, &shown) {
             Ok(changes) => said_changes(changes, &mut explanation),
             Err(error) => explanation.line(format!("  cannot be told: {error:#}")),

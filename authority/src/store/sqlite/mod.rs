@@ -6,6 +6,7 @@ mod enrol;
 mod machines;
 mod metadata;
 mod mint;
+mod pins;
 mod read;
 mod revoke;
 
@@ -327,6 +328,18 @@ impl Store for SqliteStore {
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
         self.write_acceptance(device, accepted, audit).await
+    }
+
+    async fn ek_pins(&self) -> Result<Vec<EkPin>, StoreError> {
+        self.read_pins().await
+    }
+
+    async fn ek_pin(&self, digest: &Sha256) -> Result<Option<EkPin>, StoreError> {
+        self.read_pin(digest).await
+    }
+
+    async fn pin_ek(&self, pin: &EkPin, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.write_pin(pin, audit).await
     }
 
     async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError> {
