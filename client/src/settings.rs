@@ -25,6 +25,8 @@ pub struct Settings {
     pub authority_ca: Option<PathBuf>,
     /// Program that asks for PINs, for `signet agent`; `pinentry` when absent.
     pub pinentry: Option<PathBuf>,
+    /// Socket of another workstation, forwarded to this host, that `signet request` goes through.
+    pub socket: Option<PathBuf>,
     /// CA file of gateways, for `signet request`; the authority's CA when absent.
     pub gateway_ca: Option<PathBuf>,
 }
@@ -64,6 +66,7 @@ impl Settings {
                 authority: later.authority.or(settings.authority),
                 authority_ca: later.authority_ca.or(settings.authority_ca),
                 gateway_ca: later.gateway_ca.or(settings.gateway_ca),
+                socket: later.socket.or(settings.socket),
                 pinentry: later.pinentry.or(settings.pinentry),
             };
         }

@@ -27,6 +27,7 @@ pub struct Workstation {
     authority: Authority,
     identity: ClientIdentity,
     reason: Option<String>,
+    remote: Option<String>,
 }
 
 /// Why the workstation cannot be used.
@@ -157,13 +158,20 @@ impl Workstation {
         let life = leaf.and_then(|der| CertificateLife::of_der(der));
         let authority = Authority::new(&enrolment.authority, tls)?
             .with_certificate_end(life.map(|life| life.not_after));
-        Ok(Self { daemon, enrolment, authority, identity, reason: None })
+        Ok(Self { daemon, enrolment, authority, identity, reason: None, remote: None })
     }
 
     /// As it is, with words of the requester for the person, which a prompt shows as such.
     #[must_use]
     pub fn saying(mut self, reason: Option<String>) -> Self {
         self.reason = reason;
+        self
+    }
+
+    /// As it is, asking for a far host of this name, which a prompt shows as not proved.
+    #[must_use]
+    pub fn for_remote(mut self, host: String) -> Self {
+        self.remote = Some(host);
         self
     }
 
@@ -233,7 +241,7 @@ impl Workstation {
                 known_event_log: challenge.event_log.as_ref().map(|digest| digest.0.as_slice()),
                 means: ask.means,
                 reason: self.reason.as_deref(),
-                remote: None,
+                remote: self.remote.as_deref(),
             })
             .await?;
         let completion = attend(request, attendant).await?.presence()?;

@@ -152,6 +152,34 @@ fn inspect_reads_files_and_standard_input() {
 }
 
 #[test]
+fn a_workstations_socket_is_for_single_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = command(directory.path(), arguments);
+        let output = command.env("SIGNET_SOCKET", "/nonexistent/socket").output().unwrap();
+        (code(&output), stderr(&output))
+    };
+    let request = ["request", "GET", "https://a.example/"];
+    let named = [&request[..], &["--action", "a.b"]].concat();
+    for (arguments, exit, words) in [
+        (&["login"][..], 2, "only `signet request` goes through"),
+        (&["key", "list"], 2, "only `signet request` goes through"),
+        (&request, 2, "--action"),
+        (&[&named[..], &["--no-token"]].concat(), 2, "--no-token is not for requests"),
+        (&[&named[..], &["--cacert", "ca"]].concat(), 2, "--cacert is not for requests"),
+        (&named, 3, "cannot reach the workstation through /nonexistent/socket"),
+    ] {
+        let (found, said) = run(arguments);
+        assert_eq!(found, exit, "{arguments:?}: {said}");
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+    // Who names a bus means that.
+    let (found, said) = run(&["--bus", "unix:path=/nonexistent/bus", "status"]);
+    assert_eq!(found, 3, "{said}");
+    assert!(said.contains("cannot reach the message bus"), "{said}");
+}
+
+#[test]
 fn inspect_refuses_malformed_files() {
     let directory = tempfile::tempdir().unwrap();
     let cases: [(&[u8], i32, &str); 5] = [

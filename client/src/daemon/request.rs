@@ -70,7 +70,7 @@ impl Request {
     ///
     /// # Errors
     /// When `signetd` cannot be reached.
-    pub async fn cancel(&self) -> Result<(), DaemonError> {
+    pub async fn cancel(&mut self) -> Result<(), DaemonError> {
         Ok(self.proxy.cancel().await?)
     }
 
@@ -78,7 +78,7 @@ impl Request {
     ///
     /// # Errors
     /// When `signetd` cannot be reached, or did not ask for a PIN.
-    pub async fn provide_pin(&self, pin: &Zeroizing<String>) -> Result<(), DaemonError> {
+    pub async fn provide_pin(&mut self, pin: &Zeroizing<String>) -> Result<(), DaemonError> {
         use rustix::pipe::{PipeFlags, pipe_with};
         let (reader, writer) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|errno| DaemonError::PinPipe(errno.into()))?;

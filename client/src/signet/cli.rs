@@ -47,7 +47,10 @@ Exit codes:
   3  unavailable: something that is needed could not be reached or asked; nothing was decided
 
 Settings, all optional: /etc/signet/client.toml, ~/.config/signet/client.toml
-  bus, authority, authority_ca, gateway_ca, pinentry";
+  bus, authority, authority_ca, gateway_ca, pinentry, socket
+
+On a host reached by ssh, SIGNET_SOCKET names the forwarded socket of the workstation: `signet request`
+then asks there (docs/remote.md).";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -303,7 +306,9 @@ sent once more. The answer's body goes to standard output.
 Examples:
   signet request GET https://ctl.mesh.example/v1/routes
   signet request PUT https://ctl.mesh.example/v1/routes/payments --body route.json \\
-      --header 'content-type: application/json'")]
+      --header 'content-type: application/json'
+  SIGNET_SOCKET=~/.signet.sock signet request DELETE https://ctl.mesh.example/v1/routes/old \\
+      --action mesh.route.delete")]
 pub(crate) struct Request {
     #[command(flatten)]
     pub(crate) target: Target,

@@ -11,6 +11,7 @@ use signet_client::ceremony::{CannotAsk, CeremonyError};
 use signet_client::daemon::DaemonRefusal;
 use signet_client::enrolment::EnrolError;
 use signet_client::inspection::InspectError;
+use signet_client::remote::{FarError, ListenError};
 use signet_client::settings::SettingsError;
 use signet_client::tls::TlsConfigError;
 use signet_client::tokens::{CacheError, TokensError};
@@ -121,6 +122,20 @@ pub(crate) enum Failure {
     NothingToAskWith,
     #[error("--terminal needs a terminal")]
     NoTerminal,
+    #[error(transparent)]
+    Far(#[from] FarError),
+    #[error(transparent)]
+    FarHosts(#[from] ListenError),
+    #[error(
+        "only `signet request` goes through the workstation's socket: unset SIGNET_SOCKET, or run this at the workstation"
+    )]
+    OnlyRequests,
+    #[error(
+        "{option} is not for requests through a workstation's socket: the workstation decides it"
+    )]
+    NotOverSocket { option: &'static str },
+    #[error("name the action that you want approved with --action, such as mesh.route.update")]
+    ActionNotGiven,
     #[error("cancelled")]
     Interrupted,
     #[error("cannot start")]
@@ -162,6 +177,10 @@ impl Failure {
             | Self::AmbiguousCredential { .. }
             | Self::NoSuchPath { .. }
             | Self::SeveralKeys { .. }
+            | Self::OnlyRequests
+            | Self::NotOverSocket { .. }
+            | Self::ActionNotGiven
+            | Self::Far(FarError::BodyTooLarge)
             | Self::ActionUnnamed => USAGE,
             _ if self.is_unavailable() => UNAVAILABLE,
             _ => REFUSED,
@@ -178,8 +197,11 @@ impl Failure {
             Self::Enrol(EnrolError::Authority(error)) => error.is_unavailable(),
             Self::Presence(error) => error.is_unavailable(),
             Self::Tokens(error) => error.is_unavailable(),
+            Self::Far(FarError::Refused(refusal)) => refusal.unavailable,
             Self::Cache(CacheError::Io { .. } | CacheError::NoRuntimeDirectory)
             | Self::Open(OpenError::Signer(_))
+            | Self::Far(_)
+            | Self::FarHosts(_)
             | Self::Write { .. }
             | Self::Print(_)
             | Self::NoTicket(_)
@@ -203,6 +225,9 @@ impl Failure {
         }
         if let Some(AuthorityError::CertificateOver) = find::<AuthorityError>(self) {
             return RejectionCode::DeviceCertificateUntrusted.as_str().to_owned();
+        }
+        if let Self::Far(FarError::Refused(refusal)) = self {
+            return refusal.code.clone();
         }
         if let Some(name) = self.daemon_refusal().and_then(DaemonRefusal::as_str) {
             return name.to_owned();

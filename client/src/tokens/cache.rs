@@ -102,6 +102,12 @@ impl TokenCache {
         Ok(cache)
     }
 
+    /// The folder: its owner's only.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The session, if there is one.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use signet_test_authenticators::{Firmware, VirtualKey};
 
-use crate::world::{PIN, World, with_pin};
+use crate::client::bytes;
+use crate::desktop_tool::prove;
+use crate::world::{CHALLENGE, PIN, World, key_with_finger, registration, with_pin};
 
 #[tokio::test]
 async fn busctl_reads_the_state_and_is_refused_by_name() {
@@ -75,11 +77,57 @@ async fn python_asks_for_evidence() {
     assert_eq!(text, "ok True\n");
 }
 
-/// The example of docs/desktop.md, exactly as it stands there.
-fn example() -> String {
+/// An example of docs/desktop.md, exactly as it stands below this heading.
+fn example(heading: &str, language: &str) -> String {
     let document = include_str!("../../../docs/desktop.md");
-    let (_, code) = document.split_once("```python\n").unwrap();
+    let (_, section) = document.split_once(&format!("\n## {heading}\n")).unwrap();
+    let (_, code) = section.split_once(&format!("```{language}\n")).unwrap();
     code.split_once("```").unwrap().0.to_owned()
+}
+
+const PRESENCE: &str = "Asking for presence";
+
+/// A workstation with a finger on its registered key.
+async fn somebody_there() -> (World, crate::client::Caller, Vec<u8>) {
+    let key = key_with_finger("right").await;
+    key.finger("right").unwrap();
+    let world = World::enrolled(vec![key], "").await;
+    let caller = world.caller().await;
+    let mut pending = caller.register("register", &registration()).await.unwrap();
+    let made = pending.results().await;
+    world.keys[0].finger("right").unwrap();
+    (world, caller, bytes(&made, "credential_id"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn the_documented_python_asks_for_presence() {
+    let (world, _caller, credential) = somebody_there().await;
+    let output = Command::new("/usr/bin/python3")
+        .args(["-c", &example(PRESENCE, "python"), "alice", &hex(&CHALLENGE), &hex(&credential)])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("finger-needed: ") && said.contains("new session"), "{said}");
+    let evidence = String::from_utf8(output.stdout).unwrap();
+    assert!(evidence.len() > 2000, "{evidence}");
+}
+
+#[tokio::test]
+async fn the_documented_rust_asks_for_presence() {
+    assert_eq!(example(PRESENCE, "rust"), include_str!("desktop_tool.rs"));
+    let (world, caller, credential) = somebody_there().await;
+    let evidence = prove(&caller.connection, "alice", &CHALLENGE, credential).await.unwrap();
+    assert!(evidence.len() > 1000);
+    world.keys[0].finger("right").unwrap();
+    let other = prove(&caller.connection, "alice", &CHALLENGE, vec![7; 32]).await;
+    let message = other.unwrap_err().to_string();
+    assert!(message.contains("NoCredential"), "{message}");
 }
 
 #[tokio::test]
@@ -92,7 +140,7 @@ async fn the_documented_settings_panel_adds_a_finger() {
         if touch == "dirty" { key.dirty() } else { key.finger(touch) }.unwrap();
     }
     let mut panel = Command::new("/usr/bin/python3")
-        .args(["-c", &example(), "right index"])
+        .args(["-c", &example("A settings panel", "python"), "right index"])
         .env("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

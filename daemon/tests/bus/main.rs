@@ -9,6 +9,7 @@ mod authorisation;
 mod authority;
 mod broker;
 mod client;
+mod desktop_tool;
 mod enrolment;
 mod evidence;
 mod faults;

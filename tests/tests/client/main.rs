@@ -11,6 +11,7 @@ mod fingers;
 mod gateway;
 mod inspection;
 mod people;
+mod remote;
 mod renewal;
 mod session;
 mod upkeep;

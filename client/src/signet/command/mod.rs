@@ -1,9 +1,11 @@
 //! The commands, each in its file.
 
 mod agent;
+mod answer;
 mod approve;
 mod doctor;
 mod enrol;
+mod far_request;
 mod files;
 mod finger;
 mod inspect;
@@ -45,6 +47,8 @@ struct Context {
     terminal: Terminal,
     reason: Option<String>,
     interrupt: Interrupt,
+    /// Another workstation's socket, in place of `signetd`'s bus.
+    socket: Option<PathBuf>,
 }
 
 impl Context {
@@ -56,6 +60,11 @@ impl Context {
         reason: Option<String>,
     ) -> Result<Self, Failure> {
         let settings = settings()?;
+        // Who names a bus means that.
+        let socket = match bus {
+            None => environment("SIGNET_SOCKET")?.map(PathBuf::from).or(settings.socket.clone()),
+            Some(_) => None,
+        };
         let bus = chosen_bus(bus, &settings)?;
         let pin_fd = match (pin_fd, environment("SIGNET_PIN_FD")?) {
             (Some(number), _) => Some(number),
@@ -66,7 +75,7 @@ impl Context {
             (None, None) => None,
         };
         let terminal = Terminal::new(output, PinSource::new(pin_fd), interrupt.clone());
-        Ok(Self { output, settings, bus, terminal, reason, interrupt })
+        Ok(Self { output, settings, bus, terminal, reason, interrupt, socket })
     }
 
     /// What presence is proved with. A person at a terminal may still plug a key in.
@@ -168,6 +177,10 @@ pub(crate) async fn run(
         _ => {}
     }
     let context = Context::new(output, interrupt, cli.bus, cli.pin_fd, cli.reason)?;
+    if let Some(socket) = &context.socket {
+        let Command::Request(request) = &cli.command else { return Err(Failure::OnlyRequests) };
+        return far_request::run(&context, request, socket).await;
+    }
     if asks_person(&cli.command) {
         crate::agent::wake().await;
     }

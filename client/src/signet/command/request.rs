@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode};
-use serde_json::{Map, Value, json};
 use signet_client::Tokens;
 use signet_client::approval::action_for;
 use signet_client::authority::https_client;
@@ -14,10 +12,9 @@ use signet_client::tokens::{AccessToken, LoginTerms};
 use signet_evidence::action::content_digest;
 use zeroize::Zeroizing;
 
-use super::{Context, approve, files};
+use super::{Context, answer, approve, files};
 use crate::cli::Request;
 use crate::failure::Failure;
-use crate::output::Style;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -137,8 +134,6 @@ impl Exchange<'_> {
 
     /// Prints the answer; the exit code says which kind it is.
     async fn print(&self, mut response: Response) -> Result<ExitCode, Failure> {
-        let output = self.context.output;
-        let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|source| self.unreachable(source))? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -147,27 +142,7 @@ impl Exchange<'_> {
             }
             body.extend_from_slice(&chunk);
         }
-        if output.is_json() {
-            let text = std::str::from_utf8(&body).ok();
-            let encoded =
-                text.is_none().then(|| base64::engine::general_purpose::STANDARD.encode(&body));
-            let result = json!({
-                "status": status.as_u16(),
-                "headers": listed(response.headers()),
-                "body": text,
-                "body_base64": encoded,
-            });
-            output.result(&result, "")?;
-        } else {
-            let style = if status.is_success() { Style::Good } else { Style::Bad };
-            output.say(Some(style), &format!("{status}"));
-            output.bytes(&body)?;
-        }
-        Ok(ExitCode::from(match status.as_u16() {
-            ..400 => 0,
-            400..500 => 1,
-            _ => 3,
-        }))
+        answer::print(self.context.output, response.status(), response.headers(), &body)
     }
 
     fn unreachable(&self, source: reqwest::Error) -> Failure {
@@ -182,20 +157,6 @@ fn widened(had: &str, due: &[String]) -> String {
     let mut seen = std::collections::HashSet::new();
     words.retain(|word| seen.insert(*word));
     words.join(" ")
-}
-
-/// Header values by name; several values of one name are joined (RFC 9110 §5.3).
-fn listed(headers: &HeaderMap) -> Value {
-    let mut map = Map::new();
-    for name in headers.keys() {
-        let values: Vec<_> = headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .collect();
-        map.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
-    }
-    Value::Object(map)
 }
 
 #[cfg(test)]
