@@ -8,6 +8,6 @@ source ./boot-policy.sh
 checks() {
     check "the machine boots with another command line" says 'apparmor=0' cat /proc/cmdline
     check "the enrolled machine is back" machine_is_back
-    check "its login is refused" login_is_refused 'boot'
+    check "its login is refused" login_is_refused 'boot-policy-refused.*apparmor=0'
     check "the authority names the changed command line" authority_explains 'apparmor=0'
 }
