@@ -1,13 +1,15 @@
 # shellcheck shell=bash
-# Who is where: alice in front of the machine, on a hidden console, and from another host; mallory from
-# afar. polkit and logind are the machine's own, the policy is the package's.
+# Who is where: alice in front of the machine and from another host; mallory on a hidden
+# console, then from afar. polkit and logind are the machine's own, the policy is the package's.
 
 polkit_decides() { [ -f /usr/share/polkit-1/actions/org.signet.presence.policy ]; }
 
+# For polkit a session is as active as the most active one of its user: who is to count as inactive has no
+# other session.
 people_arrive() {
-    local where
-    for where in seat behind ssh; do begin_session alice $where; done
-    begin_session mallory ssh
+    begin_session alice seat
+    begin_session alice ssh
+    begin_session mallory behind
 }
 
 # ask USER WHERE METHOD ARGUMENT...: a call to signetd; prints the answer or the error by name.
@@ -45,6 +47,11 @@ may_nothing() {
     [ "$(grep -c 'Error.NotAuthorized' /run/asked)" = 4 ]
 }
 
+stranger_from_afar_may_nothing() {
+    begin_session mallory ssh
+    may_nothing mallory ssh
+}
+
 # A rule of the administrator's lets mallory ask from afar, and only that.
 rule_admits() {
     cat > /etc/polkit-1/rules.d/40-vm.rules <<-'RULE'
@@ -63,9 +70,10 @@ rule_admits() {
 
 no_polkit_no_answer() {
     systemctl mask --runtime --now polkit.service
-    says 'Error.NotAuthorized.*install and start polkit' ask_for_session alice seat
+    ask_for_session alice seat > /run/asked
     systemctl unmask --runtime polkit.service
     systemctl start polkit.service
+    says 'Error.NotAuthorized.*polkit' cat /run/asked
 }
 
 set_locked_hint() {

@@ -11,10 +11,10 @@ who_may() {
         return
     fi
     check "who sits at the machine may ask, and not enrol it" who_sits_there_may
-    check "the same person on a hidden console may nothing" may_nothing alice behind
+    check "somebody on a hidden console may nothing" may_nothing mallory behind
     check "the same person from another host may nothing" may_nothing alice ssh
     check "a process without a session may nothing" may_nothing alice nowhere
-    check "somebody else from another host may nothing" may_nothing mallory ssh
+    check "somebody else from another host may nothing" stranger_from_afar_may_nothing
     check "an administrator's rule admits what it says and no more" rule_admits
     check "without polkit nobody may" no_polkit_no_answer
 }
