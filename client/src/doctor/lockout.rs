@@ -40,6 +40,13 @@ fn judged(status: &DaemonStatus, locked: bool) -> Finding {
             "wait without trying PINs, use a security key meanwhile, or have the TPM's owner run `tpm2_dictionarylockout --clear-lockout`",
         );
     }
+    if status.tpm_health.as_deref() == Some("lockout") {
+        return Finding::fail(
+            Check::TpmLockout,
+            format!("so few tries are left that signetd spends none of them; {wait}"),
+            "wait without trying PINs, use a security key meanwhile, or have the TPM's owner run `tpm2_dictionarylockout --clear-lockout`",
+        );
+    }
     let (Some(counter), Some(limit)) = (status.lockout_counter, status.lockout_limit) else {
         return Finding::ok(Check::TpmLockout, "not locked");
     };

@@ -280,7 +280,6 @@ async fn wrong_pins_until_the_tpm_locks() {
     }
     let report = doctor(&bench).await;
     report.expect(&but(&[("tpm-lockout", "fail")]));
-    assert_eq!(report.fact("tpm-lockout", "locked"), true);
     report.says("tpm-lockout", "tpm2_dictionarylockout --clear-lockout");
     bench.station.tpm.run_tool("tpm2_dictionarylockout", &["--clear-lockout"]).unwrap();
     doctor(&bench).await.expect(&WELL);

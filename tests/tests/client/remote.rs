@@ -215,6 +215,20 @@ impl Line {
         }
     }
 
+    /// Says this, and has the operator touch when the key waits for it; up to `connect`.
+    async fn approved(&mut self, scene: &Scene, ask: &Value) {
+        self.say(ask).await;
+        loop {
+            let message = self.heard().await;
+            assert_eq!(message["kind"], "progress", "{message}");
+            if message["words"].as_str().unwrap().contains("place your finger") {
+                break;
+            }
+        }
+        scene.house.alice.put_finger().unwrap();
+        self.until("connect").await;
+    }
+
     /// Expects to be refused so, and the connection to end.
     async fn refused(&mut self, code: &str) {
         let message = self.until("refused").await;
@@ -352,17 +366,13 @@ async fn a_touch_serves_the_request_that_was_shown_and_no_other() {
     assert_eq!(scene.approved(), 0);
     // Another request after the touch, in place of the connection.
     let mut line = Line::greeted(&scene.socket()).await;
-    scene.house.alice.put_finger().unwrap();
-    line.say(&scene.ask()).await;
-    line.until("connect").await;
+    line.approved(&scene, &scene.ask()).await;
     line.say(&other).await;
     line.refused("malformed").await;
     // The connection led to something else that is called localhost: the authority, where this
     // machine's key opens much.
     let mut line = Line::greeted(&scene.socket()).await;
-    scene.house.alice.put_finger().unwrap();
-    line.say(&scene.ask()).await;
-    line.until("connect").await;
+    line.approved(&scene, &scene.ask()).await;
     line.say(&json!({ "kind": "connected" })).await;
     let audited = scene.house.authority.audit().unwrap().len();
     let mut wrong = TcpStream::connect(scene.house.authority.address()).await.unwrap();
@@ -469,6 +479,14 @@ async fn a_prompt_that_nobody_shows_at_the_workstation_is_refused() {
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
+    loop {
+        let report = scene.house.alice.signet(&["--json", "doctor"]).await.unwrap().json();
+        let checks = report["checks"].as_array().unwrap();
+        if checks.iter().any(|check| check["check"] == "agent" && check["state"] == "warn") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "signetd still knows the agent");
+    }
     let bus = Bus::Address(scene.house.alice.bus.address().to_owned());
     tokio::spawn(Arc::new(Station::new(bus, None)).serve(listener));
     let mut line = Line::greeted(&scene.socket()).await;
