@@ -167,6 +167,11 @@ impl Polkit {
         Self { skip, questions: Arc::default() }
     }
 
+    /// `polkit`, or the setting that takes it out.
+    pub fn name(&self) -> &'static str {
+        if self.skip { "danger-skip-polkit" } else { "polkit" }
+    }
+
     /// Whether this caller may. `gone` ends when nobody waits for the answer any more.
     ///
     /// # Errors

@@ -78,6 +78,11 @@ impl Door {
         Self { polkit, interaction, inside: Arc::default() }
     }
 
+    /// Who decides what callers may do, as `Status` says it.
+    pub(super) fn authorisation(&self) -> &'static str {
+        self.polkit.name()
+    }
+
     /// Counts a call that needs no right. Waits for nothing, so that a flood of calls is turned away
     /// before it takes any room.
     ///

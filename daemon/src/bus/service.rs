@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use signet_evidence::{Action, Purpose, UnixTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::BusName;
@@ -62,6 +62,8 @@ pub struct Service {
     keys: KeyRing,
     platform: Platform,
     tpm_patience: Duration,
+    /// Kinds of endorsement key with a certificate. Read once: they lie in the TPM for its life.
+    certified: OnceCell<Vec<String>>,
     door: Door,
     sessions: Sessions,
     /// Paths of unfinished requests.
@@ -73,8 +75,20 @@ impl Service {
     pub fn new(desk: Desk, parts: Parts, timeouts: Timeouts) -> Self {
         let Parts { enroller, state, tpm, keys, platform, polkit, sessions } = parts;
         let (tpm_patience, places) = (timeouts.tpm, Arc::default());
-        let door = Door::new(polkit, timeouts.turn);
-        Self { desk, enroller, state, tpm, keys, platform, tpm_patience, door, sessions, places }
+        let (door, certified) = (Door::new(polkit, timeouts.turn), OnceCell::new());
+        Self {
+            desk,
+            enroller,
+            state,
+            tpm,
+            keys,
+            platform,
+            tpm_patience,
+            certified,
+            door,
+            sessions,
+            places,
+        }
     }
 
     /// Everybody's sessions.
@@ -214,6 +228,12 @@ impl Service {
     ) -> Result<T, Failure> {
         let answer = tokio::time::timeout(self.tpm_patience, answer).await;
         Ok(answer.map_err(|_| Failure::TpmSlow)??)
+    }
+
+    async fn certified_kinds(&self) -> Result<Vec<String>, crate::tpm::TpmError> {
+        let found = self.tpm.in_background().endorsement_certificates().await?;
+        let certified = found.into_iter().filter(|(_, certificate)| certificate.is_some());
+        Ok(certified.map(|(kind, _)| arguments::kind_name(kind).to_owned()).collect())
     }
 
     async fn announce(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
@@ -559,7 +579,14 @@ impl Service {
         let (reader, platform_keys) = self.platform.status().await;
         let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
         let mut results = match properties {
-            Ok(properties) => tpm_status(properties),
+            Ok(properties) => {
+                let mut results = tpm_status(properties);
+                let read = self.certified.get_or_try_init(|| self.certified_kinds());
+                if let Ok(kinds) = self.patiently(read).await {
+                    results.insert("ek_certificates", kinds.clone().into());
+                }
+                results
+            }
             Err(failure) => {
                 let words = super::refusal::message(&failure);
                 Results::from([("tpm", words.into())])
@@ -573,6 +600,7 @@ impl Service {
             ("authority", self.authority().into()),
             ("queue_length", queue_length.into()),
             ("agent", self.desk.agents().has_any(caller.uid).into()),
+            ("authorisation", self.door.authorisation().into()),
             ("boot_log", self.desk.boot_log().status().into()),
             ("fingerprint_reader", reader.into()),
             ("platform_keys", platform_keys.into()),

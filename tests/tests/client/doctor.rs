@@ -100,12 +100,13 @@ fn reconfigure(bench: &mut Bench, change: impl FnOnce(&mut SignetdOptions)) {
 }
 
 /// What does not depend on how the test was started.
-const WELL: [(&str, &str); 11] = [
+const WELL: [(&str, &str); 12] = [
     ("units", "ok"),
     ("bus", "ok"),
     ("signetd", "ok"),
     ("tpm", "ok"),
     ("tpm-lockout", "ok"),
+    ("ek", "ok"),
     ("enrolment", "ok"),
     ("keys", "ok"),
     ("certificates", "ok"),
@@ -128,6 +129,8 @@ async fn a_healthy_workstation_and_nothing_secret() {
     report.expect(&WELL);
     assert_eq!(report.fact("authority", "keys_enrolled"), 1);
     assert_eq!(report.fact("tpm", "manufacturer"), "IBM");
+    let names = report.fact("ek", "certificates").as_array().unwrap();
+    assert!(names.contains(&"ecc-p384".into()), "{names:?}");
     assert_eq!(report.fact("certificates", "device")["renewal_due"], false);
     assert_eq!(report.fact("certificates", "ak")["renewal_due"], false);
     assert!(report.fact("clock", "ahead_seconds").as_i64().unwrap().abs() < 60);
@@ -259,6 +262,7 @@ async fn the_tpm_is_gone() {
     report.expect(&but(&[
         ("tpm", "fail"),
         ("tpm-lockout", "unknown"),
+        ("ek", "unknown"),
         ("keys", "fail"),
         ("authority", "fail"),
         ("clock", "unknown"),
