@@ -185,7 +185,7 @@ async fn bad_evidence_is_an_oauth_error_with_the_exact_code() {
         (&answer["error"], &answer["code"]),
         (&json!("invalid_client"), &json!("invalid_token"))
     );
-    let large = "A".repeat(200_000);
+    let large = "A".repeat(500_000);
     let (status, answer) = problem(post(&[("subject_token", &large)]).await).await;
     assert_eq!((status.as_u16(), &answer["code"]), (413, &json!("request-too-large")));
 }

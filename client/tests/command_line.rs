@@ -187,7 +187,7 @@ fn inspect_refuses_malformed_files() {
         (b"\xd2\x84", 1, "this is not valid evidence"),
         (b"hello world", 1, "this is neither evidence"),
         (b"a.b.c", 1, "this is not a valid JWT"),
-        (&[b'A'; 100_000], 2, "is larger than"),
+        (&[b'A'; 600_000], 2, "is larger than"),
     ];
     for (bytes, expected, text) in cases {
         std::fs::write(directory.path().join("f"), bytes).unwrap();

@@ -157,7 +157,7 @@ pub enum Failure {
     #[error("the security key refused: the request was declined on it, repeat when you are ready")]
     Declined,
     /// Wrong PIN.
-    #[error("wrong PIN: {tries_left} tries are left before the key locks itself")]
+    #[error("wrong PIN: tries left before the key locks itself: {tries_left}")]
     PinInvalid {
         /// Tries left.
         tries_left: u32,

@@ -326,8 +326,8 @@ impl Platform {
     /// Asks for the PIN of a key, unless the TPM would not take it now.
     async fn present_pin(&self, line: &mut Line<'_>) -> Result<Pin, Failure> {
         let lockout = self.tpm.lockout().await?;
-        if lockout.locked {
-            return Err(TpmError::PinLocked { wait: lockout.recovery }.into());
+        if let Some(refusal) = lockout.refusal() {
+            return Err(refusal.into());
         }
         // The TPM cannot say how long the PIN is.
         (line.notice)(Stage::PinNeeded { tries_left: lockout.tries_left(), min_length: 1 });

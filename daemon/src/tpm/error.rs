@@ -192,7 +192,7 @@ pub enum TpmError {
     )]
     Lockout,
     /// The PIN of a user key is wrong; the TPM has counted it (TPM_RC_AUTH_FAIL).
-    #[error("wrong PIN: {tries_left} tries are left before no PIN is taken for a while")]
+    #[error("wrong PIN: tries left before no PIN is taken for a while: {tries_left}")]
     WrongPin {
         /// Tries left.
         tries_left: u32,

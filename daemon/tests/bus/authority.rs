@@ -104,7 +104,8 @@ impl Authority {
         assert_eq!(quote.extra_data, expected);
         let pcrs: BTreeMap<u8, Vec<u8>> =
             activated["pcrs"].try_clone().unwrap().try_into().unwrap();
-        assert_eq!(pcrs.keys().copied().collect::<Vec<_>>(), (0..=7).collect::<Vec<_>>());
+        let quoted: Vec<u8> = pcrs.keys().copied().collect();
+        assert_eq!(quoted, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14]);
         // Verifies the signature and the form.
         let csr = bytes(activated, "csr").into();
         let csr = CertificateSigningRequestParams::from_der(&csr).unwrap();

@@ -230,7 +230,8 @@ async fn only_root_and_the_daemons_own_user_hand_in_keys() {
     fs::set_permissions(&key, Permissions::from_mode(0o666)).unwrap();
     let program = socket.folder.path().join("broker");
     fs::copy(BROKER, &program).unwrap();
-    let stranger = Command::new("setpriv")
+    // Whether it wrote before the daemon closed is its own affair.
+    Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(program)
         .arg("--socket")
@@ -238,7 +239,6 @@ async fn only_root_and_the_daemons_own_user_hand_in_keys() {
         .arg(&key)
         .output()
         .unwrap();
-    assert!(stranger.status.success(), "{}", String::from_utf8_lossy(&stranger.stderr));
     // Whoever comes after is attended to after.
     let (other, _end) = pair();
     let found = Found { path: "/dev/hidraw7".into(), name: None };

@@ -44,7 +44,7 @@ pub(super) async fn presence(stage: &mut Stage, notes: &mut Notes) -> Result<(),
         .as_object()
         .map(|pcrs| pcrs.keys().cloned().collect())
         .unwrap_or_default();
-    expect("PCRs", pcrs.join(" "), "0 1 2 3 4 5 6 7")?;
+    expect("PCRs", pcrs.join(" "), "0 1 2 3 4 5 6 7 8 9 12 14")?;
     let text = |pointer: &str| part(pointer).as_str().unwrap_or_default().to_owned();
     notes.back(format!("who       {}, user verified (UV) by the key", text("/statement/subject")));
     notes.back(format!("machine   device {}", text("/statement/device")));

@@ -455,8 +455,13 @@ async fn a_person_who_says_no_is_left_in_peace() {
     line.refused("resting").await;
     assert_eq!(scene.approved(), 0);
     // At the workstation itself everything goes on.
-    scene.house.alice.put_finger().unwrap();
-    let ran = scene.house.alice.signet(&["login"]).await.unwrap();
+    scene.screen.lock().unwrap().clear();
+    let touched = async {
+        scene.until("place it on your key").await;
+        scene.house.alice.put_finger().unwrap();
+    };
+    let (ran, ()) = tokio::join!(scene.house.alice.signet(&["login"]), touched);
+    let ran = ran.unwrap();
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
