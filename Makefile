@@ -89,7 +89,7 @@ target/.vm-packages: Makefile
 			apt-get install -y -qq --no-install-recommends $(VM_PACKAGES) > target/apt-vm.log; } \
 		&& touch $@ || echo "the packages for the whole machine cannot be installed; see target/apt-vm.log"
 
-test: setup check unit fuzz-short ## Everything that tests
+test: setup check unit fuzz-short vm-short ## Everything that tests
 	@echo "make test: all passed"
 
 check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies

@@ -523,7 +523,7 @@ async fn prompt(shared: Arc<Shared>, id: JobId, work: Arc<Work>, mut pins: mpsc:
         ask(&shared.services, &work, &step, &mut line).await
     };
     report.finish(result.await, |job, given| match given {
-        Given::Answers(answers) => job.answers = answers,
+        Given::Answers(answers) => job.answers = *answers,
         Given::Finding(finding) => job.product = Some(Product::Finding(finding)),
     });
 }
@@ -544,7 +544,7 @@ async fn ask(
             };
             let (_taken, mut keys) = taken.unzip();
             let answers = prepared.ask(keys.as_mut(), &services.platform, step, line).await;
-            answers.map(Given::Answers)
+            answers.map(|answers| Given::Answers(Box::new(answers)))
         }
         Work::Upkeep(upkeep) => {
             let only = upkeep.path.as_deref();

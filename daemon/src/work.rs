@@ -41,7 +41,7 @@ pub struct Asking {
 #[derive(Debug)]
 pub enum Given {
     /// Signatures of security keys, for evidence.
-    Answers(Answers),
+    Answers(Box<Answers>),
     /// All that was asked for.
     Finding(Finding),
 }

@@ -50,7 +50,10 @@ impl Watcher {
 
     async fn renew(&self) -> Result<(), (String, String)> {
         match self.caller.presence("renewal", &renewal()).await {
-            Ok(mut pending) => Ok(drop(pending.results().await)),
+            Ok(mut pending) => {
+                pending.results().await;
+                Ok(())
+            }
             Err(error) => Err(refusal(error)),
         }
     }

@@ -7,9 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use signet_authority::router;
-use signet_authority::store::{
-    AuditEntry, Decision, Event, NewTicket, TicketKind, TicketMachine,
-};
+use signet_authority::store::{AuditEntry, Decision, Event, NewTicket, TicketKind, TicketMachine};
 use signet_evidence::UnixTime;
 use signet_tests::attester::{Attester, PCRS};
 use signet_tests::fixture;
