@@ -14,7 +14,7 @@ use signet_evidence::thumbprint::unhex;
 use signet_evidence::tpm::{HashAlgorithm, PcrValues};
 use signet_verifier::boot::{
     Baseline, BaselineError, Change, Finding, LogError, MachinePolicy, Mode, PolicyError,
-    ProvenLog, SignatureStore, Verdict, differences, judge,
+    ProvenLog, SignatureStore, Verdict, changed_values, differences, judge,
 };
 
 const GCE: &[u8] = include_bytes!("../../fixtures/published/eventlogs/gce-cos-85.bin");
@@ -168,6 +168,18 @@ fn a_changed_command_line_is_refused_and_explained() {
         })
         .collect();
     assert_eq!(pcrs, [8, 8]);
+}
+
+#[test]
+fn registers_alone_tell_where_something_changed() {
+    let values = |seventh: u8| {
+        let values = [(4, vec![4; 32]), (7, vec![seventh; 32])];
+        PcrValues::of_bank(HashAlgorithm::Sha256, values).unwrap()
+    };
+    assert_eq!(changed_values(&values(1), &values(1)), []);
+    let changes = changed_values(&values(1), &values(2));
+    let told = format!("PCR 7 (Secure Boot) was {}, is {}", "01".repeat(32), "02".repeat(32));
+    assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
 }
 
 #[test]

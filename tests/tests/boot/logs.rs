@@ -33,6 +33,20 @@ async fn each_way_to_have_no_log_is_told_apart() {
     assert_eq!(desk.machine(&["list"])["boot"]["verdict"], "approved");
 }
 
+/// As with a boot loader that keeps no log once Secure Boot is off.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_log_the_registers_say_what_changed() {
+    let mut desk = Desk::new().await;
+    desk.policy(POLICY);
+    desk.log_in().await;
+    desk.boot(&machine(CHANGED));
+    desk.log(None);
+    desk.refused("boot-log-missing").await;
+    let (_, text, _) = desk.said(&["explain", ASSET]);
+    let told = "PCR 8 (boot loader commands and kernel command line) was ";
+    assert!(text.contains(told) && !text.contains("PCR 7 ("), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_sent_once_per_boot() {
     let mut desk = Desk::new().await;

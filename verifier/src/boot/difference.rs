@@ -5,6 +5,7 @@ use std::fmt;
 
 use signet_evidence::eventlog::Measured;
 use signet_evidence::thumbprint::hex;
+use signet_evidence::tpm::PcrValues;
 
 use super::proven::ProvenLog;
 use super::words::{Measurement, purpose};
@@ -33,6 +34,15 @@ pub enum Change {
         /// The PCR.
         pcr: u8,
     },
+    /// The PCR holds another value, and no log says why.
+    Value {
+        /// The PCR.
+        pcr: u8,
+        /// As it was.
+        old: Vec<u8>,
+        /// As it is.
+        new: Vec<u8>,
+    },
 }
 
 impl fmt::Display for Change {
@@ -58,6 +68,9 @@ impl fmt::Display for Change {
             }
             Self::Unproven { pcr } => {
                 write!(f, "the quote does not confirm the log of PCR {pcr} ({})", purpose(*pcr))
+            }
+            Self::Value { pcr, old, new } => {
+                write!(f, "PCR {pcr} ({}) was {}, is {}", purpose(*pcr), hex(old), hex(new))
             }
         }
     }
@@ -86,6 +99,17 @@ pub fn differences(old: &ProvenLog<'_>, new: &ProvenLog<'_>) -> Vec<Change> {
         changes.extend(of_pcr(pcr, was, is));
     }
     changes
+}
+
+/// Which quoted values are different in `new`: what is left to tell where a log is missing. PCRs that
+/// only one quote covers are left out.
+#[must_use]
+pub fn changed_values(old: &PcrValues, new: &PcrValues) -> Vec<Change> {
+    let both = new.iter().filter_map(|(bank, pcr, is)| Some((pcr, old.value(bank, pcr)?, is)));
+    let changed = both.filter(|(_, was, is)| was != is);
+    changed
+        .map(|(pcr, was, is)| Change::Value { pcr, old: was.to_vec(), new: is.to_vec() })
+        .collect()
 }
 
 fn of_pcr(pcr: u8, was: Vec<Measurement>, is: Vec<Measurement>) -> Vec<Change> {

@@ -15,7 +15,7 @@ mod report;
 mod words;
 
 pub use baseline::{Baseline, BaselineError};
-pub use difference::{Change, differences};
+pub use difference::{Change, changed_values, differences};
 pub use finding::{Finding, SignatureStore};
 pub use judge::{BootJudgement, Verdict, judge};
 pub use pattern::TextPattern;

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use signet_authority::store::{BootRow, ListedMachine, Store};
 use signet_evidence::eventlog::PcrComparison;
 use signet_evidence::thumbprint::hex;
-use signet_verifier::boot::{BootJudgement, BootState, Finding, ProvenLog, Verdict, differences};
+use signet_verifier::boot::{
+    BootJudgement, BootState, Finding, ProvenLog, Verdict, changed_values, differences,
+};
 
 use super::super::output::Output;
 use super::ExplainArguments;
@@ -93,7 +95,11 @@ pub(super) async fn stored(
         }
         match changed(&earlier, &shown) {
             Ok(changes) => said_changes(changes, &mut explanation),
-            Err(error) => explanation.line(format!("  cannot be told: {error:#}")),
+            Err(error) => {
+                explanation.line(format!("  {error:#}; this is what the quotes say:"));
+                let changes = changed_values(earlier.pcrs(), shown.pcrs());
+                said_changes(changes.iter().map(ToString::to_string).collect(), &mut explanation);
+            }
         }
     }
     booted(&shown, &mut explanation);

@@ -42,6 +42,11 @@ impl Shown {
         Ok(Self { log, pcrs: boot.values() })
     }
 
+    /// The values that were quoted.
+    pub(super) fn pcrs(&self) -> &PcrValues {
+        &self.pcrs
+    }
+
     /// The log as far as the values confirm it.
     pub(super) fn proven(&self) -> Result<ProvenLog<'_>, LogError> {
         let log = self.log.as_deref().map_err(|error| *error)?;
