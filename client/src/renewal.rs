@@ -74,8 +74,10 @@ impl Workstation {
         let now = self.daemon().enrolment().await.ok().flatten();
         let before = self.certificate_life().map_or(0, |life| life.not_after);
         let leaf = now.and_then(|enrolment| enrolment.certificates.into_iter().next());
-        match leaf.and_then(|der| CertificateLife::of_der(&der)) {
-            Some(life) if life.not_after > before => Ok(life.not_after),
+        // Two that were issued within a second end at the same time.
+        let another = leaf.filter(|leaf| self.enrolment().certificates.first() != Some(leaf));
+        match another.and_then(|der| CertificateLife::of_der(&der)) {
+            Some(life) if life.not_after >= before => Ok(life.not_after),
             _ => Err(error),
         }
     }
