@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod ecdsa;
 pub mod enrolment;
+pub mod log;
 pub mod metadata;
 pub mod permit;
 pub mod platform;

@@ -17,8 +17,11 @@ pub enum SigningUnavailable {
         "the token signing key is not a P-256 key in PKCS#8: make one with signet-authority init"
     )]
     KeyFormat,
+    /// Not an Ed25519 private key in PKCS#8.
+    #[error("the log's key is not an Ed25519 key in PKCS#8, or has no usable name")]
+    LogKeyFormat,
     /// The key did not sign.
-    #[error("the token signing key did not sign")]
+    #[error("the signing key did not sign")]
     Failed,
 }
 
