@@ -12,6 +12,7 @@ pub mod documents;
 pub mod enrol;
 pub mod extract;
 pub mod gateway;
+pub mod in_force;
 pub mod introspection;
 pub mod keys;
 pub mod makers;

@@ -1,6 +1,7 @@
 //! What is counted, in Prometheus text form.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -13,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use signet_evidence::RejectionCode;
 use signet_verifier::boot::BootReport;
 
-use crate::store::{Decision, Event};
+use crate::store::{Decision, Event, PolicySlot};
 
 /// The authority's metrics.
 pub struct Metrics {
@@ -27,6 +28,9 @@ pub struct Metrics {
     metadata_stale: Gauge,
     boots: Family<BootLabels, Counter>,
     boot_findings: Family<FindingLabels, Counter>,
+    policy_decisions: Family<SlotLabels, Histogram>,
+    policy_shadow: Family<ShadowLabels, Counter>,
+    policy_activations: Family<LookLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +63,18 @@ struct FindingLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SlotLabels {
+    set: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    live: &'static str,
+    shadow: &'static str,
+    differs: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
     status: u16,
@@ -67,6 +83,11 @@ struct RouteLabels {
 /// Half a millisecond to four seconds.
 fn latencies() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 14))
+}
+
+/// Ten microseconds to eighty milliseconds: a yes takes one evaluation, a step-up some dozens.
+fn evaluations() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_01, 2.0, 14))
 }
 
 impl Default for Metrics {
@@ -112,8 +133,30 @@ impl Default for Metrics {
             "What machine policies minded in new states of machines, by policy and rule",
             boot_findings.clone(),
         );
+        let policy_decisions: Family<_, _> =
+            Family::new_with_constructor(evaluations as fn() -> Histogram);
+        let (policy_shadow, policy_activations) = (Family::default(), Family::default());
+        registry.register_with_unit(
+            "policy_decision_duration",
+            "Time to evaluate the policy for one request, by set",
+            Unit::Seconds,
+            policy_decisions.clone(),
+        );
+        registry.register(
+            "policy_shadow_decisions",
+            "Answers of the live and the shadow policy to the same request",
+            policy_shadow.clone(),
+        );
+        registry.register(
+            "policy_activations",
+            "Policies taken over from the store, by outcome",
+            policy_activations.clone(),
+        );
         Self {
             registry,
+            policy_decisions,
+            policy_shadow,
+            policy_activations,
             decisions,
             requests,
             live_sessions,
@@ -127,6 +170,12 @@ impl Default for Metrics {
     }
 }
 
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
 impl Metrics {
     /// Counts a decision; called where it is made.
     pub fn decided(&self, event: Event, decision: Decision) {
@@ -136,6 +185,27 @@ impl Metrics {
             code: decision.code().map_or("", RejectionCode::as_str),
         };
         self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// Measures an evaluation of the policy.
+    pub fn timed<T>(&self, slot: PolicySlot, evaluate: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let answer = evaluate();
+        let labels = SlotLabels { set: slot.as_str() };
+        self.policy_decisions.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+        answer
+    }
+
+    /// Counts what the shadow policy would have said.
+    pub fn shadowed(&self, live: &'static str, shadow: &'static str, differs: bool) {
+        let differs = if differs { "yes" } else { "no" };
+        self.policy_shadow.get_or_create(&ShadowLabels { live, shadow, differs }).inc();
+    }
+
+    /// Counts a policy that was, or could not be, taken over from the store.
+    pub fn policy_activated(&self, worked: bool) {
+        let outcome = if worked { "ok" } else { "failed" };
+        self.policy_activations.get_or_create(&LookLabels { outcome }).inc();
     }
 
     /// Counts a request that the store's failure refused.

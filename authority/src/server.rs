@@ -87,6 +87,9 @@ impl Server {
         tasks.spawn(tls::serve(clients, stop.clone()));
         tasks.spawn(tls::serve(gateways, stop.clone()));
         tasks.spawn(authority.revocations.clone().follow(authority.store.clone(), stop.clone()));
+        let in_force = authority.in_force.clone();
+        let (store, metrics) = (authority.store.clone(), authority.metrics.clone());
+        tasks.spawn(in_force.follow(store, metrics, stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
         while tasks.join_next().await.is_some() {}

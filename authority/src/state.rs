@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::enrol::PendingEnrolments;
+use crate::in_force::{FollowError, InForce};
 use crate::keys::{self, KeyError, Keys};
 use crate::metadata::Judging;
 use crate::metrics::Metrics;
@@ -43,13 +44,13 @@ pub struct Authority {
     /// Which machines may enrol.
     pub enrolment: EnrolmentPolicy,
     /// Who may do what.
-    pub policy: ActionPolicySet,
+    pub in_force: InForce,
     /// Judges this authority's tokens.
     pub checker: TokenChecker,
     /// What was revoked.
     pub revocations: RevocationView,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Machines between the halves of their enrolment.
     pub enrolments: PendingEnrolments,
     clock: Clock,
@@ -74,9 +75,14 @@ pub enum StartError {
     /// The token key's public half.
     #[error("the token signing key is not a P-256 key")]
     TokenKey,
-    /// Action policy.
+    /// The first action policy.
     #[error("the action policy cannot be used")]
     Policy(#[from] PolicyLoadError),
+    /// The action policy that is in force.
+    #[error(
+        "the action policy in force cannot be used; put another into force with `signet-authority policy activate`"
+    )]
+    InForce(#[from] FollowError),
     /// Roots of TPM makers or security keys.
     #[error("a trust anchor cannot be used")]
     Trust(#[from] crate::trust::TrustError),
@@ -89,6 +95,28 @@ pub fn system_clock() -> Clock {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
     })
+}
+
+/// What is in force; where nothing ever was, the folder of the settings is put into force first.
+async fn in_force(
+    config: &Config,
+    store: &dyn Store,
+    now: UnixTime,
+) -> Result<InForce, StartError> {
+    let folder = config.resolve(config.settings.policy.directory.get_ref());
+    if store.policy_position().await? == 0 {
+        InForce::begin(store, &ActionPolicySet::load(&folder)?, now).await?;
+    }
+    let in_force = InForce::read(store).await?;
+    let live = in_force.sets().live.version();
+    if ActionPolicySet::load(&folder).is_ok_and(|set| set.version() != live) {
+        tracing::warn!(
+            folder = %folder.display(),
+            %live,
+            "the folder holds another policy than the one in force; `signet-authority policy activate` ships it"
+        );
+    }
+    Ok(in_force)
 }
 
 impl Authority {
@@ -124,6 +152,7 @@ impl Authority {
         };
         let revocations = RevocationView::default();
         revocations.refresh(store.as_ref()).await?;
+        let in_force = in_force(&config, store.as_ref(), clock()).await?;
         let appraisal = trust::appraisal(&config, &keys)?;
         // Checked now, so that the first refresh does not find what the start should have.
         trust::metadata_roots(&config)?;
@@ -131,12 +160,10 @@ impl Authority {
             judging: Judging::new(appraisal.clone()),
             appraisal,
             enrolment: trust::enrolment(&config)?,
-            policy: ActionPolicySet::load(
-                &config.resolve(config.settings.policy.directory.get_ref()),
-            )?,
+            in_force,
             checker,
             revocations,
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             enrolments: PendingEnrolments::default(),
             status_indices: Mutex::default(),
             config,

@@ -175,7 +175,7 @@ async fn judge_and_mint(
         }
     };
     if result.purpose() == Purpose::Action {
-        match approve(authority, &minted.claims, now) {
+        match approve(authority, &minted.claims, now, &mut entry) {
             Ok(rules) => entry.rule = Some(rules),
             Err(rejection) => {
                 return Err(
@@ -259,7 +259,7 @@ impl Authority {
     /// Judges evidence at `now` with this authority's rows, by `policy` of [`Authority::judging`].
     #[must_use]
     pub fn appraiser<'a>(&'a self, policy: &'a AppraisalPolicy, now: UnixTime) -> Appraiser<'a> {
-        let metrics = Some(&self.metrics);
+        let metrics = Some(self.metrics.as_ref());
         Appraiser {
             store: self.store.as_ref(),
             challenge_key: &self.keys.challenge,

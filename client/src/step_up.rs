@@ -12,7 +12,7 @@ pub struct BearerChallenge {
     pub error: Option<String>,
     /// `error_description`, for a person.
     pub description: Option<String>,
-    /// `acr_values`: assurance that would do, best first.
+    /// `acr_values`: assurance that would do, in order of preference (RFC 9470 §3).
     pub acr_values: Vec<String>,
     /// `max_age`: how long ago presence may have been proved; zero means for this very request.
     pub max_age: Option<Duration>,
@@ -30,7 +30,7 @@ pub enum StepUp {
     },
     /// Fresh presence in the session.
     Presence {
-        /// Assurance that would do, best first.
+        /// Assurance that would do, in order of preference.
         acr_values: Vec<String>,
         /// Rights that are due.
         scope: Vec<String>,

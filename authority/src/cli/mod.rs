@@ -6,6 +6,7 @@ mod init;
 mod machine;
 mod metadata;
 pub(crate) mod output;
+mod policy;
 mod revoke;
 mod serve;
 mod ticket;
@@ -18,7 +19,6 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use signet_authority::config::Config;
-use signet_authority::policy::{ActionPolicySet, TESTS};
 use signet_authority::state::{Authority, system_clock};
 
 use output::Output;
@@ -31,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   signet-authority revoke device 01f0c2…
   signet-authority metadata import blob.jwt
   signet-authority machine explain LT-4711
+  signet-authority policy replay next --days 7
   signet-authority audit list --json
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
@@ -80,9 +81,9 @@ enum Command {
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The action policy.
+    /// The action policy: check, test, explain, compare, ship, roll back.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// Print a completion script.
     Completion {
         /// The shell.
@@ -212,12 +213,6 @@ enum ConfigCommand {
     Check,
 }
 
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Check the action policy and run its table of tests.
-    Check,
-}
-
 /// Does what the command line says.
 ///
 /// # Errors
@@ -242,7 +237,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 .with_context(|| format!("{} is not usable", config.display()))?;
             output.line(&format!("{}: ok", config.display()), &serde_json::json!({"ok": true}))
         }
-        Command::Policy(PolicyCommand::Check) => check_policy(&config, output),
+        Command::Policy(command) => policy::run(&config, command, output).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(
@@ -254,40 +249,4 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             output::to_stdout(&script)
         }
     }
-}
-
-fn check_policy(config: &std::path::Path, output: Output) -> anyhow::Result<()> {
-    let config = Config::load(config)?;
-    let folder = config.resolve(config.settings.policy.directory.get_ref());
-    let policy = ActionPolicySet::load(&folder)?;
-    let table = folder.join(TESTS);
-    let outcomes = if table.exists() {
-        let text = std::fs::read_to_string(&table)
-            .with_context(|| format!("cannot read {}", table.display()))?;
-        policy.run_table(&text)?
-    } else {
-        Vec::new()
-    };
-    let mut failed = 0;
-    for outcome in &outcomes {
-        let Some(difference) = &outcome.difference else { continue };
-        failed += 1;
-        let place = format!("{}:{}", table.display(), outcome.line);
-        output::to_stderr(&format!(
-            "{place}: {}: expected {}, found {}\n",
-            outcome.name, difference.expected, difference.found
-        ));
-    }
-    let (version, rules) = (policy.version().to_string(), policy.rules().len());
-    let tests = outcomes.len();
-    let text = format!(
-        "{}: {rules} rules, {tests} tests, {failed} failed, version {version}",
-        folder.display()
-    );
-    let value = serde_json::json!({
-        "ok": failed == 0, "rules": rules, "tests": tests, "failed": failed, "version": version,
-    });
-    output.line(&text, &value)?;
-    anyhow::ensure!(failed == 0, "{failed} of the policy's tests failed");
-    Ok(())
 }

@@ -1,11 +1,15 @@
 //! `serve`: both listeners until a signal.
 
+use std::error::Error;
 use std::path::Path;
 
 use anyhow::Context;
 use signet_authority::config::Config;
+use signet_authority::in_force::{self, Order, Slot};
+use signet_authority::policy::ActionPolicySet;
 use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
+use signet_authority::store::Event;
 use signet_process::memory::lock_memory;
 use signet_process::supervision;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +26,7 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     if authority.enrolment.makers.is_empty() {
         tracing::warn!("ek_roots holds no certificate: no machine can enrol");
     }
-    let server = Server::bind(authority).await?;
+    let server = Server::bind(authority.clone()).await?;
     let (clients, gateways) = server.addresses()?;
     let (stop, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -36,6 +40,12 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
         supervision::stopping();
         let _ = stop.send(true);
     });
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            ship_policy(&authority).await;
+        }
+    });
     // A supervisor or test waits for this line: from here on callers can connect.
     tracing::info!(%clients, %gateways, "ready");
     supervision::ready();
@@ -45,6 +55,40 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What `policy activate` does, for SIGHUP: puts the folder of the settings into force, for all nodes.
+/// A folder that is not sound changes nothing.
+async fn ship_policy(authority: &Authority) {
+    let config = &authority.config;
+    let folder = config.resolve(config.settings.policy.directory.get_ref());
+    let set = match ActionPolicySet::load(&folder) {
+        Ok(set) => set,
+        Err(error) => return tracing::error!(folder = %folder.display(), "{error}"),
+    };
+    if set.version() == authority.in_force.sets().live.version() {
+        return tracing::info!("the folder's policy is in force already");
+    }
+    let order = Order {
+        slot: Slot::Live,
+        event: Event::PolicyActivate,
+        by: "SIGHUP".to_owned(),
+        reason: String::new(),
+    };
+    let put = in_force::put(authority.store.as_ref(), Some(&set), order, authority.now()).await;
+    let taken = match put {
+        Ok(_) => authority.in_force.refresh(authority.store.as_ref()).await.map(|_| ()),
+        Err(error) => {
+            return tracing::error!(error = &error as &dyn Error, "the policy stays as it was");
+        }
+    };
+    match taken {
+        Ok(()) => tracing::info!(version = %set.version(), "policy in force"),
+        Err(error) => tracing::error!(
+            error = &error as &dyn Error,
+            "the policy in force cannot be taken over"
+        ),
+    }
 }
 
 fn start_log(json: bool) {

@@ -127,7 +127,8 @@ own_device = false
 # peer_certificate = "sha256-header"
 
 [policy]
-# Cedar policies and the map from requests to named actions. Nothing is allowed that no policy permits.
+# Where Cedar policies and the map from requests to named actions are written. Nothing is allowed that no
+# policy permits. Put into force at the first start, and by `signet-authority policy activate` or SIGHUP.
 directory = "policies"
 
 [limits]

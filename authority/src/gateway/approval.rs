@@ -5,13 +5,14 @@ use signet_evidence::{ActionDetails, RejectionCode, UnixTime};
 use signet_verifier::Rejection;
 use signet_verifier::token::TokenClaims;
 
-use super::decide::{Requested, grant};
+use super::decide::{Requested, grant, keep};
 use crate::state::Authority;
+use crate::store::AuditEntry;
 
 /// The rules that let the approved request pass, with the presence that `claims` are about to carry.
 ///
-/// Rules may look at the gateway, which is not known yet; so each configured one is tried. The
-/// gateway's own question is still the one that decides.
+/// Rules may look at the gateway, which is not known yet; so each configured one is tried. Nor is the
+/// client's address there. The gateway's own question is still the one that decides.
 ///
 /// # Errors
 /// `policy-denied`, `action-mismatch` or `presence-required`: the answer of the last gateway.
@@ -19,6 +20,7 @@ pub fn approve(
     authority: &Authority,
     claims: &TokenClaims,
     now: UnixTime,
+    entry: &mut AuditEntry,
 ) -> Result<String, Rejection> {
     let details = claims.authorization_details.as_deref().unwrap_or_default();
     let denied = RejectionCode::PolicyDenied;
@@ -36,15 +38,20 @@ pub fn approve(
         // Services may check tokens themselves: then no rule that names a gateway holds.
         gateways.push(String::new());
     }
+    let sets = authority.in_force.sets();
     for gateway in &gateways {
         let request = Requested {
             gateway,
             method: &details.method,
             host,
             target: &details.path,
+            source: None,
             approved: Some(&details.actions),
         };
-        match grant(authority.policy.decide(&request.facts(claims, now))) {
+        let facts = request.facts(claims, now);
+        let decision = sets.decide(&facts, &authority.metrics);
+        keep(&facts, &decision, entry);
+        match grant(decision) {
             Ok(grant) => return Ok(grant.rules().join(", ")),
             Err(refused) => refusal = refused.rejection,
         }

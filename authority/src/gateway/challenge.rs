@@ -10,6 +10,9 @@ use crate::policy::StepUp;
 /// The protection space, the same at every gateway of this authority.
 const REALM: &str = "signet";
 
+/// What the levels of `acr_values` cannot say (RFC 9470 §3: for a person to read).
+const NO_PIN: &str = "prove your presence with a key on which no PIN can stand in for your finger";
+
 /// What a client must do to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge<'a> {
@@ -48,7 +51,13 @@ impl<'a> Challenge<'a> {
             }
             Self::Presence { action, step_up } => {
                 add("error", "insufficient_user_authentication");
-                add("error_description", RejectionCode::PresenceRequired.advice());
+                add(
+                    "error_description",
+                    match step_up.no_pin {
+                        false => RejectionCode::PresenceRequired.advice(),
+                        true => NO_PIN,
+                    },
+                );
                 let levels: Vec<&str> = step_up.levels.iter().map(|level| level.as_str()).collect();
                 add("acr_values", &levels.join(" "));
                 add("max_age", &step_up.max_age.as_secs().to_string());
@@ -98,6 +107,7 @@ mod tests {
             levels: vec![AssuranceLevel::Uv, AssuranceLevel::UvHardware],
             max_age: Duration::ZERO,
             single_use: true,
+            no_pin: false,
             rules: vec![],
         };
         assert_eq!(

@@ -1,5 +1,7 @@
 //! One decision, from a gateway's question to an answer that is already on record.
 
+use std::net::IpAddr;
+
 use signet_evidence::{DeviceId, RejectionCode, UnixTime};
 use signet_verifier::permit::{Grant, MatchedAction, Permit, PermitError, Redemption, Standing};
 use signet_verifier::token::{CheckedToken, TokenChecker, TokenClaims};
@@ -9,8 +11,10 @@ use thiserror::Error;
 use super::challenge::Challenge;
 use super::ledger::{Ledger, token_id};
 use super::request::{Question, RawQuestion};
+use crate::in_force::Sets;
+use crate::metrics::Metrics;
 use crate::policy::{
-    ActionPolicySet, Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RequestFacts, StepUp,
+    Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RecordedRequest, RequestFacts, StepUp,
 };
 use crate::problem::Audience;
 use crate::store::{self, AuditEntry, CommitError, Event, StoreError};
@@ -52,7 +56,9 @@ pub struct Arbiter<'a, L: ?Sized> {
     /// Judges tokens.
     pub checker: &'a TokenChecker,
     /// Judges actions.
-    pub policies: &'a ActionPolicySet,
+    pub sets: &'a Sets,
+    /// Counts and measures.
+    pub metrics: &'a Metrics,
     /// Knows what was revoked and used up, and keeps the record.
     pub ledger: &'a L,
     /// Now.
@@ -127,7 +133,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Ok(matched) => matched,
             Err(rejection) => return Ok(Err(known(rejection))),
         };
-        let decision = self.ask_policy(raw, &question, &token, matched.as_ref());
+        let decision = self.ask_policy(raw, &question, &token, matched.as_ref(), entry);
         let grant = match grant(decision) {
             Ok(grant) => grant,
             Err(refused) => return Ok(Err(refused)),
@@ -155,15 +161,20 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
         question: &Question<'_>,
         token: &CheckedToken,
         matched: Option<&MatchedAction>,
+        entry: &mut AuditEntry,
     ) -> Decision {
         let request = Requested {
             gateway: raw.gateway,
             method: question.method,
             host: &question.host,
             target: question.target,
+            source: raw.client,
             approved: matched.map(MatchedAction::names),
         };
-        self.policies.decide(&request.facts(token.claims(), self.now))
+        let facts = request.facts(token.claims(), self.now);
+        let decision = self.sets.decide(&facts, self.metrics);
+        keep(&facts, &decision, entry);
+        decision
     }
 
     /// Uses the token up and writes the decision in one transaction.
@@ -183,12 +194,20 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
     }
 }
 
+/// Puts into the record what is due to decide this again.
+pub(super) fn keep(facts: &RequestFacts<'_>, decision: &Decision, entry: &mut AuditEntry) {
+    entry.policy = Some(decision.version.to_string());
+    let recorded = RecordedRequest::of(facts, decision);
+    entry.request = recorded.and_then(|recorded| serde_json::to_string(&recorded).ok());
+}
+
 /// A request, as far as policy looks at it.
 pub(super) struct Requested<'a> {
     pub(super) gateway: &'a str,
     pub(super) method: &'a str,
     pub(super) host: &'a str,
     pub(super) target: &'a str,
+    pub(super) source: Option<IpAddr>,
     /// The actions that the person was shown, for a token approved for exactly this request.
     pub(super) approved: Option<&'a [String]>,
 }
@@ -204,6 +223,7 @@ impl<'a> Requested<'a> {
             method: self.method,
             host: self.host,
             target: self.target,
+            source: self.source,
             presence: PresenceFacts {
                 // `check_jwt` refuses a level that is not known; the lowest stands in for none.
                 level: claims.assurance().unwrap_or(AssuranceLevel::Device),

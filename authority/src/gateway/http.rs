@@ -1,6 +1,7 @@
 //! `/v1/authorize/…`: the question as HTTP, the answer as HTTP. Only on the gateways' listener.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -30,6 +31,8 @@ const PREFIX: &str = "/v1/authorize";
 const BODY: &str = "x-signet-body";
 /// Set by Envoy itself, over whatever a client sent: `true` when it held back a part of the body.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+/// Set by the gateway's configuration to the client's address.
+const SOURCE: &str = "x-signet-source";
 
 /// The routes of this endpoint.
 pub fn routes() -> Router<Arc<Authority>> {
@@ -61,10 +64,13 @@ async fn authorize(
         },
         body: body_as_sent(&headers, &body),
         gateway: gateway.spiffe_id.get_ref().as_str(),
+        client: client(&headers),
     };
+    let sets = authority.in_force.sets();
     let arbiter = Arbiter {
         checker: &authority.checker,
-        policies: &authority.policy,
+        sets: &sets,
+        metrics: &authority.metrics,
         ledger: authority.as_ref(),
         now: authority.now(),
     };
@@ -89,6 +95,13 @@ fn hosts<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Vec<&'a [u8]> {
         hosts.push(authority);
     }
     hosts
+}
+
+/// The client's address, if the gateway says exactly one.
+fn client(headers: &HeaderMap) -> Option<IpAddr> {
+    let values = values(headers, SOURCE);
+    let [value] = values.as_slice() else { return None };
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Path and query after the prefix, byte for byte as the gateway sent them.

@@ -1,5 +1,7 @@
 //! A gateway's question, read strictly: each thing that decides has exactly one value.
 
+use std::net::IpAddr;
+
 use signet_evidence::action::{content_digest, is_unambiguous_path};
 use signet_evidence::{CertificateThumbprint, RejectionCode};
 use signet_verifier::Rejection;
@@ -28,6 +30,8 @@ pub struct RawQuestion<'a> {
     pub body: Option<&'a [u8]>,
     /// SPIFFE ID of the gateway, from its own certificate.
     pub gateway: &'a str,
+    /// The client's address, where the gateway says it.
+    pub client: Option<IpAddr>,
 }
 
 /// Why a question could be read in two ways, or not at all.
@@ -143,6 +147,7 @@ mod tests {
             peers: vec![PEER],
             body: None,
             gateway: "spiffe://mesh.example/gateway/edge",
+            client: None,
         }
     }
 

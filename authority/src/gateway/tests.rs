@@ -19,7 +19,9 @@ use zeroize::Zeroizing;
 
 use super::ledger::token_id;
 use super::*;
-use crate::policy::{ActionPolicySet, EXAMPLE};
+use crate::in_force::Sets;
+use crate::metrics::Metrics;
+use crate::policy::{ActionPolicySet, EXAMPLE, RecordedRequest};
 use crate::problem::Audience;
 use crate::store::{AuditEntry, CommitError, Decision, StoreError};
 
@@ -82,7 +84,8 @@ impl Ledger for MemoryLedger {
 struct Scene {
     signer: FileSigner,
     checker: TokenChecker,
-    policies: ActionPolicySet,
+    sets: Sets,
+    metrics: Metrics,
     ledger: MemoryLedger,
 }
 
@@ -100,7 +103,8 @@ impl Scene {
                 keys: vec![VerifyingKey::from_jwk(&Jwk::of_point(signer.public_point())).unwrap()],
             },
             signer,
-            policies: ActionPolicySet::from_files(&files).unwrap(),
+            sets: Sets::only(ActionPolicySet::from_files(&files).unwrap()),
+            metrics: Metrics::default(),
             ledger: MemoryLedger::default(),
         }
     }
@@ -126,9 +130,10 @@ impl Scene {
             peers: peer.iter().map(String::as_bytes).collect(),
             body: request.body,
             gateway: "spiffe://mesh.example/gateway/edge",
+            client: None,
         };
-        let (checker, policies) = (&self.checker, &self.policies);
-        let arbiter = Arbiter { checker, policies, ledger: &self.ledger, now: NOW };
+        let (checker, sets, metrics) = (&self.checker, &self.sets, &self.metrics);
+        let arbiter = Arbiter { checker, sets, metrics, ledger: &self.ledger, now: NOW };
         arbiter.authorize(&raw, "0123456789abcdef").await
     }
 
@@ -225,14 +230,14 @@ async fn a_session_with_fresh_presence_passes_and_is_on_record() {
     let permit = scene.permit(&put(STAGING, scene.token(&session(60)))).await;
     assert_eq!((permit.subject(), permit.action()), ("bob", "mesh.route.update"));
     assert_eq!(permit.rules(), ["route-update-staging"]);
-    assert_eq!(permit.policy_version(), scene.policies.version());
+    assert_eq!(permit.policy_version(), scene.sets.live.version());
     assert!(!permit.single_use());
     let entry = scene.last_entry();
     assert_eq!(entry.decision, Decision::Allowed);
     assert_eq!(entry.rule.as_deref(), Some("route-update-staging"));
     assert_eq!(entry.gateway.as_deref(), Some("spiffe://mesh.example/gateway/edge"));
     assert_eq!(entry.token, Some([0x11; 16]));
-    assert!(entry.detail.contains(&scene.policies.version().to_string()), "{}", entry.detail);
+    assert!(entry.detail.contains(&scene.sets.live.version().to_string()), "{}", entry.detail);
 }
 
 #[tokio::test]
@@ -366,4 +371,54 @@ async fn no_record_no_answer() {
     let action = scene.token(&approved("mesh.route.update", PRODUCTION));
     let undecided = scene.ask(&put(PRODUCTION, action)).await.unwrap_err();
     assert!(matches!(undecided, Undecided::Store(StoreError::Full)));
+}
+
+#[tokio::test]
+async fn what_policy_was_asked_is_on_record_and_can_be_decided_again() {
+    let scene = Scene::new();
+    let mut stranger = session(1);
+    stranger.sub = "mallory".into();
+    let query = "/v1/namespaces/sandbox/routes/web?token=secret";
+    scene.permit(&put(query, scene.token(&session(60)))).await;
+    scene.refusal(&put(PRODUCTION, scene.token(&session(60)))).await;
+    scene.refusal(&put(STAGING, scene.token(&stranger))).await;
+    scene.permit(&put(PRODUCTION, scene.token(&approved("mesh.route.update", PRODUCTION)))).await;
+    let entries = scene.ledger.entries.lock().unwrap();
+    let mut kinds = Vec::new();
+    for entry in entries.iter() {
+        assert_eq!(entry.policy, Some(scene.sets.live.version().to_string()));
+        let text = entry.request.as_deref().unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        let recorded: RecordedRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(scene.sets.live.decide_again(&recorded), recorded.verdict);
+        assert_eq!(recorded.gateway, "spiffe://mesh.example/gateway/edge");
+        kinds.push(recorded.verdict.unwrap().kind());
+    }
+    assert_eq!(kinds, ["permit", "step-up", "deny", "permit"]);
+}
+
+#[tokio::test]
+async fn a_shadow_set_is_asked_and_never_obeyed() {
+    let mut scene = Scene::new();
+    let mut files = scene.sets.live.files().clone();
+    files.insert(
+        "closed.cedar".into(),
+        "@id(\"closed\") forbid(principal, action in Action::\"write\", resource);".into(),
+    );
+    scene.sets.shadow = Some(ActionPolicySet::from_files(&files).unwrap().into());
+    scene.permit(&put(STAGING, scene.token(&session(60)))).await;
+    let refusal = scene.refusal(&put(PRODUCTION, scene.token(&session(60)))).await;
+    assert_eq!(refusal.code, RejectionCode::PresenceRequired);
+    let text = scene.metrics.render(0);
+    for (live, count) in [("permit", 1), ("step-up", 1)] {
+        let line = format!(
+            "signet_policy_shadow_decisions_total{{live=\"{live}\",shadow=\"deny\",differs=\"yes\"}} {count}"
+        );
+        assert!(text.contains(&line), "{text}");
+    }
+    for set in ["live", "shadow"] {
+        let line = format!("signet_policy_decision_duration_seconds_count{{set=\"{set}\"}} 2");
+        assert!(text.contains(&line), "{text}");
+    }
+    assert_eq!(scene.last_entry().policy, Some(scene.sets.live.version().to_string()));
 }

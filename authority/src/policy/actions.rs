@@ -65,6 +65,11 @@ pub enum ActionMapError {
     /// No method, or one that is not upper case.
     #[error("methods are upper-case words, at least one")]
     Method,
+    /// A gRPC method that is none, or beside `methods` or `path`.
+    #[error(
+        "`{0}` is not a gRPC method: write package.Service/Method or package.Service/*, without methods and path"
+    )]
+    Grpc(String),
     /// The same request belongs to two entries.
     #[error("hosts, methods and path repeat those of `{0}`, so this entry would never be used")]
     Unreachable(String),
@@ -85,8 +90,13 @@ struct RawEntry {
     name: String,
     #[serde(default)]
     hosts: Vec<String>,
+    #[serde(default)]
     methods: Vec<String>,
+    #[serde(default)]
     path: String,
+    /// A gRPC method, in the place of `methods` and `path`.
+    #[serde(default)]
+    grpc: Option<String>,
     access: Access,
     #[serde(default)]
     single_use: bool,
@@ -165,8 +175,12 @@ impl MappedAction {
         if !raw.name.contains('.') || !raw.name.split('.').all(word) {
             return Err(ActionMapError::Name(raw.name.clone()));
         }
+        let (methods, path) = match &raw.grpc {
+            None => (raw.methods.clone(), raw.path.clone()),
+            Some(grpc) => (vec!["POST".to_owned()], grpc_path(raw, grpc)?),
+        };
         let method = |m: &String| !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase());
-        if raw.methods.is_empty() || !raw.methods.iter().all(method) {
+        if methods.is_empty() || !methods.iter().all(method) {
             return Err(ActionMapError::Method);
         }
         let hosts = if raw.hosts.is_empty() { default_hosts } else { &raw.hosts };
@@ -176,15 +190,15 @@ impl MappedAction {
         let host = |text: &String| {
             HostPattern::parse(text).map_err(|source| ActionMapError::Host(text.clone(), source))
         };
-        let path = PathPattern::parse(&raw.path)
-            .map_err(|source| ActionMapError::Path(raw.path.clone(), source))?;
+        let path = PathPattern::parse(&path)
+            .map_err(|source| ActionMapError::Path(path.clone(), source))?;
         Ok(Self {
             name: raw.name.clone(),
             access: raw.access,
             single_use: raw.single_use,
             line,
             hosts: hosts.iter().map(host).collect::<Result<_, _>>()?,
-            methods: raw.methods.clone(),
+            methods,
             resource: EntityTemplate::parse(&raw.resource.kind, &raw.resource.id, &path)?,
             parent: raw
                 .resource
@@ -228,6 +242,21 @@ impl MappedAction {
             && self.hosts.iter().all(|host| earlier.hosts.contains(host))
             && self.methods.iter().all(|method| earlier.methods.contains(method))
     }
+}
+
+/// The path of a gRPC method's requests, which are all POST (gRPC over HTTP/2, "Requests").
+fn grpc_path(raw: &RawEntry, grpc: &str) -> Result<String, ActionMapError> {
+    let wrong = || ActionMapError::Grpc(grpc.to_owned());
+    let (service, method) = grpc.split_once('/').ok_or_else(wrong)?;
+    let word = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let alone = raw.methods.is_empty() && raw.path.is_empty();
+    if !alone || !service.split('.').all(word) || !(method == "*" || word(method)) {
+        return Err(wrong());
+    }
+    Ok(format!("/{grpc}"))
 }
 
 /// All entries, in the order of the file.
@@ -311,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn a_grpc_method_is_a_post_to_its_path() {
+        let entry = ENTRY.replace("methods = [\"GET\"]", "grpc = \"a.v1.Keys/Sign\"");
+        let entry = entry.replace("path = \"/x/{ns}\"", "").replace("{ns}", "keys");
+        let all = entry.replace("Keys/Sign", "Keys/*").replace("a.b", "a.all");
+        let map = ActionMap::parse(&format!("hosts = [\"h\"]\n{entry}\n{all}")).unwrap();
+        let name = |method, path| map.find(method, "h", path).map(|(entry, _)| entry.name.as_str());
+        assert_eq!(name("POST", "/a.v1.Keys/Sign"), Some("a.b"));
+        assert_eq!(name("POST", "/a.v1.Keys/List"), Some("a.all"));
+        assert_eq!(name("GET", "/a.v1.Keys/Sign"), None);
+        assert_eq!(name("POST", "/a.v1.Keys"), None);
+    }
+
+    #[test]
     fn faults_name_their_line() {
         assert!(matches!(
             faults("hosts = [\"h\"]\nnope = 1")[..],
@@ -327,6 +369,17 @@ mod tests {
         assert_eq!(
             with("id = \"{ns}\"", "id = \"{zone}\""),
             [(Some(2), ActionMapError::Id("{zone}".into(), PatternError::UnknownName))]
+        );
+        let grpc = |method: &str| {
+            let entry = ENTRY.replace("methods = [\"GET\"]", &format!("grpc = \"{method}\""));
+            faults(&format!("hosts = [\"h\"]{}", entry.replace("path = \"/x/{ns}\"", "")))
+        };
+        for bad in ["a.B", "/a.B/C", "a.B/C/D", "a..B/C", "a.B/{m}"] {
+            assert_eq!(grpc(bad), [(Some(2), ActionMapError::Grpc(bad.into()))]);
+        }
+        assert_eq!(
+            with("methods", "grpc = \"a.B/C\"\nmethods"),
+            [(Some(2), ActionMapError::Grpc("a.B/C".into()))]
         );
         assert_eq!(faults(ENTRY), [(Some(2), ActionMapError::NoHost)]);
         assert_eq!(

@@ -8,21 +8,10 @@ use super::actions::MappedAction;
 use super::decision::{Decision, Denial, NamedAction, Outcome, StepUp};
 use super::evaluate::{Answer, Question, is_workload};
 use super::facts::RequestFacts;
-use super::load::{ActionPolicySet, Rule};
+use super::load::ActionPolicySet;
 
 /// Presence older than this never helps, in seconds; where the search for `max_age` begins.
 const LONGEST_PRESENCE: u64 = 24 * 60 * 60;
-
-/// Which rule decided, for a person who asks why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    /// The decision.
-    pub decision: Decision,
-    /// Line of `actions.toml` that named the action.
-    pub action_line: Option<usize>,
-    /// Rules that decided, or that would allow it after the step-up, with their places.
-    pub rules: Vec<(String, Rule)>,
-}
 
 impl ActionPolicySet {
     /// What policy says of this request. Anything that no rule allows is denied.
@@ -33,33 +22,16 @@ impl ActionPolicySet {
             let outcome = Outcome::Deny(Denial::Unmapped);
             return Decision { action: None, version: self.version(), outcome };
         };
-        let question = Question { facts, action: &entry.name, resource: &resource };
         let action = NamedAction {
             name: entry.name.clone(),
             access: entry.access,
             resource: resource.uid.to_string(),
         };
-        let outcome = self.outcome(entry, &question);
-        Decision { action: Some(action), version: self.version(), outcome }
-    }
-
-    /// The same decision with the places of the rules that made it.
-    #[must_use]
-    pub fn explain(&self, facts: &RequestFacts<'_>) -> Explanation {
-        let decision = self.decide(facts);
-        let path = facts.target.split('?').next().unwrap_or(facts.target);
-        let found = self.actions.find(facts.method, facts.host, path);
-        let names: &[String] = match &decision.outcome {
-            Outcome::Permit { rules } => rules,
-            Outcome::Deny(denial) => denial.rules(),
-            Outcome::StepUp(step_up) => &step_up.rules,
+        let outcome = match self.evaluator.question(facts, &entry.name, &resource) {
+            Some(question) => self.outcome(entry, &question),
+            None => Outcome::Deny(Denial::Failed { rules: Vec::new() }),
         };
-        let place = |name: &String| Some((name.clone(), self.rules.get(name)?.clone()));
-        Explanation {
-            rules: names.iter().filter_map(place).collect(),
-            action_line: found.map(|(entry, _)| entry.line),
-            decision,
-        }
+        Decision { action: Some(action), version: self.version(), outcome }
     }
 
     fn outcome(&self, entry: &MappedAction, question: &Question<'_>) -> Outcome {
@@ -90,36 +62,47 @@ impl ActionPolicySet {
         }
     }
 
-    /// The least that the same person would have to prove: the lowest level that would do now, and
-    /// for exactly this request only where nothing less will.
+    /// The least that the same person would have to prove: the lowest level that would do now, for
+    /// exactly this request only where nothing less will, and with another model of key only where
+    /// none of these helps.
     fn step_up(&self, entry: &MappedAction, question: &Question<'_>) -> Option<StepUp> {
         if is_workload(question.facts.subject) {
             return None;
         }
-        let would = |level, age, single_use| {
+        [false, true].into_iter().find_map(|no_pin| {
+            let mut uses = [false, true].into_iter().skip(usize::from(entry.single_use));
+            uses.find_map(|single_use| self.step_up_by(question, single_use, no_pin))
+        })
+    }
+
+    fn step_up_by(
+        &self,
+        question: &Question<'_>,
+        single_use: bool,
+        no_pin: bool,
+    ) -> Option<StepUp> {
+        let would = |level, age| {
             let presence = question.facts.presence.renewed(level, age);
+            let presence = if no_pin { presence.without_pin() } else { presence };
             match self.evaluator.ask(question, presence, single_use) {
                 Answer::Permit { rules } => Some(rules),
                 Answer::NoRule | Answer::Forbidden { .. } | Answer::Failed { .. } => None,
             }
         };
-        for single_use in [false, true].into_iter().skip(usize::from(entry.single_use)) {
-            let levels: Vec<_> = AssuranceLevel::ALL
-                .into_iter()
-                // Below it nobody was asked.
-                .filter(|level| *level > AssuranceLevel::Device)
-                .filter(|level| would(*level, Duration::ZERO, single_use).is_some())
-                .collect();
-            let Some(&least) = levels.first() else { continue };
-            let max_age = if single_use {
-                Duration::ZERO
-            } else {
-                longest(|age| would(least, age, false).is_some())
-            };
-            let rules = would(least, Duration::ZERO, single_use)?;
-            return Some(StepUp { levels, max_age, single_use, rules });
-        }
-        None
+        let levels: Vec<_> = AssuranceLevel::ALL
+            .into_iter()
+            // Below it nobody was asked; and only of an attested model it is known that it has no PIN.
+            .filter(|level| *level > AssuranceLevel::Device)
+            .filter(|level| !no_pin || *level == AssuranceLevel::UvHardware)
+            .filter(|level| would(*level, Duration::ZERO).is_some())
+            .collect();
+        let least = *levels.first()?;
+        let max_age = match single_use {
+            true => Duration::ZERO,
+            false => longest(|age| would(least, age).is_some()),
+        };
+        let rules = would(least, Duration::ZERO)?;
+        Some(StepUp { levels, max_age, single_use, no_pin, rules })
     }
 }
 

@@ -111,6 +111,8 @@ pub struct StepUp {
     pub max_age: Duration,
     /// Only a touch for exactly this request helps.
     pub single_use: bool,
+    /// Only a key of a model on which no PIN can stand in for a finger helps.
+    pub no_pin: bool,
     /// Rules that would allow it then.
     pub rules: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityUid, PolicyId, PolicySet,
@@ -38,6 +39,21 @@ pub(super) struct Question<'a> {
     pub(super) facts: &'a RequestFacts<'a>,
     pub(super) action: &'a str,
     pub(super) resource: &'a Resource,
+    /// The set's entities, with the request's resource among them.
+    entities: Cow<'a, Entities>,
+}
+
+impl Question<'_> {
+    /// Who asks.
+    pub(super) fn principal(&self) -> EntityUid {
+        let kind = if is_workload(self.facts.subject) { "Workload" } else { "Operator" };
+        uid(kind, self.facts.subject)
+    }
+
+    /// Whether `inner` is `outer`, or lies in it.
+    pub(super) fn lies_in(&self, inner: &EntityUid, outer: &EntityUid) -> bool {
+        inner == outer || self.entities.is_ancestor_of(outer, inner)
+    }
 }
 
 impl Evaluator {
@@ -52,6 +68,22 @@ impl Evaluator {
         Some(groups.map(|group| AsRef::<str>::as_ref(group.id())).collect())
     }
 
+    /// The request as a question; `None` when its resource does not fit the entities.
+    pub(super) fn question<'a>(
+        &'a self,
+        facts: &'a RequestFacts<'a>,
+        action: &'a str,
+        resource: &'a Resource,
+    ) -> Option<Question<'a>> {
+        let entities = self.entities_with(resource, None).ok()?;
+        Some(Question { facts, action, resource, entities })
+    }
+
+    /// The rules.
+    pub(super) fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
     /// What the rules would say if `presence` were so.
     pub(super) fn ask(
         &self,
@@ -62,10 +94,8 @@ impl Evaluator {
         let Ok(request) = self.request(question, presence, single_use) else {
             return Answer::Failed { rules: Vec::new() };
         };
-        let Ok(entities) = self.entities_with(question.resource, None) else {
-            return Answer::Failed { rules: Vec::new() };
-        };
-        let response = self.authorizer.is_authorized(&request, &self.policies, &entities);
+        let entities = &question.entities;
+        let response = self.authorizer.is_authorized(&request, &self.policies, entities);
         let failed: Vec<&PolicyId> = response.diagnostics().errors().map(failed_rule).collect();
         if !failed.is_empty() {
             return Answer::Failed { rules: names(failed.into_iter()) };
@@ -96,7 +126,7 @@ impl Evaluator {
             boot: "unjudged",
             device_identity: "unproven",
         };
-        self.entities_with(&resource, Some(&self.schema))?;
+        let entities = self.entities_with(&resource, Some(&self.schema))?;
         let fits = ["operator", "spiffe://sample.example/workload"].map(|subject| {
             let facts = RequestFacts {
                 subject,
@@ -105,12 +135,14 @@ impl Evaluator {
                 method: &method,
                 host: &host,
                 target: &target,
+                source: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 presence,
                 scope: None,
                 approved: None,
                 now: UnixTime(0),
             };
-            let question = Question { facts: &facts, action: &entry.name, resource: &resource };
+            let (facts, action, resource) = (&facts, entry.name.as_str(), &resource);
+            let question = Question { facts, action, resource, entities: entities.clone() };
             self.request(&question, presence, false).map(|_| ())
         });
         // An action may be for people only, or for workloads only.
@@ -127,9 +159,8 @@ impl Evaluator {
         single_use: bool,
     ) -> Result<Request, Box<dyn Error + Send + Sync>> {
         let facts = question.facts;
-        let kind = if is_workload(facts.subject) { "Workload" } else { "Operator" };
         Ok(Request::new(
-            uid(kind, facts.subject),
+            question.principal(),
             action_uid(question.action),
             question.resource.uid.clone(),
             context(facts, presence, single_use)?,
@@ -199,6 +230,8 @@ fn context(
         ("single_use", Value::new_bool(single_use)),
         ("now", Value::new_datetime(iso_8601(facts.now))),
     ];
+    let source = facts.source.map(|address| ("source", Value::new_ip(address.to_string())));
+    let pairs = pairs.into_iter().chain(source);
     Ok(Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value)))?)
 }
 

@@ -1,5 +1,6 @@
 //! What is known about a request when policy is asked.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use signet_evidence::UnixTime;
@@ -20,6 +21,8 @@ pub struct RequestFacts<'a> {
     pub host: &'a str,
     /// Path and query as sent; already known to be unambiguous.
     pub target: &'a str,
+    /// The client's address, where the gateway says it.
+    pub source: Option<IpAddr>,
     /// What was proved about person and machine.
     pub presence: PresenceFacts<'a>,
     /// The token's scope: names of actions, or `read` and `write`. `None` leaves all to policy.
@@ -83,5 +86,10 @@ impl PresenceFacts<'_> {
             _ => self.key_attestation,
         };
         Self { level, human: true, age: Some(age), key_attestation, ..self }
+    }
+
+    /// The same, had they used a key of an attested model on which no PIN can stand in for a finger.
+    pub(super) fn without_pin(self) -> Self {
+        Self { uvm: Some("built-in"), uvm_source: Some("model"), ..self }
     }
 }

@@ -1,7 +1,7 @@
 //! From files to a set of policies that is known to be sound, all or nothing.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -10,23 +10,18 @@ use cedar_policy::{
     ValidationMode, Validator,
 };
 use miette::Diagnostic;
-use signet_evidence::binding::sha256;
 
 use super::actions::{ActionMap, line_of};
 use super::decision::PolicyVersion;
 use super::evaluate::Evaluator;
-use super::problem::{PolicyFault, PolicyLoadError, PolicyProblem};
+use super::files::{
+    ACTIONS, ENTITIES, PolicyFiles, SCHEMA, check_bounds, is_rules, is_schema, read_folder,
+    version_of,
+};
+use super::problem::{PolicyFault, PolicyLoadError, PolicyProblem, problem};
 
-/// The schema's file name.
-pub(super) const SCHEMA: &str = "signet.cedarschema";
-/// The entities' file name.
-pub(super) const ENTITIES: &str = "entities.json";
-/// The action map's file name.
-pub(super) const ACTIONS: &str = "actions.toml";
-const RULES: &str = "cedar";
-
-/// Texts of a set of policies, by file name.
-pub type PolicyFiles = BTreeMap<String, String>;
+/// Stack of the thread that reads a set, in bytes.
+const LOADING_STACK: usize = 8 * 1024 * 1024;
 
 /// A sound set of action policies: every rule was checked against the schema in strict mode, and
 /// every action that a request can be is one that the schema declares.
@@ -35,6 +30,7 @@ pub struct ActionPolicySet {
     pub(super) evaluator: Evaluator,
     pub(super) actions: ActionMap,
     pub(super) rules: BTreeMap<String, Rule>,
+    pub(super) files: PolicyFiles,
     version: PolicyVersion,
 }
 
@@ -50,7 +46,7 @@ pub struct Rule {
 }
 
 impl ActionPolicySet {
-    /// Loads `*.cedar`, `signet.cedarschema`, `entities.json` and `actions.toml` from a folder.
+    /// Loads `*.cedar`, `*.cedarschema`, `entities.json` and `actions.toml` from a folder.
     ///
     /// # Errors
     /// [`PolicyLoadError`] with every problem found; nothing takes effect then.
@@ -63,19 +59,38 @@ impl ActionPolicySet {
     /// # Errors
     /// See [`Self::load`].
     pub fn from_files(files: &PolicyFiles) -> Result<Self, PolicyLoadError> {
+        check_bounds(files)?;
+        // Cedar reads by recursion. On a stack of this size whatever the bounds let through fits, also
+        // in a build for debugging; the stacks of those who serve are smaller.
+        std::thread::scope(|scope| {
+            let loading = std::thread::Builder::new()
+                .stack_size(LOADING_STACK)
+                .spawn_scoped(scope, || Self::load_bounded(files));
+            match loading.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(loaded)) => loaded,
+                Ok(Err(_)) => {
+                    Err(problem(".", None, PolicyFault::Unreadable(ErrorKind::Other.into())).into())
+                }
+                Err(error) => Err(problem(".", None, PolicyFault::Unreadable(error)).into()),
+            }
+        })
+    }
+
+    fn load_bounded(files: &PolicyFiles) -> Result<Self, PolicyLoadError> {
         let mut problems = Problems(Vec::new());
         let schema = problems.keep(load_schema(files));
         let (policies, rules) = load_rules(files, &mut problems);
         let actions = problems.keep(load_actions(files));
         let (Some(schema), Some(actions)) = (schema, actions) else { return problems.fail() };
-        problems.0.extend(validate(&schema, &policies, &rules));
+        problems.0.extend(validate(&schema, &policies, &rules, files));
         let Some(entities) = problems.keep(load_entities(files, &schema)) else {
             return problems.fail();
         };
         let evaluator = Evaluator::new(schema, policies, entities);
         problems.0.extend(check_actions(&evaluator, &actions));
         if problems.0.is_empty() {
-            Ok(Self { evaluator, actions, rules, version: version_of(files) })
+            let version = version_of(files);
+            Ok(Self { evaluator, actions, rules, files: files.clone(), version })
         } else {
             problems.fail()
         }
@@ -85,6 +100,12 @@ impl ActionPolicySet {
     #[must_use]
     pub fn version(&self) -> PolicyVersion {
         self.version
+    }
+
+    /// The texts that it was made of, the table of tests among them.
+    #[must_use]
+    pub fn files(&self) -> &PolicyFiles {
+        &self.files
     }
 
     /// Every rule by its name.
@@ -106,45 +127,6 @@ impl Problems {
     }
 }
 
-fn problem(file: &str, line: Option<usize>, fault: PolicyFault) -> PolicyProblem {
-    PolicyProblem { file: file.to_owned(), line, fault }
-}
-
-/// The files of a folder that belong to a set; other files are left alone.
-pub(super) fn read_folder(folder: &Path) -> Result<PolicyFiles, PolicyLoadError> {
-    let shown = folder.display().to_string();
-    let failed = |file: &str, error| PolicyLoadError {
-        problems: vec![problem(file, None, PolicyFault::Unreadable(error))],
-    };
-    let mut files = PolicyFiles::new();
-    for entry in fs::read_dir(folder).map_err(|error| failed(&shown, error))? {
-        let path = entry.map_err(|error| failed(&shown, error))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if belongs(name) {
-            let text = fs::read_to_string(&path).map_err(|error| failed(name, error))?;
-            files.insert(name.to_owned(), text);
-        }
-    }
-    Ok(files)
-}
-
-fn belongs(name: &str) -> bool {
-    [SCHEMA, ENTITIES, ACTIONS].contains(&name) || is_rules(name)
-}
-
-fn is_rules(name: &str) -> bool {
-    !name.starts_with('.') && Path::new(name).extension().is_some_and(|found| found == RULES)
-}
-
-fn version_of(files: &PolicyFiles) -> PolicyVersion {
-    let mut bytes = b"signet-policy-v1\0".to_vec();
-    for (name, text) in files.iter().filter(|(name, _)| belongs(name)) {
-        bytes.extend_from_slice(&sha256(name.as_bytes()));
-        bytes.extend_from_slice(&sha256(text.as_bytes()));
-    }
-    PolicyVersion(sha256(&bytes))
-}
-
 fn text<'a>(files: &'a PolicyFiles, name: &str) -> Result<&'a str, Vec<PolicyProblem>> {
     files.get(name).map(String::as_str).ok_or_else(|| {
         let fault = PolicyFault::Unreadable(std::io::ErrorKind::NotFound.into());
@@ -156,24 +138,30 @@ fn first_line(text: &str, error: &dyn Diagnostic) -> Option<usize> {
     error.labels()?.next().map(|label| line_of(text, label.offset()))
 }
 
+/// The program's part of the schema and those of the set, as one text: so each can name what another
+/// declares.
 fn load_schema(files: &PolicyFiles) -> Result<Schema, Vec<PolicyProblem>> {
-    let text = text(files, SCHEMA)?;
-    let (schema, _) = Schema::from_cedarschema_str(text).map_err(|error| {
-        let line = first_line(text, &error);
-        vec![problem(SCHEMA, line, PolicyFault::Schema(Box::new(error)))]
-    })?;
-    let declared: Vec<String> = schema.entity_types().map(ToString::to_string).collect();
-    let groups: Vec<String> =
-        schema.action_groups().map(|uid| AsRef::<str>::as_ref(uid.id()).to_owned()).collect();
-    let lacks = |names: &[&'static str], found: &[String]| {
-        names.iter().find(|name| !found.iter().any(|known| known == *name)).copied()
-    };
-    let missing = lacks(&["Operator", "Workload", "Device", "Gateway"], &declared)
-        .or_else(|| lacks(&["read", "write"], &groups));
-    match missing {
-        Some(name) => Err(vec![problem(SCHEMA, None, PolicyFault::SchemaLacks(name))]),
-        None => Ok(schema),
+    let mut whole = SCHEMA.to_owned();
+    let mut starts = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| is_schema(name)) {
+        whole.push('\n');
+        starts.push((whole.len(), name.as_str()));
+        whole.push_str(text);
     }
+    let (schema, _) = Schema::from_cedarschema_str(&whole).map_err(|error| {
+        let offset =
+            error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+        let place = offset.and_then(|offset| {
+            let (start, name) = starts.iter().rev().find(|(start, _)| *start <= offset)?;
+            Some((*name, line_of(&whole[*start..], offset - start)))
+        });
+        // Without a place of its own it is a name that this set declares a second time.
+        let name =
+            place.map_or_else(|| starts.first().map_or(".", |(_, name)| name), |(name, _)| name);
+        let line = place.map(|(_, line)| line);
+        vec![problem(name, line, PolicyFault::Schema(Box::new(error)))]
+    })?;
+    Ok(schema)
 }
 
 fn load_rules(files: &PolicyFiles, problems: &mut Problems) -> (PolicySet, BTreeMap<String, Rule>) {
@@ -238,19 +226,24 @@ fn validate(
     schema: &Schema,
     policies: &PolicySet,
     rules: &BTreeMap<String, Rule>,
+    files: &PolicyFiles,
 ) -> Vec<PolicyProblem> {
     let result = Validator::new(schema.clone()).validate(policies, ValidationMode::Strict);
-    let at = |id: &PolicyId, fault: PolicyFault| {
-        let rule = rules.get(AsRef::<str>::as_ref(id));
-        problem(rule.map_or(".", |rule| &rule.file), rule.map(|rule| rule.line), fault)
+    // The line of what is wrong, or of the rule that it is in.
+    let at = |id: &PolicyId, found: &dyn Diagnostic, fault: PolicyFault| {
+        let Some(rule) = rules.get(AsRef::<str>::as_ref(id)) else {
+            return problem(".", None, fault);
+        };
+        let text = files.get(&rule.file).map_or("", String::as_str);
+        problem(&rule.file, first_line(text, found).or(Some(rule.line)), fault)
     };
     let errors = result.validation_errors().map(|error| {
         let (id, source) = (error.policy_id(), Box::new(error.clone()));
-        at(id, PolicyFault::Invalid { rule: id.to_string(), source })
+        at(id, error, PolicyFault::Invalid { rule: id.to_string(), source })
     });
     let warnings = result.validation_warnings().map(|warning| {
         let (id, source) = (warning.policy_id(), Box::new(warning.clone()));
-        at(id, PolicyFault::Suspicious { rule: id.to_string(), source })
+        at(id, warning, PolicyFault::Suspicious { rule: id.to_string(), source })
     });
     errors.chain(warnings).collect()
 }

@@ -24,6 +24,12 @@ impl fmt::Display for PolicyLoadError {
 
 impl Error for PolicyLoadError {}
 
+impl From<PolicyProblem> for PolicyLoadError {
+    fn from(problem: PolicyProblem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Error)]
 #[error("{file}{}: {fault}", .line.map(|line| format!(":{line}")).unwrap_or_default())]
@@ -52,6 +58,10 @@ impl PolicyProblem {
     }
 }
 
+pub(super) fn problem(file: &str, line: Option<usize>, fault: PolicyFault) -> PolicyProblem {
+    PolicyProblem { file: file.to_owned(), line, fault }
+}
+
 /// What is wrong with a file of the set.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -62,12 +72,38 @@ pub enum PolicyFault {
     /// The folder holds no rule at all.
     #[error("there is no .cedar file: add one, `signet-authority init` writes an example set")]
     NoRules,
+    /// A pipe, a device or a folder under the name of a file.
+    #[error("is not a plain file: put one there, or take it away")]
+    NotAFile,
+    /// More than anybody needs to say who may do what.
+    #[error("larger than {limit} bytes: split it, or take out what does not decide")]
+    TooLarge {
+        /// Bound, in bytes.
+        limit: usize,
+    },
+    /// Too many files.
+    #[error("more than {limit} files: put rules together")]
+    TooManyFiles {
+        /// Bound.
+        limit: usize,
+    },
+    /// Brackets within brackets.
+    #[error("nested deeper than {limit} brackets: write it flatter")]
+    TooDeep {
+        /// Bound.
+        limit: usize,
+    },
+    /// A rule or declaration that nobody can read.
+    #[error("a statement of more than {limit} bytes: split the rule, or use a group")]
+    StatementTooLong {
+        /// Bound, in bytes.
+        limit: usize,
+    },
     /// The schema does not parse.
-    #[error("the schema is not valid Cedar")]
+    #[error(
+        "the schema is not valid Cedar: resources and actions are declared here, principals and context by `signet-authority policy schema`"
+    )]
     Schema(#[source] Box<cedar_policy::CedarSchemaError>),
-    /// The schema lacks something that Signet's own requests name.
-    #[error("the schema does not declare `{0}`: add it, see the example set")]
-    SchemaLacks(&'static str),
     /// A rule does not parse.
     #[error("not valid Cedar")]
     Syntax(#[source] Box<cedar_policy::ParseErrors>),
@@ -105,7 +141,9 @@ pub enum PolicyFault {
     #[error(transparent)]
     Action(#[from] ActionMapError),
     /// An action that the schema does not declare.
-    #[error("action `{0}` is not in the schema: declare it there, or correct the name")]
+    #[error(
+        "action `{0}` is not in the schema: declare it in a .cedarschema file (other than signet.cedarschema, which is not read), or correct the name"
+    )]
     UnknownAction(String),
     /// `access` and the schema disagree.
     #[error(

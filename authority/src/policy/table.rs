@@ -1,17 +1,15 @@
 //! Table tests that lie beside a set of policies: facts and what must come out.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use serde::Deserialize;
-use signet_evidence::UnixTime;
 use signet_verifier::AssuranceLevel;
 use toml::Spanned;
 
 use super::actions::line_of;
-use super::decision::{Decision, Denial, Outcome, StepUp};
-use super::facts::{PresenceFacts, RequestFacts};
 use super::load::ActionPolicySet;
-use super::problem::{PolicyFault, PolicyProblem};
+use super::problem::{PolicyFault, PolicyProblem, problem};
+use super::recorded::{RecordedRequest, Verdict};
 
 /// The table's file name.
 pub const TESTS: &str = "tests.toml";
@@ -19,10 +17,10 @@ pub const TESTS: &str = "tests.toml";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    #[serde(default)]
     test: Vec<Spanned<Case>>,
 }
 
-/// One row: facts, and exactly one of `permit`, `deny` and `step_up`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -39,37 +37,47 @@ struct Case {
     #[serde(default)]
     device: Option<String>,
     #[serde(default)]
+    gateway: Option<String>,
+    #[serde(default)]
+    source: Option<IpAddr>,
+    #[serde(default)]
     uvm: Option<String>,
+    #[serde(default)]
+    uvm_source: Option<String>,
     #[serde(default)]
     key_attestation: Option<String>,
     #[serde(default)]
     boot: Option<String>,
     #[serde(default)]
+    device_identity: Option<String>,
+    #[serde(default)]
     now: i64,
-    expect: Expectation,
+    expect: Verdict,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone)]
 #[serde(try_from = "String")]
-struct Level(AssuranceLevel);
+struct Level(String);
 
 impl TryFrom<String> for Level {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        AssuranceLevel::from_name(&name).map(Self).ok_or("not an assurance level")
+        AssuranceLevel::from_name(&name).map(|_| Self(name)).ok_or("not an assurance level")
     }
 }
 
-#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Expectation {
-    /// Names of the rules.
-    Permit(Vec<String>),
-    /// `unmapped`, `no-rule`, `forbidden`, `scope`, `approved-other` or `failed`.
-    Deny(String),
-    /// What is asked for.
-    StepUp { acr_values: Vec<String>, max_age: u64 },
+/// One row: facts, and what must come out.
+#[derive(Clone, Debug)]
+pub struct TableRow {
+    /// Its name.
+    pub name: String,
+    /// Its line in the table.
+    pub line: usize,
+    /// The facts; the path with its query.
+    pub request: RecordedRequest,
+    /// What must come out.
+    pub expect: Verdict,
 }
 
 /// How one row came out.
@@ -79,7 +87,7 @@ pub struct TableOutcome {
     pub name: String,
     /// Its line in the table.
     pub line: usize,
-    /// `None` when it came out as expected, else expected and found.
+    /// What came out, where that is not what the row expects.
     pub difference: Option<Difference>,
 }
 
@@ -87,9 +95,53 @@ pub struct TableOutcome {
 #[derive(Debug)]
 pub struct Difference {
     /// As written.
-    pub expected: String,
+    pub expected: Verdict,
     /// As decided.
-    pub found: String,
+    pub found: Verdict,
+}
+
+/// The rows of a table of tests.
+///
+/// # Errors
+/// A problem with the table, with its line.
+pub fn parse_table(text: &str) -> Result<Vec<TableRow>, PolicyProblem> {
+    let table: Table = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        problem(TESTS, line, PolicyFault::Tests(Box::new(error)))
+    })?;
+    let row = |spanned: Spanned<Case>| {
+        let line = line_of(text, spanned.span().start);
+        row(spanned.into_inner(), line)
+    };
+    Ok(table.test.into_iter().map(row).collect())
+}
+
+fn row(case: Case, line: usize) -> TableRow {
+    let (method, url) = case.request.split_once(' ').unwrap_or((&case.request, ""));
+    let (host, target) = url.find('/').map_or((url, "/"), |slash| url.split_at(slash));
+    let named = |name: Option<String>, default: &str| name.unwrap_or_else(|| default.to_owned());
+    let request = RecordedRequest {
+        acr: case.acr.0,
+        age: case.age,
+        approved: case.approved.map(|action| vec![action]),
+        boot: named(case.boot, "approved"),
+        device: named(case.device, "spiffe://mesh.example/device/test"),
+        device_identity: named(case.device_identity, "proven"),
+        gateway: named(case.gateway, "spiffe://mesh.example/gateway/test"),
+        host: host.to_owned(),
+        key_attestation: case.key_attestation,
+        method: method.to_owned(),
+        now: case.now,
+        path: target.to_owned(),
+        query: false,
+        scope: case.scope,
+        source: case.source,
+        subject: case.subject,
+        uvm_source: case.uvm_source.or_else(|| case.uvm.as_ref().map(|_| "model".to_owned())),
+        uvm: case.uvm,
+        verdict: None,
+    };
+    TableRow { name: case.name, line, request, expect: case.expect }
 }
 
 impl ActionPolicySet {
@@ -98,61 +150,24 @@ impl ActionPolicySet {
     /// # Errors
     /// A problem with the table itself; rows that come out differently are no error here.
     pub fn run_table(&self, text: &str) -> Result<Vec<TableOutcome>, PolicyProblem> {
-        let table: Table = toml::from_str(text).map_err(|error| PolicyProblem {
-            file: TESTS.to_owned(),
-            line: error.span().map(|span| line_of(text, span.start)),
-            fault: PolicyFault::Tests(Box::new(error)),
-        })?;
-        let run = |spanned: &Spanned<Case>| {
-            let case = spanned.get_ref();
-            let found = as_expectation(&self.decide(&facts(case)));
-            let differs = found != case.expect;
-            TableOutcome {
-                name: case.name.clone(),
-                line: line_of(text, spanned.span().start),
-                difference: differs.then(|| Difference {
-                    expected: format!("{:?}", case.expect),
-                    found: format!("{found:?}"),
-                }),
-            }
+        let run = |row: TableRow| {
+            let found = self.decide_again(&row.request);
+            let difference = match found {
+                Some(found) if found == row.expect => None,
+                found => {
+                    let found = found.unwrap_or_else(|| Verdict::Deny("failed".to_owned()));
+                    Some(Difference { expected: row.expect, found })
+                }
+            };
+            TableOutcome { name: row.name, line: row.line, difference }
         };
-        Ok(table.test.iter().map(run).collect())
+        Ok(parse_table(text)?.into_iter().map(run).collect())
     }
-}
 
-fn facts(case: &Case) -> RequestFacts<'_> {
-    let (method, url) = case.request.split_once(' ').unwrap_or((&case.request, ""));
-    let (host, target) = url.find('/').map_or((url, "/"), |slash| url.split_at(slash));
-    RequestFacts {
-        subject: &case.subject,
-        device: case.device.as_deref().unwrap_or("spiffe://mesh.example/device/test"),
-        gateway: "spiffe://mesh.example/gateway/test",
-        method,
-        host,
-        target,
-        presence: PresenceFacts {
-            level: case.acr.0,
-            human: case.age.is_some(),
-            age: case.age.map(Duration::from_secs),
-            uvm: case.uvm.as_deref(),
-            uvm_source: case.uvm.as_ref().map(|_| "model"),
-            key_attestation: case.key_attestation.as_deref(),
-            boot: case.boot.as_deref().unwrap_or("approved"),
-            device_identity: "proven",
-        },
-        scope: case.scope.as_deref(),
-        approved: case.approved.as_ref().map(std::slice::from_ref),
-        now: UnixTime(case.now),
-    }
-}
-
-fn as_expectation(decision: &Decision) -> Expectation {
-    match &decision.outcome {
-        Outcome::Permit { rules } => Expectation::Permit(rules.clone()),
-        Outcome::Deny(denial) => Expectation::Deny(Denial::as_str(denial).to_owned()),
-        Outcome::StepUp(StepUp { levels, max_age, .. }) => Expectation::StepUp {
-            acr_values: levels.iter().map(ToString::to_string).collect(),
-            max_age: max_age.as_secs(),
-        },
+    /// What this set says of a request that another decided; `None` when the request names an
+    /// assurance level that this version does not know.
+    #[must_use]
+    pub fn decide_again(&self, request: &RecordedRequest) -> Option<Verdict> {
+        Some(Verdict::from(&self.decide(&request.facts()?).outcome))
     }
 }

@@ -63,6 +63,10 @@ pub enum Event {
     KeyStatus,
     /// Something that a person should look at now.
     Alert,
+    /// An action policy was put into force, or into shadow.
+    PolicyActivate,
+    /// An earlier action policy was put into force again.
+    PolicyRollback,
 }
 
 impl Event {
@@ -96,6 +100,8 @@ impl Event {
             Self::BootAccept => "boot-accept",
             Self::KeyStatus => "key-status",
             Self::Alert => "alert",
+            Self::PolicyActivate => "policy-activate",
+            Self::PolicyRollback => "policy-rollback",
         }
     }
 }
@@ -164,6 +170,11 @@ pub struct AuditEntry {
     pub rule: Option<String>,
     /// The exact reason: causes of a refusal, or what was allowed. Never a secret.
     pub detail: String,
+    /// Version of the action policy that was asked.
+    pub policy: Option<String>,
+    /// What policy was told and said, as JSON ([`crate::policy::RecordedRequest`]): enough to decide
+    /// it again.
+    pub request: Option<String>,
 }
 
 impl AuditEntry {
@@ -184,6 +195,8 @@ impl AuditEntry {
             evidence: None,
             rule: None,
             detail: String::new(),
+            policy: None,
+            request: None,
         }
     }
 
@@ -206,6 +219,8 @@ impl AuditEntry {
             evidence: self.evidence.map(|evidence| hex(&evidence)),
             rule: self.rule,
             detail: self.detail,
+            policy: self.policy,
+            request: self.request,
             previous,
             digest: [0; 32],
         };
@@ -233,6 +248,8 @@ pub struct AuditRecord {
     pub evidence: Option<String>,
     pub rule: Option<String>,
     pub detail: String,
+    pub policy: Option<String>,
+    pub request: Option<String>,
     /// Digest of the record before; zeros for the first.
     #[serde(serialize_with = "as_hex")]
     pub previous: Sha256,
@@ -248,7 +265,7 @@ impl AuditRecord {
         let text = |text: &Option<String>| {
             text.as_ref().map_or(Value::Null, |text| Value::Text(text.clone()))
         };
-        sha256(&cbor::encode(&Value::Array(vec![
+        let mut members = vec![
             self.sequence.into(),
             self.at.into(),
             self.event.as_str().into(),
@@ -265,7 +282,12 @@ impl AuditRecord {
             text(&self.rule),
             self.detail.as_str().into(),
             Value::Bytes(self.previous.to_vec()),
-        ])))
+        ];
+        // Records of earlier versions had neither.
+        if self.policy.is_some() || self.request.is_some() {
+            members.extend([text(&self.policy), text(&self.request)]);
+        }
+        sha256(&cbor::encode(&Value::Array(members)))
     }
 }
 

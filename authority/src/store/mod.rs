@@ -7,6 +7,7 @@ pub mod approvals;
 pub mod audit;
 mod integrity;
 pub mod machines;
+pub mod policies;
 pub mod rows;
 mod sqlite;
 
@@ -27,6 +28,7 @@ pub use integrity::IntegrityKey;
 pub use machines::{
     AcceptedBoot, BootRow, EkApproval, EkPin, ListedMachine, MachineRow, Minded, NewBoot,
 };
+pub use policies::{NewActivation, PolicyActivation, PolicySlot};
 pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
     Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
@@ -238,6 +240,23 @@ pub trait Store: Send + Sync {
 
     /// The metadata that counts.
     async fn metadata(&self) -> Result<Option<StoredMetadata>, StoreError>;
+
+    /// Puts a set of action policies into force, or into shadow, and returns the activation's number;
+    /// `None`, with nothing changed, when another came between.
+    async fn activate_policy(
+        &self,
+        new: &NewActivation<'_>,
+        audit: &AuditEntry,
+    ) -> Result<Option<i64>, StoreError>;
+
+    /// Number of the newest activation, zero when there is none: whether a node has to read anew.
+    async fn policy_position(&self) -> Result<i64, StoreError>;
+
+    /// Activations, newest first.
+    async fn policy_history(&self) -> Result<Vec<PolicyActivation>, StoreError>;
+
+    /// The texts of a set that was activated: a JSON object of file names and contents.
+    async fn policy_set(&self, version: &Sha256) -> Result<Option<String>, StoreError>;
 
     /// Places in the status lists that nobody else gets.
     async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError>;

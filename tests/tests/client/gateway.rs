@@ -6,7 +6,7 @@ use signet_tests::house::{House, Ran};
 const STAGING: &str = "/v1/namespaces/sandbox/routes/web";
 const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
 
-async fn logged_in() -> House {
+pub(crate) async fn logged_in() -> House {
     let house = House::start().await.unwrap();
     let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -18,7 +18,7 @@ async fn logged_in() -> House {
     house
 }
 
-fn status(ran: &Ran) -> u64 {
+pub(crate) fn status(ran: &Ran) -> u64 {
     ran.json()["status"].as_u64().unwrap_or_else(|| panic!("{ran:?}"))
 }
 

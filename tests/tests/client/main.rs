@@ -14,4 +14,5 @@ mod people;
 mod remote;
 mod renewal;
 mod session;
+mod step_up;
 mod upkeep;

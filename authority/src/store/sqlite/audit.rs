@@ -85,8 +85,8 @@ impl SqliteStore {
         let mac = self.integrity.mac(TABLE, &[&record.digest]);
         sqlx::query(
             "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
-             credential, gateway, action, evidence, rule, detail, previous, digest, mac)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             credential, gateway, action, evidence, rule, detail, policy, request, previous, digest, mac)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(record.sequence)
         .bind(record.at)
@@ -103,6 +103,8 @@ impl SqliteStore {
         .bind(record.evidence)
         .bind(record.rule)
         .bind(record.detail)
+        .bind(record.policy)
+        .bind(record.request)
         .bind(record.previous.to_vec())
         .bind(record.digest.to_vec())
         .bind(mac.to_vec())
@@ -159,6 +161,8 @@ fn read_record(row: &SqliteRow) -> Result<Option<AuditRecord>, sqlx::Error> {
         evidence: row.try_get("evidence")?,
         rule: row.try_get("rule")?,
         detail: row.try_get("detail")?,
+        policy: row.try_get("policy")?,
+        request: row.try_get("request")?,
         previous,
         digest,
     }))

@@ -7,6 +7,7 @@ mod machines;
 mod metadata;
 mod mint;
 mod pins;
+mod policies;
 mod read;
 mod revoke;
 
@@ -416,6 +417,26 @@ impl Store for SqliteStore {
 
     async fn metadata(&self) -> Result<Option<StoredMetadata>, StoreError> {
         self.read_metadata().await
+    }
+
+    async fn activate_policy(
+        &self,
+        new: &NewActivation<'_>,
+        audit: &AuditEntry,
+    ) -> Result<Option<i64>, StoreError> {
+        self.write_activation(new, audit).await
+    }
+
+    async fn policy_position(&self) -> Result<i64, StoreError> {
+        self.read_position().await
+    }
+
+    async fn policy_history(&self) -> Result<Vec<PolicyActivation>, StoreError> {
+        self.read_activations().await
+    }
+
+    async fn policy_set(&self, version: &Sha256) -> Result<Option<String>, StoreError> {
+        self.read_policy_set(version).await
     }
 
     async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError> {

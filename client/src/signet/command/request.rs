@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode};
 use signet_client::Tokens;
 use signet_client::approval::action_for;
-use signet_client::authority::https_client;
+use signet_client::authority::{https_client, printable};
 use signet_client::step_up::{BearerChallenge, StepUp};
 use signet_client::tokens::{AccessToken, LoginTerms};
 use signet_evidence::action::content_digest;
@@ -93,14 +93,20 @@ impl Exchange<'_> {
         let headers = response.headers().get_all(WWW_AUTHENTICATE);
         let challenges =
             headers.iter().filter_map(|value| BearerChallenge::parse(value.to_str().ok()?));
-        let Some(step_up) = challenges.into_iter().find_map(|challenge| challenge.step_up()) else {
-            return Ok(None);
-        };
+        let wanted = challenges.into_iter().find_map(|challenge| {
+            let step_up = challenge.step_up()?;
+            Some((step_up, challenge.description.unwrap_or_default()))
+        });
+        let Some((step_up, description)) = wanted else { return Ok(None) };
         match step_up {
             StepUp::Action { names } => self.approve(tokens, names).await.map(Some),
             StepUp::Presence { acr_values, scope } => {
                 let say = "The gateway wants you to prove your presence anew.";
                 self.context.output.say(None, say);
+                if !description.is_empty() {
+                    // Such as which kind of key is due, which no level says.
+                    self.context.output.say(None, &printable(&description));
+                }
                 // Rights are added to those of the session; a session without a list has them all.
                 let had = tokens.load().ok().and_then(|record| record.scope);
                 let scope = had.map(|had| widened(&had, &scope));
