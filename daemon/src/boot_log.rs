@@ -2,8 +2,9 @@
 //! copies it for us once per boot.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,11 +18,31 @@ pub const COPY: &str = "/run/signet/boot-log";
 /// Where the kernel has it.
 const KERNEL: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
-/// The event log of this boot. Clones share what was last quoted.
+/// The event log of this boot. Clones share what was last read and quoted.
 #[derive(Clone, Debug)]
 pub struct BootLog {
     paths: Vec<PathBuf>,
+    read: Arc<Mutex<Option<Reading>>>,
     quoted: Arc<Mutex<BTreeMap<u8, Vec<u8>>>>,
+}
+
+/// A log as it was read. It counts as long as its file is the same.
+#[derive(Clone, Debug)]
+struct Reading {
+    stamp: Stamp,
+    log: Arc<[u8]>,
+    digest: Sha256,
+}
+
+/// What tells one file from another: device, inode, length, and both times in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp([u64; 3], [(i64, i64); 2]);
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        let changed = (file.ctime(), file.ctime_nsec());
+        Self([file.dev(), file.ino(), file.len()], [(file.mtime(), file.mtime_nsec()), changed])
+    }
 }
 
 impl BootLog {
@@ -32,17 +53,22 @@ impl BootLog {
         if path == Path::new(COPY) {
             paths.push(KERNEL.into());
         }
-        Self { paths, quoted: Arc::default() }
+        Self { paths, read: Arc::default(), quoted: Arc::default() }
     }
 
     /// What is sent of it, to an authority that has the log of this digest.
     #[must_use]
     pub fn sent(&self, known: Option<&Sha256>) -> SentLog {
         match self.read() {
-            Ok(log) if known == Some(&sha256(&log)) => SentLog::Known(sha256(&log)),
-            Ok(log) => SentLog::Whole(log),
+            Ok(read) if known == Some(&read.digest) => SentLog::Known(read.digest),
+            Ok(read) => SentLog::Whole(read.log.to_vec()),
             Err(why) => SentLog::Withheld(why),
         }
+    }
+
+    /// Reads it ahead of [`Self::sent`]; what is wrong with it is told there.
+    pub fn gather(&self) {
+        let _ = self.read();
     }
 
     /// Keeps the values that were last quoted, for [`Self::status`].
@@ -55,7 +81,7 @@ impl BootLog {
     #[must_use]
     pub fn status(&self) -> &'static str {
         let log = match self.read() {
-            Ok(log) => log,
+            Ok(read) => read.log,
             Err(WithheldLog::Missing) => return "missing",
             Err(WithheldLog::TooLong) => return "too-long",
             Err(WithheldLog::Unreadable) => return "unreadable",
@@ -82,13 +108,14 @@ impl BootLog {
         })
     }
 
-    fn read(&self) -> Result<Vec<u8>, WithheldLog> {
+    fn read(&self) -> Result<Reading, WithheldLog> {
         let mut why = WithheldLog::Missing;
+        let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         for path in &self.paths {
-            match read(path) {
-                Ok(log) if log.is_empty() => {}
-                Ok(log) if log.len() > MAX_EVENT_LOG => return Err(WithheldLog::TooLong),
-                Ok(log) => return Ok(log),
+            match read(path, last.as_ref()) {
+                Ok(read) if read.log.is_empty() => {}
+                Ok(read) if read.log.len() > MAX_EVENT_LOG => return Err(WithheldLog::TooLong),
+                Ok(read) => return Ok(last.insert(read).clone()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "cannot read the event log");
@@ -100,15 +127,21 @@ impl BootLog {
     }
 }
 
-/// One byte more than is sent, at most. Both files lie in memory: this does not wait for a disk.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// One byte more than is sent, at most; what was read `last` where it is the same file. Both files lie
+/// in memory: this does not wait for a disk.
+fn read(path: &Path, last: Option<&Reading>) -> io::Result<Reading> {
     let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let stamp = Stamp::of(&metadata);
+    if let Some(last) = last.filter(|last| last.stamp == stamp) {
+        return Ok(last.clone());
     }
     let mut log = Vec::new();
     file.take(MAX_EVENT_LOG as u64 + 1).read_to_end(&mut log)?;
-    Ok(log)
+    Ok(Reading { stamp, digest: sha256(&log), log: log.into() })
 }
 
 #[cfg(test)]
@@ -152,5 +185,23 @@ mod tests {
         assert_eq!(log.status(), "ok");
         log.quoted(&[(7, vec![1; 32])].into());
         assert_eq!(log.status(), "not-matching");
+    }
+
+    #[test]
+    fn a_file_that_was_changed_or_replaced_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, LOG).unwrap();
+        let log = BootLog::new(&path);
+        log.gather();
+        assert_eq!(log.sent(None), SentLog::Whole(LOG.to_vec()));
+        std::fs::write(&path, &LOG[1..]).unwrap();
+        assert_eq!(log.sent(None), SentLog::Whole(LOG[1..].to_vec()));
+        let other = folder.path().join("other");
+        std::fs::write(&other, &LOG[2..]).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(log.sent(None), SentLog::Whole(LOG[2..].to_vec()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(log.sent(None), SentLog::Withheld(WithheldLog::Missing));
     }
 }

@@ -352,15 +352,17 @@ impl Shared {
     }
 
     /// While the person reaches for the key, the TPM does what does not depend on the touch
-    /// (protocol §2.2 fixes the order of the rest).
+    /// (protocol §2.2 fixes the order of the rest), and the event log is read.
     fn prepare(&self, job: &Job) {
         if job.work.need() == Need::PersonAlone {
             return;
         }
-        let (tpm, pcrs) = (job.tpm.clone(), self.services.pcrs.clone());
+        let Services { pcrs, boot_log, .. } = &self.services;
+        let (tpm, pcrs, boot_log) = (job.tpm.clone(), pcrs.clone(), boot_log.clone());
         self.runtime.spawn(async move {
             // What is wrong is told when the proof is made.
             let _ = tpm.prepare(&pcrs).await;
+            boot_log.gather();
         });
     }
 

@@ -24,7 +24,7 @@ use crate::failure::{ArgumentError, Bug, Failure};
 use crate::platform::{Means, Part, Plan, Platform};
 use crate::prompt::{PromptText, Quoted};
 use crate::state::{Base64, Enrolment, Stored};
-use crate::tpm::{Tpm, TpmError, Urgency};
+use crate::tpm::{Certification, Quote, Tpm, TpmError, Urgency};
 
 /// What a caller asks for; none of it is believed, all of it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,33 +355,41 @@ impl Prepared {
             Registration::SecurityKey(key) => Encoded::SecurityKey(key.encode()),
             Registration::Platform(key) => Encoded::Platform(key.encode()),
         });
-        let assertion = assertion.as_ref().map(Encoded::part);
-        let registration = registration.as_ref().map(Encoded::part);
         let bound = qualifying_data(
             &self.statement,
-            assertion.map(KeyPart::bytes).unwrap_or_default(),
-            registration.map(KeyPart::bytes),
+            assertion.as_ref().map(|assertion| assertion.part().bytes()).unwrap_or_default(),
+            registration.as_ref().map(|registration| registration.part().bytes()),
         );
-        let (quote, certification) = tpm.attest(bound, pcrs, self.request.certify).await?;
-        boot_log.quoted(&quote.pcrs);
-        let tpm_evidence = TpmEvidence {
-            ak_chain: self.ak_chain.clone(),
-            quote: SignedAttest { attest: quote.attest, signature: quote.signature },
-            certification: certification.map(|made| CertifiedKey {
-                signed: SignedAttest { attest: made.attest, signature: made.signature },
-                public: made.public,
-            }),
-            pcrs: Some(quote.pcrs),
-            event_log: Some(boot_log.sent(self.request.known_event_log.as_ref())),
+        let statement = self.statement.clone();
+        let (device_chain, ak_chain) = (self.device_chain.clone(), self.ak_chain.clone());
+        let (boot_log, event_log) =
+            (boot_log.clone(), boot_log.sent(self.request.known_event_log.as_ref()));
+        let put_together = move |quote: Quote, certification: Option<Certification>| {
+            boot_log.quoted(&quote.pcrs);
+            let tpm_evidence = TpmEvidence {
+                ak_chain: ak_chain.clone(),
+                quote: SignedAttest { attest: quote.attest, signature: quote.signature },
+                certification: certification.map(|made| CertifiedKey {
+                    signed: SignedAttest { attest: made.attest, signature: made.signature },
+                    public: made.public,
+                }),
+                pcrs: Some(quote.pcrs),
+                event_log: Some(event_log.clone()),
+            };
+            let assertion = assertion.as_ref().map(Encoded::part);
+            let registration = registration.as_ref().map(Encoded::part);
+            let unsigned = UnsignedEvidence::new(
+                &statement,
+                &device_chain,
+                assertion,
+                registration,
+                &tpm_evidence,
+            );
+            let digest = sha256(&unsigned.to_be_signed());
+            (unsigned, digest)
         };
-        let unsigned = UnsignedEvidence::new(
-            &self.statement,
-            &self.device_chain,
-            assertion,
-            registration,
-            &tpm_evidence,
-        );
-        let signature = tpm.sign_tls(sha256(&unsigned.to_be_signed())).await?;
+        let certify = self.request.certify;
+        let (unsigned, signature) = tpm.attest(bound, pcrs, certify, put_together).await?;
         let evidence = unsigned.finish(signature).map_err(|error| match error {
             EvidenceError::TooLarge { .. } => ArgumentError::Evidence(error).into(),
             _ => Failure::Internal(Bug::Evidence),

@@ -17,6 +17,8 @@ const START_AUTH_SESSION: u32 = 0x176;
 const GET_TEST_RESULT: u32 = 0x17c;
 const SIGN: u32 = 0x15d;
 
+const GET_CAPABILITY: u32 = 0x17a;
+
 const RC_FAILURE: u32 = 0x101;
 const RC_OBJECT_MEMORY: u32 = 0x902;
 const RC_SESSION_MEMORY: u32 = 0x903;
@@ -63,7 +65,10 @@ impl Operation {
         match self {
             Self::AttestationKey => tpm.attestation_key().await.map(drop),
             Self::Sign => tpm.sign_tls([7; 32]).await.map(drop),
-            Self::Attest => tpm.attest(NONCE, &[0, 1, 7], true).await.map(drop),
+            Self::Attest => {
+                let whole = |quote, certified| ((quote, certified), [7; 32]);
+                tpm.attest(NONCE, &[0, 1, 7], true, whole).await.map(drop)
+            }
             Self::CreateTlsKey => tpm.create_tls_key().await.map(drop),
             Self::SignWithPin => tpm.sign_with_pin(key.clone(), pin(), [7; 32]).await.map(drop),
             Self::ChangePin => tpm.change_user_pin(key.clone(), pin(), pin()).await.map(drop),
@@ -285,4 +290,29 @@ async fn no_session_that_encrypts_is_unsalted() {
         operation.run(&bench.tpm, &bench.key).await.unwrap();
     }
     assert!(*started.lock().unwrap() >= 4);
+}
+
+/// After TPM2_Clear the kernel's resource manager cannot load what it saved for us: it answers no command on
+/// that file, and the transport says "I/O error". A new connection has what it needs to name the reason.
+#[tokio::test]
+async fn a_clear_behind_the_resource_manager_is_named_by_the_first_answer() {
+    for operation in
+        [Operation::Prepare, Operation::Sign, Operation::Attest, Operation::SignWithPin]
+    {
+        let bench = Bench::new().await;
+        bench.swtpm.lock().unwrap().run_tool("tpm2_clear", &["-c", "l"]).unwrap();
+        let mut opened_again = false;
+        bench.wire.set_rule(move |command| {
+            // The first command on a connection asks for the handles that are in use.
+            opened_again |=
+                command.code() == GET_CAPABILITY && command.bytes()[10..14] == [0, 0, 0, 1];
+            if opened_again { Fate::Pass } else { Fate::Lose }
+        });
+        let told = match operation {
+            Operation::SignWithPin => TpmError::UserKeyLost,
+            _ => TpmError::Cleared,
+        };
+        assert_eq!(operation.run(&bench.tpm, &bench.key).await, Err(told), "{operation:?}");
+        assert_eq!(bench.tpm.health(), (Health::Ok, None));
+    }
 }

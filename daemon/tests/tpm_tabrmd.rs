@@ -88,7 +88,8 @@ async fn inner() {
         let create = ["-C", "o", "-G", "ecc", "-c", "other.ctx"];
         assert!(through_tabrmd(&swtpm, "tpm2_createprimary", &create));
         tpm.prepare(&[0, 7]).await.unwrap();
-        let (quote, certified) = tpm.attest(NONCE, &[0, 7], true).await.unwrap();
+        let whole = move |quote, certified| ((quote, certified), [round; 32]);
+        let ((quote, certified), _) = tpm.attest(NONCE, &[0, 7], true, whole).await.unwrap();
         assert_eq!((quote.pcrs.len(), certified.unwrap().public), (2, key.public.clone()));
         tpm.sign_tls([round; 32]).await.unwrap();
         tpm.sign_with_pin(person.clone(), pin(), [round; 32]).await.unwrap();

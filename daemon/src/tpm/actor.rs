@@ -281,22 +281,25 @@ impl Tpm {
         self.ask(move |link| attestation::prepare(link, &pcrs)).await
     }
 
-    /// [`quote`](Self::quote), and [`certify_tls_key`](Self::certify_tls_key) where it is asked for,
-    /// with nothing of others between them.
+    /// [`quote`](Self::quote), [`certify_tls_key`](Self::certify_tls_key) where it is asked for, and
+    /// the TLS key's signature over the digest that `put_together` makes of both. All in one turn of
+    /// the queue: nothing of others comes between, and the thread is woken once.
     ///
     /// # Errors
-    /// As these.
-    pub async fn attest(
+    /// As these, and as [`sign_tls`](Self::sign_tls).
+    pub async fn attest<T: Send + 'static>(
         &self,
         qualifying_data: [u8; 32],
         pcrs: &[u8],
         certify: bool,
-    ) -> Result<(Quote, Option<Certification>), TpmError> {
+        put_together: impl Fn(Quote, Option<Certification>) -> (T, [u8; 32]) + Send + 'static,
+    ) -> Result<(T, [u8; 64]), TpmError> {
         let pcrs = pcrs.to_vec();
         self.ask(move |link| {
             let quote = attestation::quote(link, &qualifying_data, &pcrs)?;
             let certify = certify.then(|| attestation::certify_tls_key(link, &qualifying_data));
-            Ok((quote, certify.transpose()?))
+            let (whole, digest) = put_together(quote, certify.transpose()?);
+            Ok((whole, tls_key::sign(link, &digest)?))
         })
         .await
     }
