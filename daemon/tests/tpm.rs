@@ -7,11 +7,11 @@ use std::fs;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use signet_daemon::tpm::{
-    BlobError, BoundTo, EndorsementKind, PcrBank, PersistentHandles, TlsKey, Tpm, TpmConfig,
-    TpmError,
+    BlobError, BoundTo, Endorsement, EndorsementKey, EndorsementKind, PcrBank, PersistentHandles,
+    TlsKey, Tpm, TpmConfig, TpmError,
 };
 use signet_evidence::binding::sha256;
-use signet_evidence::thumbprint::hex;
+use signet_evidence::thumbprint::{hex, unhex};
 use signet_tests::swtpm::{Manufacture, Swtpm};
 
 const SALT: [u8; 32] = [0x5a; 32];
@@ -153,6 +153,90 @@ async fn a_certificate_chain_in_the_tpm_is_read() {
     }
     let endorsement = start(&swtpm).endorsement().await.unwrap();
     assert_eq!(endorsement.chain, [der, root]);
+}
+
+/// Leaves `content` in the TPM as its maker would.
+fn leave(swtpm: &Swtpm, index: &str, content: &[u8]) {
+    fs::write(swtpm.scratch().join("content"), content).unwrap();
+    let size = content.len().to_string();
+    let attributes = "ownerread|ownerwrite|authread|no_da";
+    let define = [index, "-C", "o", "-s", &size, "-a", attributes];
+    swtpm.run_tool("tpm2_nvdefine", &define).unwrap();
+    swtpm.run_tool("tpm2_nvwrite", &[index, "-C", "o", "-i", "content"]).unwrap();
+}
+
+/// The TCG's template, told by its key: without what is unique to that.
+fn default_template(key: &EndorsementKey) -> Vec<u8> {
+    let unique = match key.kind {
+        EndorsementKind::Rsa2048 => [&[1, 0][..], &[0; 256]].concat(),
+        _ => [[&[0, 32][..], &[0; 32]].concat(), [&[0, 32][..], &[0; 32]].concat()].concat(),
+    };
+    [&key.public[..key.public.len() - unique.len()], &unique].concat()
+}
+
+/// PolicyA of the EK Credential Profile.
+const POLICY_A: &str = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
+const LOW_RANGE: &str =
+    "fixedtpm|fixedparent|sensitivedataorigin|adminwithpolicy|restricted|decrypt|noda";
+
+/// The key that tpm2-tools make of a template of ours and this `unique`, which they read as the struct that
+/// it is in memory.
+fn made_with_unique(swtpm: &Swtpm, algorithm: &str, unique: &[u8]) -> Vec<u8> {
+    fs::write(swtpm.scratch().join("policy"), unhex(POLICY_A).unwrap()).unwrap();
+    fs::write(swtpm.scratch().join("unique"), unique).unwrap();
+    let create = ["-C", "e", "-g", "sha256", "-G", algorithm, "-a", LOW_RANGE, "-L", "policy"];
+    let create = [&create[..], &["-u", "unique", "-c", "ek.ctx"]].concat();
+    swtpm.run_tool("tpm2_createprimary", &create).unwrap();
+    swtpm.run_tool("tpm2_readpublic", &["-c", "ek.ctx", "-o", "ek.pub"]).unwrap();
+    flush_foreign(swtpm, 1);
+    fs::read(swtpm.scratch().join("ek.pub")).unwrap()[2..].to_vec()
+}
+
+#[tokio::test]
+async fn a_template_and_a_nonce_of_the_maker_make_the_key_that_tpm2_tools_make() {
+    const NONCE: [u8; 20] = [0x77; 20];
+    let padded = |nonce: &[u8], length: usize| [nonce, &vec![0; length - nonce.len()]].concat();
+    for (kind, algorithm, nonce_index, template_index) in [
+        (EndorsementKind::Rsa2048, "rsa2048:null:aes128cfb", "0x01c00003", "0x01c00004"),
+        (EndorsementKind::EccP256, "ecc256:null:aes128cfb", "0x01c0000b", "0x01c0000c"),
+    ] {
+        let unique = |nonce: &[u8]| match kind {
+            EndorsementKind::Rsa2048 => [&[0, 1], &padded(nonce, 256)[..]].concat(),
+            _ => [&[32, 0], &padded(nonce, 128)[..], &[32, 0], &[0; 128]].concat(),
+        };
+        let swtpm = Swtpm::copy().unwrap();
+        let tpm = start(&swtpm);
+        let key_of = |found: Endorsement| found.keys.into_iter().find(|key| key.kind == kind);
+        let plain = key_of(tpm.endorsement().await.unwrap()).unwrap();
+        let mut template = default_template(&plain);
+        // noDA, which the TCG's template does not say.
+        template[6] |= 0x04;
+        leave(&swtpm, template_index, &template);
+        let key = key_of(tpm.endorsement().await.unwrap()).unwrap();
+        let theirs = made_with_unique(&swtpm, algorithm, &unique(&[]));
+        assert_eq!(hex(&key.public), hex(&theirs), "{kind:?}");
+
+        leave(&swtpm, nonce_index, &NONCE);
+        let key = key_of(tpm.endorsement().await.unwrap()).unwrap();
+        let theirs = made_with_unique(&swtpm, algorithm, &unique(&NONCE));
+        assert_eq!(hex(&key.public), hex(&theirs), "{kind:?}");
+        let ak = tpm.attestation_key().await.unwrap();
+        let (blob, encrypted) = make_credential(&swtpm, &key.public, &ak.name, &[7; 32]);
+        let opened = tpm.activate_credential(kind, &blob, &encrypted).await.unwrap();
+        assert_eq!(opened.as_slice(), [7; 32], "{kind:?}");
+        assert_only_ours(&swtpm, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_template_or_nonce_that_is_none_is_an_error_and_no_other_key() {
+    for (index, content) in [("0x01c0000c", &[0xff; 40][..]), ("0x01c0000b", &[1; 33])] {
+        let swtpm = Swtpm::copy().unwrap();
+        let tpm = start(&swtpm);
+        leave(&swtpm, index, content);
+        assert_eq!(tpm.endorsement().await, Err(TpmError::MalformedResponse), "{index}");
+        assert_only_ours(&swtpm, 1);
+    }
 }
 
 #[tokio::test]

@@ -5,15 +5,18 @@
 
 use std::fs;
 
+use signet_daemon::tpm::{Certification, Tpm, TpmConfig};
 use signet_evidence::UnixTime;
+use signet_evidence::binding::sha256;
 use signet_evidence::tpm::{HashAlgorithm, Name, PcrValues, TpmtPublic};
 use signet_tests::swtpm::Swtpm;
 use signet_verifier::certificate::{
     Certificate, KeyPurpose, TrustAnchors, VerifiedPath, without_padding,
 };
 use signet_verifier::tpm::{
-    ActivationCredential, AttestationKey, EndorsementKey, QuoteError, VerifiedCertification,
-    VerifiedEndorsement, VerifiedQuote, make_credential,
+    ActivationCredential, AttestationKey, CertificationError, EndorsementKey, QuoteError,
+    TemplateError, TlsKey, VerifiedCertification, VerifiedEndorsement, VerifiedQuote,
+    make_credential,
 };
 use zeroize::Zeroizing;
 
@@ -135,6 +138,78 @@ fn a_tpm_opens_our_credential_with_its_certified_p384_ek() {
     let credential = make_credential(verified.key(), &ak, &SECRET, &seed).unwrap();
     bench.run("tpm2_readpublic -c 0x81010016 -t ek.ctx", &[]);
     assert_eq!(bench.activate(&credential, false).as_deref(), Some(SECRET.as_slice()));
+}
+
+/// PolicyB with SHA-256 (TCG EK Credential Profile 2.6 appendix B.6.5).
+const POLICY_B: [u8; 32] = [
+    0xca, 0x3d, 0x0a, 0x99, 0xa2, 0xb9, 0x39, 0x06, 0xf7, 0xa3, 0x34, 0x24, 0x14, 0xef, 0xcf, 0xb3,
+    0xa3, 0x85, 0xd4, 0x4c, 0xd1, 0xfd, 0x45, 0x90, 0x89, 0xd1, 0x9b, 0x50, 0x71, 0xc0, 0xb7, 0xa0,
+];
+const HIGH_RANGE: &str =
+    "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|adminwithpolicy|restricted|decrypt";
+
+/// Templates H-1 and H-2, made by tpm2-tools word by word.
+#[test]
+fn a_tpm_opens_our_credential_with_its_high_range_eks() {
+    for algorithm in ["rsa2048:null:aes128cfb", "ecc256:null:aes128cfb"] {
+        let bench = Bench::new("ecc");
+        fs::write(bench.tpm.scratch().join("policy"), POLICY_B).unwrap();
+        let create = "tpm2_createprimary -C e -g sha256 -L policy -c ek.ctx -G";
+        bench.run(create, &[algorithm, "-a", HIGH_RANGE]);
+        bench.run("tpm2_readpublic -c ek.ctx -o ek.pub", &[]);
+        let ek = EndorsementKey::from_public(&bench.public("ek.pub")).unwrap();
+        let ak = Name::of(&bench.public("ak.pub"));
+        let seed = Zeroizing::new([0x5e; 32]);
+        let credential = make_credential(&ek, &ak, &SECRET, &seed).unwrap();
+        let opened = bench.activate(&credential, false);
+        assert_eq!(opened.as_deref(), Some(SECRET.as_slice()), "{algorithm}");
+        let credential = make_credential(&ek, &Name::of(ek.public()), &SECRET, &seed).unwrap();
+        assert_eq!(bench.activate(&credential, false), None, "{algorithm}");
+    }
+}
+
+#[test]
+fn a_high_range_template_with_another_policy_is_no_endorsement_key() {
+    let bench = Bench::new("ecc");
+    fs::write(bench.tpm.scratch().join("policy"), [0x11; 32]).unwrap();
+    let create = "tpm2_createprimary -C e -g sha256 -L policy -c ek.ctx -G";
+    bench.run(create, &["ecc256:null:aes128cfb", "-a", HIGH_RANGE]);
+    bench.run("tpm2_readpublic -c ek.ctx -o ek.pub", &[]);
+    let refused = EndorsementKey::from_public(&bench.public("ek.pub")).unwrap_err();
+    assert_eq!(refused, TemplateError::AuthPolicy);
+}
+
+/// A TLS key that signs only while registers hold what they held: its policy is in the certified Name, and
+/// asks nothing else of the verifier.
+#[tokio::test]
+async fn a_tls_key_bound_to_registers_is_believed_as_any_other() {
+    const DATA: [u8; 32] = [0x3c; 32];
+    let swtpm = Swtpm::copy().unwrap();
+    let mut config = TpmConfig::new(swtpm.tcti(), [7; 32]);
+    config.tls_pcrs = vec![4, 7];
+    let tpm = Tpm::start(config).unwrap();
+    let key = tpm.create_tls_key().await.unwrap();
+    let public = TpmtPublic::parse(&key.public).unwrap();
+    assert_eq!(public.auth_policy.len(), 32);
+    assert!(!public.attributes.user_with_auth());
+    let ak = TpmtPublic::parse(&tpm.attestation_key().await.unwrap().public).unwrap();
+    let ak = AttestationKey::from_public(&ak).unwrap();
+    let whole =
+        |_, certification: Option<Certification>| (certification.unwrap(), sha256(b"message"));
+    let (certified, signature) = tpm.attest(DATA, &[4, 7], true, whole).await.unwrap();
+    let verify = |public: &[u8]| {
+        let Certification { attest, signature, .. } = &certified;
+        VerifiedCertification::verify(&ak, attest, signature, &DATA, public)
+    };
+    let verified = verify(&certified.public).unwrap();
+    assert_eq!(verified.name(), &Name::of(&public));
+    let bound = TlsKey::from_public(&public).unwrap();
+    bound.public_key().verify_fixed(b"message", &signature).unwrap();
+
+    // The same key without its policy has another Name.
+    let mut free = public.clone();
+    free.auth_policy.clear();
+    assert_eq!(verify(&free.to_bytes()).unwrap_err(), CertificationError::Name);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{Digest, EncryptedSecret, IdObject, Nonce};
 use zeroize::Zeroizing;
 
-use super::endorsement::EndorsementKind;
+use super::endorsement::{self, EndorsementKind};
 use super::error::TpmError;
 use super::link::{Link, Sessions};
 use super::template;
@@ -39,7 +39,7 @@ pub(super) fn activate(
     kind: EndorsementKind,
     credential: &Credential,
 ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-    let template = template::endorsement_key(kind).map_err(|error| link.explain(error))?;
+    let template = endorsement::template(link, kind)?;
     if !link.self_tested() {
         self_test(link)?;
     }

@@ -2,7 +2,8 @@
 
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, TpmHandle};
 use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth};
-use tss_esapi::traits::Marshall;
+use tss_esapi::structures::Public;
+use tss_esapi::traits::{Marshall, UnMarshall};
 
 use super::certificate;
 use super::error::TpmError;
@@ -44,6 +45,18 @@ impl EndorsementKind {
             Self::Rsa2048High => 0x01c0_0012,
             Self::EccP256High => 0x01c0_0014,
             Self::EccP384 => 0x01c0_0016,
+        }
+    }
+
+    /// Where the maker left a template of its own, and the nonce that goes into it (§2.2.1.4 and
+    /// §2.2.1.5; the high range has no nonces).
+    const fn template_indices(self) -> (u32, Option<u32>) {
+        match self {
+            Self::Rsa2048 => (0x01c0_0004, Some(0x01c0_0003)),
+            Self::EccP256 => (0x01c0_000c, Some(0x01c0_000b)),
+            Self::Rsa2048High => (0x01c0_0013, None),
+            Self::EccP256High => (0x01c0_0015, None),
+            Self::EccP384 => (0x01c0_0017, None),
         }
     }
 }
@@ -114,13 +127,33 @@ pub(super) fn certificates(link: &mut Link) -> Result<Found, TpmError> {
 
 /// Makes the key to see its public part. `None` when this TPM does not know the template.
 pub(super) fn public(link: &mut Link, kind: EndorsementKind) -> Result<Option<Vec<u8>>, TpmError> {
-    let template = template::endorsement_key(kind).map_err(|error| link.explain(error))?;
+    let template = template(link, kind)?;
     let made = link.with_primary(Hierarchy::Endorsement, &template, |link, primary| {
         primary.out_public.marshall().map_err(|error| link.explain(error))
     });
     match made {
         Err(TpmError::Protocol(code)) if code.is_unsupported_template() => Ok(None),
         result => result.map(Some),
+    }
+}
+
+/// What the key is made from: the TCG's template, or the maker's where the TPM holds one, with the
+/// maker's nonce where there is one. Otherwise the certificate would be for another key.
+pub(super) fn template(link: &mut Link, kind: EndorsementKind) -> Result<Public, TpmError> {
+    let indices = nv_indices(link)?;
+    let mut left = |index: u32| match indices.contains(&index) {
+        true => nv_read(link, index),
+        false => Ok(None),
+    };
+    let (template, nonce) = kind.template_indices();
+    let (template, nonce) = (left(template)?, nonce.map(left).transpose()?.flatten());
+    let template = match template {
+        Some(bytes) => Public::unmarshall(&bytes).map_err(|_| TpmError::MalformedResponse)?,
+        None => template::endorsement_key(kind).map_err(|error| link.explain(error))?,
+    };
+    match nonce {
+        None => Ok(template),
+        Some(nonce) => template::with_nonce(template, &nonce).ok_or(TpmError::MalformedResponse),
     }
 }
 

@@ -57,6 +57,44 @@ pub(super) fn endorsement_key(kind: EndorsementKind) -> Result<Public> {
     create_ek_public_from_default_template_2(algorithm, None)
 }
 
+/// The template with a maker's nonce: at the front of `unique`, which is 256 bytes for RSA 2048 and two
+/// coordinates of 32 bytes for P-256, the rest zeros. `None` when the nonce is longer.
+pub(super) fn with_nonce(template: Public, nonce: &[u8]) -> Option<Public> {
+    let padded = |length: usize| {
+        let mut bytes = nonce.to_vec();
+        bytes.resize(length.max(nonce.len()), 0);
+        (bytes.len() == length).then_some(bytes)
+    };
+    Some(match template {
+        Public::Rsa {
+            object_attributes, name_hashing_algorithm, auth_policy, parameters, ..
+        } => {
+            let unique = PublicKeyRsa::try_from(padded(256)?).ok()?;
+            Public::Rsa {
+                object_attributes,
+                name_hashing_algorithm,
+                auth_policy,
+                parameters,
+                unique,
+            }
+        }
+        Public::Ecc {
+            object_attributes, name_hashing_algorithm, auth_policy, parameters, ..
+        } => {
+            let x = EccParameter::try_from(padded(32)?).ok()?;
+            let unique = EccPoint::new(x, EccParameter::try_from(vec![0; 32]).ok()?);
+            Public::Ecc {
+                object_attributes,
+                name_hashing_algorithm,
+                auth_policy,
+                parameters,
+                unique,
+            }
+        }
+        other => other,
+    })
+}
+
 fn high_range_attributes() -> Result<ObjectAttributes> {
     ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
