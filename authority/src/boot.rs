@@ -61,3 +61,34 @@ pub fn said(report: &BootReport) -> Vec<String> {
     let said = |finding: &Finding| format!("{finding}: {}", finding.advice());
     report.findings().map(said).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use signet_verifier::boot::LogFact;
+
+    use super::*;
+
+    /// Protocol §4.3: it is put on record, and neither the state's name nor what was decided about it
+    /// changes. (No software TPM can change its firmware.)
+    #[test]
+    fn a_firmware_update_of_the_tpm_is_a_record_of_its_own_and_no_other_state() {
+        let before = BootRow {
+            since: UnixTime(1_795_340_000),
+            pcrs: [(0, vec![1; 32]), (7, vec![2; 32])].into(),
+            log: LogFact::Matching,
+            log_digest: None,
+            reset_count: 12,
+            firmware: 0x0007_0002_0000_0001,
+            state: BootState::Approved,
+            findings: Vec::new(),
+        };
+        let rebooted =
+            BootRow { reset_count: 13, since: UnixTime(1_795_350_000), ..before.clone() };
+        assert!(rebooted.is_same(&before));
+        let updated = BootRow { firmware: 0x0007_0003_0000_0000, ..rebooted };
+        assert!(!updated.is_same(&before));
+        assert_eq!(updated.name(), before.name());
+        assert!(updated.is_good());
+        assert!(detail(&updated).ends_with("TPM reset 13, firmware 0007000300000000"));
+    }
+}

@@ -14,6 +14,7 @@ pub mod extract;
 pub mod gateway;
 pub mod in_force;
 pub mod introspection;
+pub mod jws;
 pub mod keys;
 pub mod makers;
 pub mod metadata;

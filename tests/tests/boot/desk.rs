@@ -3,9 +3,14 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use signet_client::inspection::UnverifiedJwt;
 use signet_evidence::thumbprint::hex;
+use signet_verifier::ecdsa::P256PublicKey;
+use signet_verifier::token::{FileSigner, TokenSigner as _};
+use zeroize::Zeroizing;
 
 use crate::bench::Bench;
 use crate::machine::{Machine, NO_ACTION, SHA256};
@@ -33,9 +38,18 @@ impl Desk {
 
     /// Restarts the machine: its TPM holds what `machine` measures, and the log says so.
     pub(crate) fn boot(&mut self, machine: &Machine) {
-        let station = &mut self.bench.station;
         // As a system does: swtpm loses its clock when it is only killed, and calls it safe again.
-        station.tpm.run_tool("tpm2_shutdown", &["--clear"]).unwrap();
+        self.start_anew(&["--clear"], machine);
+    }
+
+    /// Hibernates and starts again: the TPM's state was saved, `machine` measures anew.
+    pub(crate) fn hibernate(&mut self, machine: &Machine) {
+        self.start_anew(&[], machine);
+    }
+
+    fn start_anew(&mut self, shutdown: &[&str], machine: &Machine) {
+        let station = &mut self.bench.station;
+        station.tpm.run_tool("tpm2_shutdown", shutdown).unwrap();
         station.tpm.restart().unwrap();
         let mut extensions = Vec::new();
         for event in machine.events.iter().filter(|event| event.kind != NO_ACTION) {
@@ -60,6 +74,17 @@ impl Desk {
         writeln!(options.extra, "boot_log = {path:?}").unwrap();
         station.signetd.configure(&options).unwrap();
         station.signetd.restart().unwrap();
+    }
+
+    /// The TPM's reset and restart counts.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let output = self.bench.station.tpm.run_tool("tpm2_readclock", &[]).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let count = |name: &str| {
+            let line = text.lines().find(|line| line.trim().starts_with(name)).unwrap();
+            line.split(' ').next_back().unwrap().parse().unwrap()
+        };
+        (count("reset_count"), count("restart_count"))
     }
 
     pub(crate) async fn log_in(&self) -> Value {
@@ -92,6 +117,23 @@ impl Desk {
     /// `signet-authority machine …` for people: exit code, output and errors.
     pub(crate) fn said(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         self.bench.authority.ran(&[&["machine"], arguments].concat()).unwrap()
+    }
+
+    /// The claims of a statement of this kind, when the authority's token key signed it.
+    pub(crate) fn signed_by_authority(&self, statement: &str, kind: &str) -> Value {
+        let part = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+        let json = |text: &str| serde_json::from_slice::<Value>(&part(text)).unwrap();
+        let (signed, signature) = statement.rsplit_once('.').unwrap();
+        let (header, claims) = signed.split_once('.').unwrap();
+        let file = self.bench.authority.config().with_file_name("keys").join("token.key");
+        let pem = std::fs::read_to_string(file).unwrap();
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let key = FileSigner::from_pkcs8(&Zeroizing::new(STANDARD.decode(body).unwrap())).unwrap();
+        let expected = json!({"alg": "ES256", "kid": key.key_id(), "typ": kind});
+        assert_eq!(json(header), expected);
+        let key = P256PublicKey::from_uncompressed_point(key.public_point()).unwrap();
+        key.verify_fixed(signed.as_bytes(), &part(signature)).unwrap();
+        json(claims)
     }
 
     /// Puts a policy file before the authority, which then starts anew.

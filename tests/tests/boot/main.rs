@@ -8,6 +8,7 @@ mod bench;
 mod counters;
 mod desk;
 mod logs;
+mod loss;
 #[path = "../../../evidence/examples/forge-event-logs/machine.rs"]
 #[allow(dead_code, reason = "the generator of forged logs uses the rest")]
 mod machine;

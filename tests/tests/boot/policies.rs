@@ -63,7 +63,16 @@ async fn a_changed_command_line_is_recorded_warned_of_refused_explained_and_acce
     let (code, _, words) = desk.said(&["accept", ASSET, "--state", "0123", "--reason", "x"]);
     assert_eq!(code, Some(1));
     assert!(words.contains(&format!("shows state {state} by now, not 0123")), "{words}");
-    desk.machine(&["accept", ASSET, "--state", &state, "--reason", "change 4711"]);
+    let said = desk.machine(&["accept", ASSET, "--state", &state, "--reason", "change 4711"]);
+    let decision = said["decision"].as_str().unwrap();
+    let claims = desk.signed_by_authority(decision, "signet-machine-accept+jwt");
+    assert_eq!((&claims["state"], &claims["reason"]), (&said["state"], &"change 4711".into()));
+    assert_eq!((&claims["device"], &claims["by"]), (&said["device"], &said["by"]));
+    assert_eq!(
+        (&claims["replaces"], claims["pcrs"]["8"].as_str().unwrap().len()),
+        (&true.into(), 64)
+    );
+    assert!(desk.recorded("boot-accept")[0].ends_with(&format!("; signed: {decision}")));
     desk.log_in().await;
     assert_eq!(desk.boot_claim().await, "approved");
     assert_eq!(desk.machine(&["list"])["boot"]["verdict"], "accepted");

@@ -1,6 +1,6 @@
 //! `machine list`, `machine group` and `machine accept`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{bail, ensure};
 use serde_json::json;
@@ -9,7 +9,9 @@ use signet_authority::state::system_clock;
 use signet_authority::store::{
     AcceptedBoot, AuditEntry, CommitError, Decision, Event, ListedMachine, Store,
 };
-use signet_authority::trust;
+use signet_authority::{jws, keys, trust};
+use signet_evidence::DeviceId;
+use signet_evidence::thumbprint::hex;
 use signet_verifier::boot::{MachinePolicy, policies_for};
 
 use super::super::output::Output;
@@ -109,17 +111,17 @@ pub(super) async fn group(
     said_groups(id, &groups, output)
 }
 
-fn said_groups(
-    id: &signet_evidence::DeviceId,
-    groups: &BTreeSet<String>,
-    output: Output,
-) -> anyhow::Result<()> {
+fn said_groups(id: &DeviceId, groups: &BTreeSet<String>, output: Output) -> anyhow::Result<()> {
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
     let text = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
     output.line(&text, &json!({"device": id.to_string(), "groups": names}))
 }
 
+/// `typ` of a signed decision.
+const DECISION: &str = "signet-machine-accept+jwt";
+
 pub(super) async fn accept(
+    config: &Config,
     store: &dyn Store,
     arguments: &AcceptArguments,
     output: Output,
@@ -158,6 +160,8 @@ pub(super) async fn accept(
     for minded in &now.findings {
         entry.detail.push_str(&format!("; {}: {}", minded.policy, minded.what));
     }
+    let decision = decision(config, id, &now.name(), &accepted)?;
+    entry.detail.push_str(&format!("; signed: {decision}"));
     committed(store.accept_boot(id, &accepted, &entry).await)?;
     let text = format!(
         "accepted: state {state} of {id}, {} finding(s) waived; it counts from its next evidence on",
@@ -165,9 +169,27 @@ pub(super) async fn accept(
     );
     let value = json!({
         "device": id.to_string(), "state": state, "by": accepted.by, "reason": accepted.reason,
-        "at": accepted.at.0, "findings": now.findings, "also": arguments.also,
+        "at": accepted.at.0, "findings": now.findings, "also": arguments.also, "decision": decision,
     });
     output.line(&text, &value)
+}
+
+/// The decision, signed with the key of the authority's tokens, for who does not have its database.
+fn decision(
+    config: &Config,
+    device: &DeviceId,
+    state: &str,
+    accepted: &AcceptedBoot,
+) -> anyhow::Result<String> {
+    let keys = keys::load(&config.keys())?;
+    let pcrs: BTreeMap<String, String> =
+        accepted.pcrs.iter().map(|(pcr, value)| (pcr.to_string(), hex(value))).collect();
+    let claims = json!({
+        "iss": config.settings.issuer.to_string(), "iat": accepted.at.0,
+        "device": device.to_string(), "state": state, "pcrs": pcrs,
+        "by": accepted.by, "reason": accepted.reason, "replaces": accepted.replaces,
+    });
+    Ok(jws::signed(DECISION, &claims, &keys.token)?)
 }
 
 fn committed(outcome: Result<(), CommitError>) -> anyhow::Result<()> {

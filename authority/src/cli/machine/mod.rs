@@ -166,7 +166,9 @@ async fn stored(
         MachineCommand::Group { device, groups, none } => {
             decide::group(store, &device, groups, none, output).await
         }
-        MachineCommand::Accept(arguments) => decide::accept(store, &arguments, output).await,
+        MachineCommand::Accept(arguments) => {
+            decide::accept(config, store, &arguments, output).await
+        }
         MachineCommand::Explain(arguments) => explain::stored(store, &arguments, output).await,
         MachineCommand::Baseline(arguments) => {
             let shown = to_learn_from(store, &arguments).await?;
