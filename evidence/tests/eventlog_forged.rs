@@ -17,7 +17,7 @@ use signet_evidence::eventlog::{
 use signet_evidence::thumbprint::unhex;
 use signet_evidence::tpm::{HashAlgorithm, PcrValues};
 
-#[path = "../examples/forge-event-logs/forgery.rs"]
+#[path = "../examples/forge-event-logs/forgery/mod.rs"]
 mod forgery;
 #[path = "../examples/forge-event-logs/machine.rs"]
 mod machine;
