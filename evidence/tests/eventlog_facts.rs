@@ -38,6 +38,7 @@ fn secure_boot_as_each_machine_measured_it() {
     let on = [
         (log!("rhel8-uefi.bin"), Sha256),
         (log!("cos-101-amd-sev.bin"), Sha256),
+        (log!("debian-12-vm.bin"), Sha256),
         (log!("gce-cos-85.bin"), Sha256),
         (log!("keylime-secureboot.bin"), Sha256),
         (log!("event-moklisttrusted.bin"), Sha256),

@@ -42,11 +42,12 @@ fn quoted(file: &str) -> (HashAlgorithm, PcrValues) {
 }
 
 /// Name, format, events. Whoever adds a log adds its line.
-const LOGS: [(&str, LogFormat, usize); 21] = [
+const LOGS: [(&str, LogFormat, usize); 22] = [
     ("arch-linux-workstation.bin", LogFormat::CryptoAgile, 25),
     ("cos-101-amd-sev.bin", LogFormat::CryptoAgile, 49),
     ("crypto_agile_eventlog.bin", LogFormat::CryptoAgile, 27),
     ("debian-10.bin", LogFormat::Sha1Only, 25),
+    ("debian-12-vm.bin", LogFormat::CryptoAgile, 44),
     ("ebs_event_missing_eventlog.bin", LogFormat::Sha1Only, 38),
     ("event-bootorder.bin", LogFormat::CryptoAgile, 104),
     ("event-moklisttrusted.bin", LogFormat::CryptoAgile, 97),
@@ -115,8 +116,9 @@ fn logs_replay_to_the_quotes_of_their_machines() {
         .into_iter()
         .chain(["nonce9009-sha1", "nonce9009-sha256", "nonce9009-sha384"])
         .map(|name| ("gce-cos-85.bin", format!("gce-cos-85-{name}.json")));
-    let windows = [("windows-gce.bin", "windows-gce-sha1.json".to_owned())];
-    for (name, quote) in gce.chain(windows) {
+    let windows = ("windows-gce.bin", "windows-gce-sha1.json".to_owned());
+    let debian = ("debian-12-vm.bin", "debian-12-vm-sha256.json".to_owned());
+    for (name, quote) in gce.chain([windows, debian]) {
         let bytes = log(name);
         let parsed = EventLog::parse(&bytes, &Limits::default()).unwrap();
         let (bank, values) = quoted(&quote);
@@ -130,7 +132,7 @@ fn logs_replay_to_the_quotes_of_their_machines() {
             match comparison {
                 PcrComparison::Explained | PcrComparison::Untouched => {}
                 // Linux measured files into PCR 10 after the firmware had closed the log.
-                PcrComparison::NotInLog => assert_eq!((name, pcr), ("gce-cos-85.bin", 10)),
+                PcrComparison::NotInLog => assert!(pcr == 10 && name != "windows-gce.bin"),
                 PcrComparison::Mismatch(_) => panic!("{name} {quote}: PCR {pcr} {comparison:?}"),
             }
         }

@@ -10,6 +10,7 @@ use signet_evidence::tpm::{
 const WINDOWS: &str = include_str!("../../fixtures/published/tpm-quotes/windows-gce-sha1.json");
 const WINDOWS_CREATION: &str =
     include_str!("../../fixtures/published/tpm-quotes/windows-gce-creation.json");
+const DEBIAN: &str = include_str!("../../fixtures/published/tpm-quotes/debian-12-vm-sha256.json");
 const AZURE: &str = include_str!("../../fixtures/published/tpm-quotes/azure-snp-sha256.json");
 const KEYLIME: &str = include_str!("../../fixtures/published/tpm-quotes/keylime.json");
 const GCE: [&str; 6] = [
@@ -61,7 +62,7 @@ impl Published {
 
 #[test]
 fn quotes_read_back_and_their_pcr_values_hash_to_the_signed_digest() {
-    for text in GCE.into_iter().chain([WINDOWS]) {
+    for text in GCE.into_iter().chain([WINDOWS, DEBIAN]) {
         let published = Published::of(text);
         let attest = published.attest();
         assert_eq!(attest.extra_data, published.bytes("extra_data"));

@@ -11,11 +11,12 @@ use signet_evidence::eventlog::{
     UnprovenSecureBoot,
 };
 use signet_evidence::thumbprint::unhex;
-use signet_evidence::tpm::{HashAlgorithm, PcrValues};
+use signet_evidence::tpm::{HashAlgorithm, PcrValues, TpmtPublic};
 use signet_verifier::boot::{
     Baseline, BaselineError, Change, Finding, LogError, MachinePolicy, Mode, PolicyError,
     ProvenLog, SignatureStore, Verdict, changed_values, differences, judge,
 };
+use signet_verifier::tpm::{AttestationKey, VerifiedQuote};
 
 const GCE: &[u8] = include_bytes!("../../fixtures/published/eventlogs/gce-cos-85.bin");
 const COS_101: &[u8] = include_bytes!("../../fixtures/published/eventlogs/cos-101-amd-sev.bin");
@@ -23,6 +24,9 @@ const KEYLIME: &[u8] = include_bytes!("../../fixtures/published/eventlogs/keylim
 const RED_HAT: &[u8] = include_bytes!("../../fixtures/published/eventlogs/rhel8-uefi.bin");
 const DEBIAN: &[u8] = include_bytes!("../../fixtures/published/eventlogs/debian-10.bin");
 const ARCH: &[u8] = include_bytes!("../../fixtures/published/eventlogs/arch-linux-workstation.bin");
+const DEBIAN_VM: &[u8] = include_bytes!("../../fixtures/published/eventlogs/debian-12-vm.bin");
+const DEBIAN_VM_QUOTE: &str =
+    include_str!("../../fixtures/published/tpm-quotes/debian-12-vm-sha256.json");
 const GCE_QUOTE: &str =
     include_str!("../../fixtures/published/tpm-quotes/gce-cos-85-no-nonce-sha256.json");
 
@@ -70,6 +74,34 @@ fn findings(quoted: &PcrValues, log: Option<&[u8]>, policy: &MachinePolicy) -> V
 
 fn words(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
+}
+
+/// A whole machine: OVMF with Microsoft's keys, Debian's shim, GRUB and kernel, IMA. Its own AK signed, its
+/// log leads to what was signed, and the policy that is learned from it minds another command line.
+#[test]
+fn a_measured_machine_is_believed_from_its_quote_to_its_command_line() {
+    let published: serde_json::Value = serde_json::from_str(DEBIAN_VM_QUOTE).unwrap();
+    let bytes = |member: &str| unhex(published[member].as_str().unwrap()).unwrap();
+    let ak = TpmtPublic::parse(&bytes("ak_public")).unwrap();
+    let ak = AttestationKey::from_public(&ak).unwrap();
+    let (attest, signature, data) = (bytes("attest"), bytes("signature"), bytes("extra_data"));
+    let values = Some(quote(DEBIAN_VM_QUOTE));
+    let believed = VerifiedQuote::verify(&ak, &attest, &signature, &data, values).unwrap();
+    let quoted = believed.pcr_values().unwrap();
+    let policy = learned(&[(DEBIAN_VM, quoted.clone())]);
+    assert!(policy.rules.secure_boot);
+    assert_eq!(findings(quoted, Some(DEBIAN_VM), &policy), []);
+
+    let line = b"ima_policy=tcb";
+    let places: Vec<usize> =
+        (0..DEBIAN_VM.len() - line.len()).filter(|at| DEBIAN_VM[*at..].starts_with(line)).collect();
+    assert!(!places.is_empty());
+    let mut forged = DEBIAN_VM.to_vec();
+    for place in places {
+        forged[place..place + line.len()].copy_from_slice(b"ima_policy=non");
+    }
+    let found = words(&findings(quoted, Some(&forged), &policy));
+    assert!(found.iter().any(|word| word.contains("PCR 8")), "{found:?}");
 }
 
 #[test]

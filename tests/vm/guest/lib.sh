@@ -57,7 +57,7 @@ says() {
 begin_session() {
     local file=/run/session-$1-$2
     systemd-run --quiet --collect --unit="session-$1-$2" /usr/bin/python3 "$PWD/login.py" "$1" "$2" "$file"
-    await 60 test -f "$file"
+    await 200 test -f "$file"
 }
 
 # as USER WHERE COMMAND...: in that session, or in none when WHERE is `nowhere`. A process belongs to the
@@ -86,7 +86,7 @@ start_key() {
         --attestation-key "$keys/opensk.key" --attestation-cert "$keys/opensk.der" "$@"
     systemd-run --quiet --collect --unit="uhid-$name" \
         "$PWD/programs/uhid-key" --socket "$home/key.sock" --name "Software key $name" --serial "$name"
-    await 30 key_node "$name"
+    await 120 key_node "$name"
 }
 
 # key_node NAME: prints the device node of a plugged key.
