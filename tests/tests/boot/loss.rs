@@ -13,12 +13,9 @@ async fn a_tpm_cleared_under_a_running_machine_is_named_by_the_first_answer() {
     desk.log_in().await;
     let before = desk.machine(&["list"]);
     desk.bench.station.tpm.run_tool("tpm2_clear", &["-c", "l"]).unwrap();
-    desk.bench.age_cached(250);
-    // A renewal, a login, and the doctor, on the daemon that was there before.
-    for arguments in [&["token"][..], &["login", "--new"]] {
-        let words = desk.bench.bad(arguments, 1, "TpmCleared").await;
-        assert!(words.contains(CLEARED), "{arguments:?}: {words}");
-    }
+    // On the daemon that was there before.
+    let words = desk.bench.bad(&["login", "--new"], 3, "unavailable").await;
+    assert!(words.contains(CLEARED), "{words}");
     let doctor = desk.bench.station.signet(&["doctor"]).await.unwrap();
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(doctor.stdout.contains("cleared"), "{}", doctor.stdout);
@@ -47,13 +44,13 @@ async fn another_board_behind_the_same_disk_is_another_machine_and_replaces_noth
     station.signetd.kill();
     station.tpm = Swtpm::manufacture().unwrap();
     desk.boot(&machine(APPROVED));
-    let words = desk.bench.bad(&["login", "--new"], 1, "TpmCleared").await;
+    let words = desk.bench.bad(&["login", "--new"], 3, "unavailable").await;
     assert!(words.contains(CLEARED), "{words}");
 
     // A ticket for the machine that was here does not serve for another TPM.
     let rebind = ["device", "--operator", "alice", "--rebind"];
     let rebind = desk.bench.authority.ticket(&rebind).unwrap();
-    refused(&desk.bench.enrol(&rebind).await, 1, "bad_enrolment");
+    refused(&desk.bench.enrol(&rebind).await, 1, "denied");
     let plain = desk.bench.authority.ticket(&["device", "--operator", "alice"]).unwrap();
     let ran = desk.bench.enrol(&plain).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -69,7 +66,7 @@ async fn another_board_behind_the_same_disk_is_another_machine_and_replaces_noth
 #[tokio::test(flavor = "multi_thread")]
 async fn hibernation_is_seen_as_such_and_what_boots_after_it_is_judged() {
     let mut desk = Desk::new().await;
-    let session = desk.log_in().await;
+    desk.log_in().await;
     let before = desk.machine(&["list"]);
     let counts = desk.counts();
 
@@ -94,7 +91,9 @@ async fn hibernation_is_seen_as_such_and_what_boots_after_it_is_judged() {
     assert!(words.contains("PCR 4 (boot loaders and kernel) holds"), "{words}");
 
     desk.hibernate(&machine(APPROVED));
-    let token = desk.bench.good(&["token"]).await;
-    assert_eq!(token["session"], session["session"]);
+    desk.bench.good(&["token"]).await;
+    // One session, all the time.
+    let recorded = |event| desk.bench.recorded(event, None);
+    assert_eq!((recorded("token-session"), recorded("token-renew")), (1, 2));
     assert_eq!(desk.counts(), (counts.0, counts.1 + 3));
 }

@@ -51,7 +51,7 @@ ima_measures() {
 quote_checks() {
     tpm2_createek -Q -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub
     tpm2_createak -Q -C /tmp/ek.ctx -c /tmp/ak.ctx -G ecc -g sha256 -s ecdsa -u "$results/ak.pub"
-    tpm2_quote -Q -c /tmp/ak.ctx -l sha256:0,1,2,3,4,5,6,7,8,9,10,14 -q 5167e7 \
+    tpm2_quote -Q -c /tmp/ak.ctx -l sha256:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14 -q 5167e7 \
         -m "$results/quote.msg" -s "$results/quote.sig" -o "$results/quote.pcrs"
     tpm2_checkquote -u "$results/ak.pub" -m "$results/quote.msg" -s "$results/quote.sig" \
         -f "$results/quote.pcrs" -q 5167e7

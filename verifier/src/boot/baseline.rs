@@ -192,6 +192,11 @@ impl Baseline {
                     writeln!(out, "  {}{},{}", self.mark(*seen), quoted(text), self.share(*seen));
             }
             out.push_str("]\n");
+        } else {
+            out.push_str(
+                "# No boot_texts: PCR 8 or 12 was not quoted, or its log does not lead to it. Kernel command\n\
+                 # lines are not judged.\n",
+            );
         }
         out
     }
