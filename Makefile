@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
 PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
 	tpm2-abrmd libtss2-tcti-tabrmd0 \
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
-	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses \
+	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses dunst xvfb \
 	debhelper lintian fakeroot man-db bash-completion zsh fish
 
 # The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
@@ -90,7 +90,7 @@ target/.vm-packages: Makefile
 		&& touch $@ || echo "the packages for the whole machine cannot be installed; see target/apt-vm.log"
 
 test: setup check unit fuzz-short vm-short ## Everything that tests
-	@echo "make test: all passed"
+	@echo "make test: all passed$$([ ! -s target/skipped ] || echo ", but $$(wc -l < target/skipped) tests that were SKIPPED")"
 
 check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies
 	cargo fmt --all -- --check
@@ -102,7 +102,9 @@ check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, depend
 
 unit: setup ## Unit, property, conformance and end-to-end tests
 	cargo build -q --workspace --bins
-	cargo test --workspace
+	@rm -f target/skipped
+	SIGNET_SKIPPED=$(CURDIR)/target/skipped cargo test --workspace
+	@[ ! -s target/skipped ] || { sort target/skipped; echo "$$(wc -l < target/skipped) tests were SKIPPED"; }
 
 fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each of them in turn)
 	@fuzz/run.sh $(or $(SECONDS),60) $(T)

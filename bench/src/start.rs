@@ -14,11 +14,18 @@ use crate::{Bench, Contest, Failure, Programs};
 /// the promise of 150 ms without the TPM's own time would be a ratio of 40; the bar is far below.
 pub const START: Bench = Bench {
     name: "start",
-    about: "CPU time from start to ready: signetd, and a service on the same bus that does nothing",
+    about: "CPU time from start to ready: signetd (idle in 12 MiB), and a service on the same bus that does nothing",
     bar: 15.0,
     rounds: 15,
     prepare: |programs| Ok(Box::new(Start::prepare(programs)?)),
 };
+
+/// Proportional set size of a signetd that does nothing, in KiB; of one that was built to be used.
+const MEMORY: u64 = 12 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+#[error("idle signetd takes {0} KiB of memory, more than {MEMORY}")]
+struct TooLarge(u64);
 
 struct Start {
     signetd: PathBuf,
@@ -38,13 +45,28 @@ impl Start {
             authenticators: Vec::new(),
             extra: String::new(),
         };
-        Ok(Self {
+        let start = Self {
             signetd: programs.path("signetd"),
             nothing: programs.path("do-nothing-service"),
             options,
             _bus: bus,
             _tpm: tpm,
-        })
+        };
+        let memory = start.memory()?;
+        // Without optimisation the program is larger.
+        if memory > MEMORY && !cfg!(debug_assertions) {
+            return Err(TooLarge(memory).into());
+        }
+        Ok(start)
+    }
+
+    /// Proportional set size once it is ready, in KiB.
+    fn memory(&self) -> Result<u64, Failure> {
+        let running = Signetd::start(&self.signetd, &self.options)?;
+        let pid = running.pid().ok_or("signetd has ended")?;
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let size = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.strip_suffix("kB"));
+        Ok(size.ok_or("the kernel does not tell sizes")?.trim().parse()?)
     }
 
     /// The CPU time of a process that was killed as soon as it was ready. Waiting for the TPM, which

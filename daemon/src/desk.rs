@@ -138,7 +138,7 @@ impl Desk {
         told: mpsc::UnboundedSender<Told>,
     ) -> Result<RequestId, Failure> {
         let need = work.need();
-        if need != Need::Machine {
+        if work.asks_person() {
             self.shared.services.can_prompt(caller.uid, &work)?;
         }
         let asked = Asked {
@@ -148,8 +148,7 @@ impl Desk {
             whole: work.whole(),
             words: work.words(),
         };
-        let user = format!("uid {}", caller.uid);
-        let tpm = self.shared.services.tpm.on_behalf_of(&user, work.urgency());
+        let tpm = self.shared.services.tpm.on_behalf_of(&caller.account(), work.urgency());
         let job = Job {
             work: Arc::new(work),
             caller,

@@ -21,6 +21,8 @@ use crate::failure::Failure;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// `AllowUserInteraction` of `CheckAuthorizationFlags`.
 const MAY_ASK: u32 = 1;
+/// Beginning of the names of systemd's errors, as in `org.freedesktop.systemd1.UnitMasked`.
+const SYSTEMD_ERRORS: &str = "org.freedesktop.systemd1.";
 
 /// What callers may be allowed to do. `polkit/org.signet.presence.policy` says to whom unless rules
 /// say otherwise.
@@ -85,6 +87,11 @@ pub enum Unauthorised {
     /// There is no polkit.
     #[error("nobody can say whether you may do this: install and start polkit, then try again")]
     NoPolkit,
+    /// There is one, and it does not run.
+    #[error(
+        "nobody can say whether you may do this: polkit is installed but cannot be started; see `systemctl status polkit`, then try again"
+    )]
+    NotStarted,
     /// polkit does not answer.
     #[error("polkit did not answer in time, so the answer is no: restart it, then try again")]
     Silent,
@@ -231,11 +238,21 @@ fn judge(answer: zbus::Result<Answer>, right: Right) -> Result<(), Unauthorised>
     Err(match error {
         zbus::Error::FDO(error) => match *error {
             Standard::ServiceUnknown(_) | Standard::NameHasNoOwner(_) => Unauthorised::NoPolkit,
+            Standard::SpawnFailed(_)
+            | Standard::SpawnExecFailed(_)
+            | Standard::SpawnForkFailed(_)
+            | Standard::SpawnChildExited(_)
+            | Standard::SpawnChildSignaled(_)
+            | Standard::SpawnServiceNotFound(_) => Unauthorised::NotStarted,
             Standard::NoReply(_) | Standard::Disconnected(_) | Standard::TimedOut(_) => {
                 Unauthorised::Silent
             }
             _ => Unauthorised::Failed,
         },
+        // The bus has systemd start polkit, and passes on why it does not: a masked unit, for one.
+        zbus::Error::MethodError(name, ..) if name.starts_with(SYSTEMD_ERRORS) => {
+            Unauthorised::NotStarted
+        }
         _ => Unauthorised::Failed,
     })
 }
@@ -259,8 +276,13 @@ mod tests {
         let error = |error: Standard| judge(Err(error.into()), right);
         let words = String::new;
         assert_eq!(error(Standard::ServiceUnknown(words())), Err(Unauthorised::NoPolkit));
+        assert_eq!(error(Standard::SpawnChildExited(words())), Err(Unauthorised::NotStarted));
         assert_eq!(error(Standard::NoReply(words())), Err(Unauthorised::Silent));
         assert_eq!(error(Standard::AccessDenied(words())), Err(Unauthorised::Failed));
+        let masked = "org.freedesktop.systemd1.UnitMasked".try_into().unwrap();
+        let reply = zbus::Message::method_call("/", "Ask").unwrap().build(&()).unwrap();
+        let masked = zbus::Error::MethodError(masked, None, reply);
+        assert_eq!(judge(Err(masked), right), Err(Unauthorised::NotStarted));
         assert_eq!(judge(Err(zbus::Error::InvalidReply), right), Err(Unauthorised::Failed));
     }
 

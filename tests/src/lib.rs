@@ -14,6 +14,7 @@ pub mod polkitd;
 pub mod raw_https;
 pub mod recorder;
 pub mod signetd;
+pub mod skip;
 pub mod swtpm;
 pub mod upstream;
 pub mod world;

@@ -69,6 +69,11 @@ impl Caller {
         self.program = program(pid);
     }
 
+    /// What is counted together when the TPM serves callers in turn: all of one Unix user.
+    pub fn account(&self) -> String {
+        format!("uid {}", self.uid)
+    }
+
     /// Name of the Unix user.
     ///
     /// # Errors

@@ -169,8 +169,8 @@ pub enum TpmError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting for the TPM: try again")]
     QueueFull,
-    /// Too many requests of this caller are waiting.
-    #[error("too many requests of this program are waiting for the TPM: wait for their answers")]
+    /// Too many requests of this caller are waiting: of all programs of one Unix user.
+    #[error("too many requests of this user are waiting for the TPM: wait for their answers")]
     CallerLimit,
     /// It went on saying that it has no time (TPM_RC_RETRY, _YIELDED, _TESTING, _NV_RATE).
     #[error("the TPM is busy with itself: try again in a minute")]

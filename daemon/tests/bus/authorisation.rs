@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use signet_tests::bus::PrivateBus;
-use signet_tests::fprintd::Fprintd;
 use signet_tests::polkitd::Polkitd;
 use signet_tests::signetd::{Signetd, SignetdOptions};
+use signet_tests::skip::without_root;
 use signet_tests::swtpm::Swtpm;
 
 use crate::client::refusal;
@@ -49,7 +49,7 @@ impl Desk {
     }
 
     fn with_policy(rules: &str, policy: &str) -> Option<Self> {
-        if Fprintd::me().unwrap() != "root" {
+        if without_root("starting polkitd and programs of other users") {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -77,6 +77,32 @@ async fn a_tpm_that_hangs_does_not_hold_the_caller() {
 }
 
 #[tokio::test]
+async fn handshakes_of_one_user_are_counted_together_whatever_their_connections() {
+    let world = World::enrolled(vec![], "").await;
+    let message = [&[0x20; 64][..], b"TLS 1.3, client CertificateVerify\0", &[7; 32][..]].concat();
+    world.tpm.pause().unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let caller = world.caller().await;
+        for _ in 0..4 {
+            let (daemon, message) = (caller.daemon.clone(), message.clone());
+            calls.spawn(async move { daemon.sign_tls(&message).await });
+        }
+    }
+    // One is with the TPM at most, eight wait; nobody else's place is taken by the others.
+    for _ in 0..7 {
+        let refused = calls.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(refusal(refused).0, "TooManyRequests");
+    }
+    world.tpm.resume().unwrap();
+    let mut signed = 0;
+    while let Some(call) = calls.join_next().await {
+        signed += usize::from(call.unwrap().is_ok());
+    }
+    assert!((8..=9).contains(&signed), "{signed}");
+}
+
+#[tokio::test]
 async fn a_daemon_killed_in_the_middle_of_a_request_is_survived() {
     let (mut world, caller, credential) = ready(untouched_key().await, "").await;
     let mut pending = caller.presence("one", &session(&credential)).await.unwrap();

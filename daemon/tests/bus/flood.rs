@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use signet_tests::fprintd::Fprintd;
+use signet_tests::skip::without_root;
 
 use crate::client::{Caller, refusal};
 use crate::world::{PIN, World, ready, renewal, session, untouched_key};
@@ -100,8 +100,7 @@ async fn renew(caller: &Caller, number: usize) {
 
 #[tokio::test]
 async fn ten_thousand_unread_requests_hurt_only_their_maker() {
-    if Fprintd::me().unwrap() != "root" {
-        // Nobody else can start programs of another user.
+    if without_root("starting programs of another user") {
         return;
     }
     let (world, caller, credential) = ready(untouched_key().await, "[timeouts]\nprompt = 6").await;

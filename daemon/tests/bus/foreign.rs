@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use signet_client::daemon::{Bus, DaemonRefusal};
 use signet_test_authenticators::{Firmware, VirtualKey};
 
 use crate::client::bytes;
@@ -121,13 +122,21 @@ async fn the_documented_python_asks_for_presence() {
 #[tokio::test]
 async fn the_documented_rust_asks_for_presence() {
     assert_eq!(example(PRESENCE, "rust"), include_str!("desktop_tool.rs"));
-    let (world, caller, credential) = somebody_there().await;
-    let evidence = prove(&caller.connection, "alice", &CHALLENGE, credential).await.unwrap();
+    let (world, _caller, credential) = somebody_there().await;
+    let bus = Bus::Address(world.bus.address().to_owned());
+    let evidence = prove(&bus, "alice", &CHALLENGE, &[credential]).await.unwrap();
     assert!(evidence.len() > 1000);
     world.keys[0].finger("right").unwrap();
-    let other = prove(&caller.connection, "alice", &CHALLENGE, vec![7; 32]).await;
-    let message = other.unwrap_err().to_string();
-    assert!(message.contains("NoCredential"), "{message}");
+    let other = prove(&bus, "alice", &CHALLENGE, &[vec![7; 32]]).await.unwrap_err();
+    assert_eq!(other.refusal(), Some(DaemonRefusal::NoCredential), "{other}");
+}
+
+#[test]
+fn the_documented_tools_have_twenty_lines() {
+    for language in ["python", "rust"] {
+        let lines = example(PRESENCE, language).lines().count();
+        assert!(lines <= 20, "{language}: {lines}");
+    }
 }
 
 #[tokio::test]

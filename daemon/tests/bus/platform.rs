@@ -9,6 +9,7 @@ use signet_evidence::tpm::{
 use signet_evidence::{FingerFacts, PlatformRegistration};
 use signet_tests::fprintd::Fprintd;
 use signet_tests::signetd::{Signetd, SignetdOptions};
+use signet_tests::skip::without_root;
 use signet_tests::swtpm::Swtpm;
 
 use crate::authority::point;
@@ -342,8 +343,7 @@ fn written_rule(user: &str) -> String {
 #[tokio::test]
 async fn an_unprivileged_daemon_needs_the_documented_polkit_rule() {
     const NOBODY: u32 = 65534;
-    if Fprintd::me().unwrap() != "root" {
-        // polkitd changes its user, and so does this test: nobody else can.
+    if without_root("starting polkitd and a daemon of another user") {
         return;
     }
     for (rule, allowed) in [("", false), (written_rule("nobody").as_str(), true)] {

@@ -9,7 +9,7 @@ use signet_test_authenticators::{Firmware, VirtualKey};
 use zbus::{OwnedVariant, Variant};
 
 use crate::client::{Answer, Caller, Options, bytes, options, refusal, text};
-use crate::world::{PIN, World, key_with_pin, untouched_key, with_pin};
+use crate::world::{PIN, World, key_with_finger, untouched_key, with_pin};
 
 const OTHER: &str = "2580-y";
 
@@ -306,8 +306,14 @@ async fn a_cancelled_enrolment_of_a_finger_leaves_none_and_frees_the_key() {
 
 #[tokio::test]
 async fn where_nobody_can_be_asked_no_key_is_touched() {
-    let world = World::with(vec![key_with_pin().await], "prompts = \"none\"");
-    let caller = world.caller().await;
-    let asked = caller.upkeep("ListCredentials", "t", &Options::new()).await.map(drop);
-    assert_eq!(refusal(asked.unwrap_err()).0, "CannotPrompt");
+    for prompts in ["none", "agent"] {
+        let config = format!("prompts = \"{prompts}\"");
+        let world = World::with(vec![key_with_finger("right").await], &config);
+        let caller = world.caller().await;
+        let asked = caller.upkeep("ListCredentials", "t", &Options::new()).await.map(drop);
+        assert_eq!(refusal(asked.unwrap_err()).0, "CannotPrompt");
+        // What a key tells without anybody needs nobody.
+        let sensor = done(&caller, "FingerSensor", &Options::new()).await;
+        assert_eq!(text(&sensor, "kind"), "touch");
+    }
 }

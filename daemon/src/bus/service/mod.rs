@@ -1,37 +1,40 @@
 //! `org.signet.Presence1`: the object that everybody may call.
 
+mod announce;
+mod intake;
+mod status;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use signet_evidence::{Action, Purpose, UnixTime};
-use tokio::sync::{OnceCell, mpsc, watch};
-use zbus::fdo::DBusProxy;
+use signet_evidence::{Action, Purpose};
+use tokio::sync::{OnceCell, watch};
 use zbus::message::Header;
-use zbus::names::BusName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, interface};
 
 use super::arguments::{self, Dictionary};
-use super::door::{Admitted, Door};
-use super::machine::{endorsement_key, tpm_health, tpm_status};
+use super::door::Door;
+use super::machine::endorsement_key;
 use super::refusal::Refusal;
-use super::request::{self, Place, Reserved, Results};
-use super::standing::{self, Meaning};
-use crate::authenticator::{KeyRing, PluggedKeys, Task, Upkeep};
+use super::request::Results;
+use super::standing;
+use crate::authenticator::{KeyRing, PluggedKeys, Task};
 use crate::config::Timeouts;
 use crate::der;
 use crate::desk::Desk;
 use crate::enrol::Enroller;
-use crate::failure::{ArgumentError, Failure};
-use crate::platform::{Means, Part, Platform};
+use crate::failure::ArgumentError;
+use crate::platform::Platform;
 use crate::polkit::{Details, Polkit, Right};
-use crate::presence::{Prepared, Request};
 use crate::sessions::{Cause, Sessions};
 use crate::state::{Base64, Enrolment, StateDir};
 use crate::tls_message::certificate_verify_digest;
 use crate::tpm::{Tpm, Urgency};
 use crate::work::Work;
+pub(super) use announce::{announce_keys, announce_sessions};
+use intake::is_connected;
 
 /// What the service calls upon, besides the desk.
 #[derive(Debug)]
@@ -106,145 +109,9 @@ impl Service {
         self.keys.changes()
     }
 
-    /// Fixes the statement of a request for evidence.
-    async fn presence(
-        &self,
-        caller: &Admitted,
-        (mut request, wait): (Request, bool),
-    ) -> Result<Work, Failure> {
-        // Before anything is asked of other services.
-        crate::presence::usable(&self.state.stored())?;
-        if request.purpose == Purpose::Renew {
-            self.sessions.may_renew(caller.uid)?;
-        }
-        let part = match (request.purpose, request.means) {
-            (Purpose::Session | Purpose::Action, means) => {
-                let allowed = [&*request.allow_credentials, &*request.touch_credentials].concat();
-                self.platform.answerer(means, &allowed, self.keys.any_plugged()).await?
-            }
-            (Purpose::EnrolKey, Some(Means::Platform(method))) => {
-                Some(self.platform.maker(method, caller.user_name().await?).await?)
-            }
-            _ => None,
-        };
-        if !matches!(part, Some(Part::Sign(..))) {
-            // No security key holds those, and only a security key brings another key.
-            let asked = !request.allow_credentials.is_empty();
-            request.allow_credentials.retain(|id| !self.platform.holds(id));
-            let none = request.allow_credentials.is_empty() && request.touch_credentials.is_empty();
-            if asked && none {
-                return Err(Failure::NoCredential);
-            }
-        }
-        let prepared = Box::new(Prepared::new(request, part, &self.state.stored(), now())?);
-        Ok(Work::Presence { prepared, wait })
-    }
-
-    /// Puts a request before the desk and its object on the bus.
-    async fn accept(
-        &self,
-        connection: &Connection,
-        caller: &Admitted,
-        token: &str,
-        work: Work,
-    ) -> Result<(OwnedObjectPath,), Failure> {
-        let path = request::path(caller.id.as_str(), token)?;
-        let reserved = Reserved::new(Arc::clone(&self.places), path.clone())?;
-        let (telling, told) = mpsc::unbounded_channel();
-        let owner = caller.bus_name()?;
-        let meaning = Meaning::of(&work);
-        let id = self.desk.submit((**caller).clone(), work, telling)?;
-        let place = Place { connection: connection.clone(), path: path.clone(), owner };
-        if let Err(failure) = place.open(self.desk.clone(), id).await {
-            self.desk.cancel(id);
-            return Err(failure);
-        }
-        tracing::info!(request = %id, caller = %caller.id, uid = caller.uid, "request accepted");
-        let (sessions, uid) = (self.sessions.clone(), caller.uid);
-        tokio::spawn(place.relay(told, move |result| {
-            drop(reserved);
-            if let Some(result) = result {
-                meaning.note(&sessions, uid, now(), result);
-            }
-        }));
-        // The caller may have left before we watched out for it.
-        if !is_connected(connection, caller.id.as_str()).await {
-            self.desk.caller_gone(&caller.id);
-        }
-        Ok((path,))
-    }
-
-    /// Upkeep of a security key, if the caller may.
-    async fn keep_up(
-        &self,
-        connection: &Connection,
-        header: &Header<'_>,
-        token: &str,
-        upkeep: Upkeep,
-    ) -> Result<(OwnedObjectPath,), Refusal> {
-        let details = Details::of_task(&upkeep.task);
-        let right = Right::ManageAuthenticators;
-        let caller = self.door.admit(connection, header, right, &details).await?;
-        Ok(self.accept(connection, &caller, token, Work::Upkeep(upkeep)).await?)
-    }
-
-    /// Lets in who may do this step of the machine's own business.
-    async fn admit(
-        &self,
-        connection: &Connection,
-        header: &Header<'_>,
-        right: Right,
-        step: &'static str,
-    ) -> Result<Admitted, Failure> {
-        self.door.admit(connection, header, right, &Details::of_step(step)).await
-    }
-
-    /// Whose sessions a caller means: its own, or, where it may, another user's.
-    async fn whose(
-        &self,
-        connection: &Connection,
-        header: &Header<'_>,
-        options: Dictionary,
-        step: &'static str,
-    ) -> Result<u32, Failure> {
-        let uid = arguments::user(options)?;
-        let caller = self.door.identify(connection, header).await?;
-        let uid = uid.unwrap_or(caller.uid);
-        if uid != caller.uid {
-            let (right, details) = (Right::ManageDevice, Details::of_step(step));
-            self.door.authorise(connection, header, &caller, right, &details).await?;
-        }
-        Ok(uid)
-    }
-
     /// A fact of the enrolment, or its default.
     fn enrolled_value<T: Default>(&self, fact: impl FnOnce(&Enrolment) -> T) -> T {
         self.state.stored().enrolment.as_ref().map(fact).unwrap_or_default()
-    }
-
-    async fn patiently<T>(
-        &self,
-        answer: impl Future<Output = Result<T, crate::tpm::TpmError>>,
-    ) -> Result<T, Failure> {
-        let answer = tokio::time::timeout(self.tpm_patience, answer).await;
-        Ok(answer.map_err(|_| Failure::TpmSlow)??)
-    }
-
-    async fn certified_kinds(&self) -> Result<Vec<String>, crate::tpm::TpmError> {
-        let found = self.tpm.in_background().endorsement_certificates().await?;
-        let certified = found.into_iter().filter(|(_, certificate)| certificate.is_some());
-        Ok(certified.map(|(kind, _)| arguments::kind_name(kind).to_owned()).collect())
-    }
-
-    async fn announce(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
-        self.enrolled_changed(emitter).await?;
-        self.device_id_changed(emitter).await?;
-        self.operator_changed(emitter).await?;
-        self.authority_changed(emitter).await?;
-        self.audience_changed(emitter).await?;
-        self.rp_id_changed(emitter).await?;
-        self.device_certificates_changed(emitter).await?;
-        self.authority_certificates_changed(emitter).await
     }
 }
 
@@ -528,10 +395,9 @@ impl Service {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Vec<u8>,), Refusal> {
         let digest = certificate_verify_digest(&message)?;
-        let _caller = self.admit(connection, &header, Right::Machine, "sign-tls").await?;
+        let caller = self.admit(connection, &header, Right::Machine, "sign-tls").await?;
         crate::presence::usable(&self.state.stored())?;
-        let sender = header.sender().ok_or(Failure::NotAllowed)?;
-        let tpm = self.tpm.on_behalf_of(sender, Urgency::Renewal);
+        let tpm = self.tpm.on_behalf_of(&caller.account(), Urgency::Renewal);
         let signature = self.patiently(tpm.sign_tls(digest)).await?;
         Ok((der::ecdsa_signature(&signature),))
     }
@@ -575,41 +441,7 @@ impl Service {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(Results,), Refusal> {
         let caller = self.door.identify(connection, &header).await?;
-        let properties = self.patiently(self.tpm.in_background().properties()).await;
-        let (reader, platform_keys) = self.platform.status().await;
-        let queue_length = u32::try_from(self.desk.len()).unwrap_or(u32::MAX);
-        let mut results = match properties {
-            Ok(properties) => {
-                let mut results = tpm_status(properties);
-                let read = self.certified.get_or_try_init(|| self.certified_kinds());
-                if let Ok(kinds) = self.patiently(read).await {
-                    results.insert("ek_certificates", kinds.clone().into());
-                }
-                results
-            }
-            Err(failure) => {
-                let words = super::refusal::message(&failure);
-                Results::from([("tpm", words.into())])
-            }
-        };
-        results.extend(tpm_health(self.tpm.health()));
-        results.extend(Results::from([
-            ("enrolled", self.enrolled().into()),
-            ("device_id", self.device_id().into()),
-            ("operator", self.operator().into()),
-            ("authority", self.authority().into()),
-            ("queue_length", queue_length.into()),
-            ("agent", self.desk.agents().has_any(caller.uid).into()),
-            ("authorisation", self.door.authorisation().into()),
-            ("boot_log", self.desk.boot_log().status().into()),
-            ("fingerprint_reader", reader.into()),
-            ("platform_keys", platform_keys.into()),
-        ]));
-        let leaf = |enrolment: &Enrolment| enrolment.ak_chain.first().map(|der| der.0.clone());
-        if let Some(certificate) = self.enrolled_value(leaf) {
-            results.insert("ak_certificate", certificate.into());
-        }
-        Ok((results,))
+        Ok((self.describe(&caller).await,))
     }
 
     #[zbus(signal)]
@@ -665,56 +497,6 @@ impl Service {
     fn authority_certificates(&self) -> Vec<Vec<u8>> {
         self.enrolled_value(|enrolment| unwrap(&enrolment.ca))
     }
-}
-
-/// Tells everybody of keys that are plugged in and pulled out, as long as the bus lets us.
-pub(super) async fn announce_keys(
-    emitter: &SignalEmitter<'_>,
-    mut changes: watch::Receiver<PluggedKeys>,
-    sessions: &Sessions,
-) -> zbus::Result<()> {
-    let mut known = changes.borrow_and_update().clone();
-    while changes.changed().await.is_ok() {
-        let now = changes.borrow_and_update().clone();
-        // A key that was pulled out and is back has another time.
-        for (path, _) in known.iter().filter(|(path, since)| now.get(*path) != Some(*since)) {
-            sessions.unplugged(path);
-            Service::authenticator_removed(emitter, &path.to_string_lossy()).await?;
-        }
-        for (path, _) in now.iter().filter(|(path, since)| known.get(*path) != Some(*since)) {
-            sessions.plugged();
-            Service::authenticator_added(emitter, &path.to_string_lossy()).await?;
-        }
-        known = now;
-    }
-    Ok(())
-}
-
-/// Tells that somebody's sessions changed, not whose.
-pub(super) async fn announce_sessions(
-    emitter: &SignalEmitter<'_>,
-    sessions: &Sessions,
-) -> zbus::Result<()> {
-    let mut changes = sessions.changes();
-    while changes.changed().await.is_ok() {
-        Service::sessions_changed(emitter).await?;
-    }
-    Ok(())
-}
-
-fn now() -> UnixTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // A clock before 1970 is only a wrong hint: no decision is taken by the host's time.
-    UnixTime(since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
-}
-
-async fn is_connected(connection: &Connection, name: &str) -> bool {
-    let asked = async {
-        let bus = DBusProxy::new(connection).await?;
-        bus.name_has_owner(BusName::try_from(name)?).await.map_err(zbus::Error::from)
-    };
-    // When the bus does not answer, its closing ends everything anyway.
-    asked.await.unwrap_or(true)
 }
 
 fn unwrap(certificates: &[Base64]) -> Vec<Vec<u8>> {
