@@ -82,6 +82,31 @@ pub trait Attendant: Sync {
     fn interrupted(&self) -> impl Future<Output = ()> + Send;
 }
 
+/// Shows each step and asks nothing: PINs come from the person's agent, or nobody.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<F>(F);
+
+impl<F: Fn(&Step) + Sync> Telling<F> {
+    /// Shows steps by this.
+    pub const fn new(show: F) -> Self {
+        Self(show)
+    }
+}
+
+impl<F: Fn(&Step) + Sync> Attendant for Telling<F> {
+    fn show(&self, step: &Step) {
+        (self.0)(step);
+    }
+
+    async fn secret(&self, _question: Question) -> Result<Zeroizing<String>, CannotAsk> {
+        Err(CannotAsk::NoTerminal)
+    }
+
+    fn interrupted(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
 /// Why the person could not be asked. Never the same as a no, and never a yes.
 #[derive(Debug, Error)]
 pub enum CannotAsk {

@@ -117,6 +117,34 @@ pub struct PresenceRequest<'a> {
     pub remote: Option<&'a str>,
 }
 
+impl<'a> PresenceRequest<'a> {
+    /// For a session of this operator: the authority's challenge is answered with one of these
+    /// credentials and user verification.
+    #[must_use]
+    pub fn session(
+        subject: &'a str,
+        challenge: &'a [u8],
+        allow_credentials: &'a [Vec<u8>],
+    ) -> Self {
+        Self {
+            purpose: Purpose::Session,
+            challenge,
+            subject: Some(subject),
+            scope: None,
+            acr: None,
+            action: None,
+            session: None,
+            allow_credentials,
+            touch_credentials: &[],
+            user_verification: "required",
+            known_event_log: None,
+            means: Means::default(),
+            reason: None,
+            remote: None,
+        }
+    }
+}
+
 /// What a new authenticator is registered over.
 #[derive(Clone, Debug)]
 pub struct RegistrationRequest<'a> {

@@ -28,13 +28,13 @@ pub(super) fn examine(ground: &Ground) -> Finding {
 fn opened(error: &OpenError) -> Finding {
     Finding::fail(
         Check::Authority,
-        format!("cannot be asked ({})", super::signetd::words(error)),
+        format!("cannot be asked ({})", crate::one_line::words(error)),
         "see the lines signetd and enrolment",
     )
 }
 
 fn failed(url: &str, error: &AuthorityError) -> Finding {
-    let words = super::signetd::words(error);
+    let words = crate::one_line::words(error);
     let fix = match error {
         AuthorityError::Unreachable { .. } | AuthorityError::TooLarge { .. } => {
             format!("check the network and that the authority runs: {url}/readyz must answer")

@@ -11,7 +11,7 @@ pub(super) fn examine(ground: &Ground) -> Finding {
         }
         Err(error) => Finding::fail(
             Check::Bus,
-            format!("does not answer ({})", super::signetd::words(error)),
+            format!("does not answer ({})", crate::one_line::words(error)),
             "start it with `systemctl start dbus`, or name another address with --bus",
         ),
     }

@@ -22,7 +22,7 @@ pub(super) async fn examine(ground: &Ground) -> Finding {
             return Finding::fail(
                 Check::Keys,
                 "the TLS key does not sign",
-                format!("{}; see the lines tpm and polkit", super::signetd::words(&error)),
+                format!("{}; see the lines tpm and polkit", crate::one_line::words(&error)),
             );
         }
     };

@@ -62,7 +62,7 @@ pub(super) async fn examine(ground: &Ground) -> Finding {
         Ok(answers) => judged(&answers),
         Err(error) => Finding::fail(
             Check::Polkit,
-            format!("polkit does not answer ({})", super::signetd::words(&error)),
+            format!("polkit does not answer ({})", crate::one_line::words(&error)),
             "install the package polkitd, and start it with `systemctl start polkit`",
         ),
     }

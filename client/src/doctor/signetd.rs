@@ -1,9 +1,7 @@
 //! The daemon.
 
-use std::error::Error;
-
-use crate::authority::printable;
 use crate::daemon::DaemonError;
+use crate::one_line::words;
 
 use super::ground::{Ground, LookError};
 use super::{Check, Finding};
@@ -39,18 +37,4 @@ pub(super) fn examine(ground: &Ground) -> Finding {
         ),
     };
     finding.fact("version", ground.version.as_ref().ok().cloned()).fact("client_version", ours)
-}
-
-/// An error with its causes, in one line.
-pub(super) fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    printable(&text)
 }

@@ -24,6 +24,7 @@ use super::tunnel;
 use crate::approval::{ApprovalError, action_for};
 use crate::ceremony::{Attendant, CannotAsk, Question};
 use crate::daemon::{Bus, DaemonRefusal, Means, Progress, Step};
+use crate::one_line::words;
 use crate::tls::TlsConfigError;
 use crate::tokens::{CacheError, TokenCache};
 use crate::workstation::{OpenError, PresenceError, Workstation};
@@ -148,20 +149,6 @@ fn presence_refusal(error: &PresenceError) -> Refusal {
     };
     let code = code.unwrap_or(if unavailable { "unavailable" } else { "failed" }).to_owned();
     Refusal { code, message: words(error), unavailable }
-}
-
-/// An error with its causes, each once.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    crate::authority::printable(&text)
 }
 
 /// Serves far hosts.

@@ -16,7 +16,7 @@ pub use boot_clock::BootTime;
 pub use cache::{CacheError, Fault, RenewalLock, TokenCache, write_private};
 pub use record::{Freshness, SessionRecord};
 
-use crate::authority::{AuthorityError, TokenResponse};
+use crate::authority::TokenResponse;
 use crate::ceremony::Attendant;
 use crate::daemon::{DaemonRefusal, Enrolment, Means};
 use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
@@ -103,7 +103,7 @@ impl Tokens {
             .filter(|record| record.can_go_on(BootTime::now()))
             .and_then(|record| record.session_id());
         let answer = match self.prove_session(terms, session, attendant).await {
-            Err(PresenceError::Authority(error)) if session.is_some() && ended(&error) => {
+            Err(error) if session.is_some() && ended(&error) => {
                 self.prove_session(terms, None, attendant).await
             }
             answer => answer,
@@ -248,9 +248,20 @@ impl Tokens {
             session: record.session_id(),
             means: Means::default(),
         };
-        let proof = self.workstation.prove(&ask, &Unattended).await?;
-        let response = self.workstation.authority().exchange(&proof.evidence).await;
-        self.keep(&record.subject, response.map_err(PresenceError::from)?)
+        let renewed = async {
+            let proof = self.workstation.prove(&ask, &Unattended).await?;
+            Ok(self.workstation.authority().exchange(&proof.evidence).await?)
+        };
+        match renewed.await {
+            Ok(response) => self.keep(&record.subject, response),
+            Err(error) => {
+                if over(&error) {
+                    // A login that tried to go on with it would ask for a touch too many.
+                    self.cache.clear()?;
+                }
+                Err(error.into())
+            }
+        }
     }
 
     fn keep(&self, subject: &str, response: TokenResponse) -> Result<SessionRecord, TokensError> {
@@ -296,16 +307,17 @@ impl TokensError {
     }
 }
 
-/// Whether a session cannot go on, so that a new one is due.
-fn ended(error: &AuthorityError) -> bool {
-    let AuthorityError::Refused(refusal) = error else { return false };
+/// Whether the authority has ended the session.
+fn over(error: &PresenceError) -> bool {
     matches!(
-        refusal.code,
+        error.rejection(),
         Some(
-            RejectionCode::SessionEnded
-                | RejectionCode::TpmRebooted
-                | RejectionCode::TokenRevoked
-                | RejectionCode::ChallengeInvalid
+            RejectionCode::SessionEnded | RejectionCode::TpmRebooted | RejectionCode::TokenRevoked
         )
     )
+}
+
+/// Whether a session cannot go on, so that a new one is due.
+fn ended(error: &PresenceError) -> bool {
+    over(error) || error.rejection() == Some(RejectionCode::ChallengeInvalid)
 }
