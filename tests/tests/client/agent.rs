@@ -14,14 +14,14 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedVariant, connection};
 
 use crate::bench::Bench;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
-const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
+pub(crate) const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
 
 /// A session bus with a notification server.
-struct Session {
-    bus: PrivateBus,
-    connection: Connection,
+pub(crate) struct Session {
+    pub(crate) bus: PrivateBus,
+    pub(crate) connection: Connection,
     _server: Option<Child>,
     calls: MessageStream,
 }
@@ -37,7 +37,7 @@ struct Shown {
 
 impl Session {
     /// With a notification server that shows these; none at all for `None`.
-    async fn start(capabilities: Option<&str>) -> Self {
+    pub(crate) async fn start(capabilities: Option<&str>) -> Self {
         Self::start_with(capabilities, None).await
     }
 
@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Waits until somebody owns this name.
-    async fn owned(&self, name: &str) {
+    pub(crate) async fn owned(&self, name: &str) {
         let dbus = zbus::fdo::DBusProxy::new(&self.connection).await.unwrap();
         let mut owners = dbus.receive_name_owner_changed_with_args(&[(0, name)]).await.unwrap();
         let name = zbus::names::BusName::try_from(name).unwrap();
@@ -128,7 +128,7 @@ impl Session {
 }
 
 /// A program at a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     process: Child,
     keyboard: ChildStdin,
     screen: ChildStdout,
@@ -138,7 +138,7 @@ struct Terminal {
 
 impl Terminal {
     /// Runs `signet` with these arguments at a terminal that a pinentry may use too.
-    fn start(bench: &Bench, session: Option<&Session>, arguments: &str) -> Self {
+    pub(crate) fn start(bench: &Bench, session: Option<&Session>, arguments: &str) -> Self {
         let program = bench.station.program().display().to_string();
         let mut script = Command::new("script");
         let command = format!("{program} {arguments}");
@@ -156,7 +156,7 @@ impl Terminal {
     }
 
     /// Reads the screen until this is shown after what was waited for before.
-    async fn until(&mut self, words: &str) {
+    pub(crate) async fn until(&mut self, words: &str) {
         loop {
             let fresh = &self.shown[self.read..];
             let mut windows = fresh.windows(words.len());
@@ -171,7 +171,7 @@ impl Terminal {
         }
     }
 
-    async fn type_in(&mut self, text: &str) {
+    pub(crate) async fn type_in(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).await.unwrap();
     }
 
@@ -181,14 +181,14 @@ impl Terminal {
 }
 
 /// `signet …` without a terminal, on this session bus.
-fn signet(bench: &Bench, session: &Session, arguments: &[&str]) -> Command {
+pub(crate) fn signet(bench: &Bench, session: &Session, arguments: &[&str]) -> Command {
     let mut command = bench.station.command(arguments);
     command.env("DBUS_SESSION_BUS_ADDRESS", session.bus.address()).kill_on_drop(true);
     command
 }
 
 /// A workstation whose operator has a key with a PIN, and the key.
-async fn with_pin_key() -> (Bench, signet_test_authenticators::VirtualKey) {
+pub(crate) async fn with_pin_key() -> (Bench, signet_test_authenticators::VirtualKey) {
     let mut bench = Bench::enrolled().await;
     let key = bench.plug_pin_key().await;
     let added = bench.run_with_pin(PIN, &["key", "add", "--name", "pin key"]).await;
@@ -282,38 +282,40 @@ async fn a_person_reads_who_asks_and_refuses_with_a_button() {
     assert!(errors.contains("\"CoolingDown\""), "{errors}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_number_is_chosen_by_a_button() {
-    let (bench, _key) = with_pin_key().await;
+/// As [`with_pin_key`], where actions of the mesh want a number.
+pub(crate) async fn with_numbers() -> (Bench, signet_test_authenticators::VirtualKey) {
+    let (mut bench, key) = with_pin_key().await;
     let options = bench.station.signetd_options();
     let extra = format!("number_matching = [\"mesh.*\"]\n{}", options.extra);
-    let authenticators = vec![_key.socket()];
+    let authenticators = vec![key.socket()];
     let options = signet_tests::signetd::SignetdOptions { extra, authenticators, ..options };
-    let mut bench = bench;
     bench.station.signetd.configure(&options).unwrap();
     bench.station.signetd.restart().unwrap();
-    let mut session = Session::start(Some("body actions")).await;
-    let mut agent = Terminal::start(&bench, Some(&session), "agent");
-    agent.until("registered").await;
+    (bench, key)
+}
 
+/// A program that asks for one of those actions.
+pub(crate) fn approval(bench: &Bench, session: &Session) -> Child {
     let action = serde_json::json!([{
         "type": "signet_action", "actions": ["mesh.a"], "locations": ["https://ctl.mesh.example"],
         "method": "PUT", "path": "/v1/a",
         "content_digest": signet_evidence::action::content_digest(b""),
     }]);
     std::fs::write(bench.station.file("action.json"), action.to_string()).unwrap();
-    let purpose = [
-        "--reason",
-        "<b>&amp;now</b>",
-        "present",
-        "--purpose",
-        "action",
-        "--action-file",
-        "action.json",
-    ];
-    let arguments = [&purpose[..], &["-o", "evidence"]].concat();
-    let mut approve = signet(&bench, &session, &arguments);
-    let mut approve = approve.current_dir(bench.station.file(".")).spawn().unwrap();
+    let request = ["--reason", "<b>&amp;now</b>", "present", "--purpose", "action"];
+    let files = ["--action-file", "action.json", "-o", "evidence"];
+    let mut approve = signet(bench, session, &[&request[..], &files].concat());
+    approve.current_dir(bench.station.file(".")).spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_chosen_by_a_button() {
+    let (bench, _key) = with_numbers().await;
+    let mut session = Session::start(Some("body actions")).await;
+    let mut agent = Terminal::start(&bench, Some(&session), "agent");
+    agent.until("registered").await;
+
+    let mut approve = approval(&bench, &session);
     let offered = session.until("Which number").await;
     // This server shows text as it is, or takes it for markup: nothing looks like it.
     assert!(offered.body.contains("“‹b›＆amp;now‹/b›”"), "{}", offered.body);
@@ -331,7 +333,7 @@ async fn a_number_is_chosen_by_a_button() {
 }
 
 /// Reads standard error up to the number that is to be chosen.
-async fn shown_number(child: &mut Child) -> String {
+pub(crate) async fn shown_number(child: &mut Child) -> String {
     let mut text = Vec::new();
     let stderr = child.stderr.as_mut().unwrap();
     while stderr.read_buf(&mut text).await.unwrap() > 0 {

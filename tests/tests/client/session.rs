@@ -166,3 +166,17 @@ async fn an_action_is_approved_by_a_touch_of_its_own() {
     let ambiguous = ["approve", "PUT", "https://a.example/a%2fb", "--action", "a.b"];
     refused(&bench.run(&ambiguous).await, 2, "failed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ended_with_the_boot_is_forgotten_and_one_touch_begins_another() {
+    let (mut bench, session) = Bench::logged_in().await;
+    bench.station.tpm.restart().unwrap();
+    bench.station.signetd.restart().unwrap();
+    bench.bad(&["token", "--renew"], 1, "tpm-rebooted").await;
+    assert!(!bench.cache().exists());
+    bench.bad(&["token"], 1, "not-logged-in").await;
+    // One touch: none is spent on the session that is over.
+    bench.station.put_finger().unwrap();
+    let again = bench.good(&["login"]).await;
+    assert_ne!(again["session"], session["session"]);
+}

@@ -62,6 +62,8 @@ impl Desktop {
         let mut dialogue = Dialogue::None;
         let mut asked_pin = false;
         loop {
+            // Who has a pinentry in front of them only makes room.
+            let closing_refuses = matches!(dialogue, Dialogue::None);
             let entered = tokio::select! {
                 note = notes.recv() => match note {
                     Some(Note::Step(step)) => {
@@ -87,7 +89,7 @@ impl Desktop {
                         return;
                     }
                 },
-                pressed = pressed(&mut shown) => match pressed {
+                pressed = pressed(&mut shown, closing_refuses) => match pressed {
                     Pressed::Refuse => None,
                     Pressed::Number(number) => Some(Entered::Number(number)),
                 },
@@ -183,9 +185,9 @@ async fn show(shown: &mut Option<Notification>, asked: &Asked, now: Option<&str>
     }
 }
 
-async fn pressed(shown: &mut Option<Notification>) -> Pressed {
+async fn pressed(shown: &mut Option<Notification>, closing_refuses: bool) -> Pressed {
     match shown {
-        Some(notification) => notification.pressed().await,
+        Some(notification) => notification.pressed(closing_refuses).await,
         None => std::future::pending().await,
     }
 }

@@ -140,6 +140,9 @@ async fn face(output: Output, options: &Options) -> Result<(Face, Option<Connect
     let notifications = Notifications::find(&session).await;
     let pinentry = Pinentry::find(options.pinentry.clone()).await;
     if notifications.is_none() && pinentry.is_none() {
+        // Where systemd starts us for the bus, the bus waits two minutes for a name that never comes,
+        // and whoever asked waits with it; nor would it start another agent.
+        let _ = own_name(&session).await;
         return Err(Failure::NothingToAskWith);
     }
     let desktop = Desktop { notifications, pinentry, failed: Arc::default() };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use zbus::{Connection, Variant, proxy};
 
 use super::asked::{escaped, without_markup};
@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FAREWELL: i32 = 4000;
 /// Key of the button that says no.
 const REFUSE: &str = "refuse";
+/// Reason of `NotificationClosed`: the person closed it.
+const DISMISSED: u32 = 2;
 
 #[proxy(
     interface = "org.freedesktop.Notifications",
@@ -40,6 +42,8 @@ trait Notifications {
     fn close_notification(&self, id: u32) -> zbus::Result<()>;
     #[zbus(signal)]
     fn action_invoked(&self, id: u32, action_key: String) -> zbus::Result<()>;
+    #[zbus(signal)]
+    fn notification_closed(&self, id: u32, reason: u32) -> zbus::Result<()>;
 }
 
 /// The notification server of the session.
@@ -63,6 +67,9 @@ pub(super) struct Notification {
     server: Notifications,
     id: u32,
     presses: ActionInvokedStream,
+    closings: NotificationClosedStream,
+    /// A button was pressed since it was shown last: many servers close it then.
+    pressed: bool,
 }
 
 impl Notifications {
@@ -78,7 +85,8 @@ impl Notifications {
     /// A notification that is not shown yet.
     pub(super) async fn notification(&self) -> zbus::Result<Notification> {
         let presses = self.proxy.receive_action_invoked().await?;
-        Ok(Notification { server: self.clone(), id: 0, presses })
+        let closings = self.proxy.receive_notification_closed().await?;
+        Ok(Notification { server: self.clone(), id: 0, presses, closings, pressed: false })
     }
 
     fn body(&self, lines: &[String]) -> String {
@@ -118,25 +126,41 @@ impl Notification {
         let _ = self.server.proxy.close_notification(self.id).await;
     }
 
-    /// Waits for a press of one of its buttons.
-    pub(super) async fn pressed(&mut self) -> Pressed {
+    /// Waits for a press of one of its buttons. With `closing_refuses`, a person who closes it says
+    /// no: whoever has not been asked cannot have agreed.
+    pub(super) async fn pressed(&mut self, closing_refuses: bool) -> Pressed {
         loop {
-            let Some(signal) = self.presses.next().await else {
-                return std::future::pending().await;
-            };
-            let Ok(arguments) = signal.args() else { continue };
-            if arguments.id != self.id || self.id == 0 {
-                continue;
-            }
-            match arguments.action_key.as_str() {
-                REFUSE => return Pressed::Refuse,
-                key => {
-                    if let Ok(number) = key.parse() {
-                        return Pressed::Number(number);
+            tokio::select! {
+                biased;
+                Some(signal) = self.presses.next() => {
+                    let Ok(arguments) = signal.args() else { continue };
+                    if !self.is(arguments.id) {
+                        continue;
+                    }
+                    self.pressed = true;
+                    match arguments.action_key.as_str() {
+                        REFUSE => return Pressed::Refuse,
+                        key => {
+                            if let Ok(number) = key.parse() {
+                                return Pressed::Number(number);
+                            }
+                        }
                     }
                 }
+                Some(signal) = self.closings.next() => {
+                    let Ok(arguments) = signal.args() else { continue };
+                    let by_person = self.is(arguments.id) && arguments.reason == DISMISSED;
+                    if by_person && closing_refuses && !self.pressed {
+                        return Pressed::Refuse;
+                    }
+                }
+                else => return std::future::pending().await,
             }
         }
+    }
+
+    fn is(&self, id: u32) -> bool {
+        self.id != 0 && self.id == id
     }
 
     async fn notify(
@@ -158,6 +182,9 @@ impl Notification {
         let icon = "dialog-password";
         let id = proxy.notify("Signet", self.id, icon, title, &body, actions, &hints, expires);
         self.id = id.await?;
+        // Whatever was closed before is on the screen again.
+        while self.closings.next().now_or_never().flatten().is_some() {}
+        self.pressed = false;
         Ok(())
     }
 }
