@@ -73,7 +73,7 @@ no_polkit_no_answer() {
     ask_for_session alice seat > /run/asked
     systemctl unmask --runtime polkit.service
     systemctl start polkit.service
-    says 'Error.NotAuthorized.*polkit' cat /run/asked
+    says 'Error.NotAuthorized.*polkit is installed but cannot be started' cat /run/asked
 }
 
 set_locked_hint() {

@@ -21,6 +21,22 @@ signetd_has_no_privilege() {
     refused grep -q 'eth0' "/proc/$(main_pid)/net/dev"
 }
 
+# memory_is_locked UNIT: PINs and keys reach neither swap nor a core file.
+memory_is_locked() {
+    local process
+    process=/proc/$(systemctl show --value -p MainPID "$1")
+    says '^Max locked memory +unlimited +unlimited' cat "$process/limits"
+    says '^Max core file size +0 +0' cat "$process/limits"
+    says '^VmLck:[[:space:]]+[1-9]' cat "$process/status"
+    says '^VmSwap:[[:space:]]+0 kB' cat "$process/status"
+    # Locked as a whole, not page by page: what comes later is, too.
+    python3 -c 'import sys
+sizes = dict(line.split(":", 1) for line in open(sys.argv[1]) if line.startswith("Vm"))
+kib = {name: int(size.split()[0]) for name, size in sizes.items()}
+print(kib)
+sys.exit(kib["VmLck"] < kib["VmRSS"])' "$process/status"
+}
+
 # The unit with another program in it: sandbox-probe.sh, which tries what signetd must not be able to do.
 sandbox_refuses() {
     sed -e "s|^ExecStart=.*|ExecStart=/bin/bash $PWD/sandbox-probe.sh $(key_node blue)|" -e 's/^Type=.*/Type=oneshot/' \

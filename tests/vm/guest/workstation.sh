@@ -4,6 +4,7 @@ source ./installation.sh
 source ./sandbox.sh
 source ./people.sh
 source ./operator.sh
+source ./desktop.sh
 
 who_may() {
     if ! polkit_decides; then
@@ -27,6 +28,7 @@ checks() {
     check "a key whose driver is loaded after signetd started is handed over" late_driver_is_no_trap
     check "a plugged key wakes signetd, which gets it from the broker" plugged_key_wakes_signetd
     check "signetd runs as signet, without any privilege" signetd_has_no_privilege
+    check "what signetd has in memory is locked there" memory_is_locked signetd.service
     check "exposure of signetd is at most 0.2, measured live" exposure_at_most signetd.service 0.2
     check "signetd's sandbox opens its TPM and its state, and nothing else" sandbox_refuses
     check "other users' rights to the key are as without Signet" key_rights_unchanged
@@ -38,10 +40,14 @@ checks() {
     who_may
 
     check "the authority starts under its own unit" authority_starts
+    check "what it has in memory is locked there" memory_is_locked signet-authority.service
     check "exposure of signet-authority is at most 1.3, measured live" exposure_at_most signet-authority.service 1.3
     check "the machine enrols" machine_enrols
     check "its operator enrols a key" operator_enrols_key
     check "the operator logs in" operator_logs_in
+    check "the bus starts her agent as her own unit, which shows who asks what, live" agent_is_started_by_the_bus
+    check "the agent's pinentry takes the PIN" agent_takes_the_pin
+    check "her agent ends with her desktop" desktop_ends
     if polkit_decides; then
         check "a locked screen pauses renewal" locked_screen_pauses
         check "a locked screen ends the session where that is set" lock_ends_session

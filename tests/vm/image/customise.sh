@@ -19,6 +19,10 @@ mkdir -p "$units/graphical.target.wants" "$root/etc/systemd/system-generators"
 ln -s ../guest-run.service "$units/graphical.target.wants/guest-run.service"
 ln -sf /lib/systemd/system/graphical.target "$units/default.target"
 
+# A check holds back a sleep for as long as it looks.
+install -d "$root/etc/systemd/logind.conf.d"
+printf '%s\n' '[Login]' InhibitDelayMaxSec=2min > "$root/etc/systemd/logind.conf.d/vm.conf"
+
 # Slow under emulation, and not what is tested. udev, logind, D-Bus and tmpfiles stay as Debian has
 # them; kmod-static-nodes too, which makes /dev/uhid.
 mask_units="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer
@@ -28,7 +32,7 @@ mask_units="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.
     modprobe@configfs.service modprobe@drm.service modprobe@fuse.service modprobe@dm_mod.service
     modprobe@loop.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
     systemd-initctl.socket systemd-ask-password-console.path systemd-ask-password-wall.path
-    systemd-networkd.service"
+    systemd-networkd.service ssh.service"
 for unit in $mask_units; do ln -sf /dev/null "$units/$unit"; done
 mask_generators="systemd-gpt-auto-generator systemd-cryptsetup-generator systemd-veritysetup-generator
     systemd-integritysetup-generator systemd-hibernate-resume-generator systemd-rc-local-generator
