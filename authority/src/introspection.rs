@@ -12,10 +12,9 @@ use signet_evidence::{CertificateThumbprint, DeviceId, RejectionCode, SessionId,
 use signet_verifier::Rejection;
 use signet_verifier::token::{CheckedToken, TokenClaims};
 
-use crate::caller::Peer;
 use crate::decision;
 use crate::extract::OAuthForm;
-use crate::gateway::require_gateway;
+use crate::gateway::{Asker, require_gateway};
 use crate::problem::{Audience, Problem};
 use crate::revocation::Standing;
 use crate::state::Authority;
@@ -38,12 +37,12 @@ pub struct IntrospectRequest {
 /// A problem: the gateway is not known, or the store failed.
 pub async fn introspect(
     State(authority): State<Arc<Authority>>,
-    peer: Peer,
+    asker: Asker,
     OAuthForm(request): OAuthForm<IntrospectRequest>,
 ) -> Result<Json<Value>, Problem> {
     let now = authority.now();
     let event = if request.redeem { Event::Redeem } else { Event::Introspect };
-    let gateway = require_gateway(&authority, peer, event).await.map_err(Problem::oauth)?;
+    let gateway = require_gateway(&authority, asker, event).await.map_err(Problem::oauth)?;
     let mut entry = AuditEntry::new(now, event, Decision::Allowed);
     entry.gateway = Some(gateway.spiffe_id.get_ref().to_string());
     let checked = check(&authority, &request, now, &mut entry);

@@ -12,6 +12,7 @@ use axum::routing::{delete, get, post};
 use signet_evidence::presence::MAX_EVIDENCE;
 
 use crate::enrol::{authenticator, device, renewal};
+use crate::gateway::SocketGateway;
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::tls::PeerCertificate;
@@ -70,7 +71,9 @@ fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>) -> Router {
 
 /// Bounds each request's body by who sends it: strangers bring no evidence.
 async fn bound_body(mut request: Request, next: Next) -> Response {
-    let certified = request.extensions().get::<PeerCertificate>().is_some();
+    let known = request.extensions();
+    let certified =
+        known.get::<PeerCertificate>().is_some() || known.get::<SocketGateway>().is_some();
     let limit = if certified { MAX_EVIDENCE_BODY } else { MAX_BODY };
     DefaultBodyLimit::max(limit).apply(&mut request);
     next.run(request).await

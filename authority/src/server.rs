@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::gateway::{GatewaySocket, SocketError};
 use crate::keys::{self, KeyError};
 use crate::metadata;
 use crate::router;
@@ -34,6 +35,9 @@ pub enum ServeError {
     /// The authority's own certificate.
     #[error("cannot make the authority's certificate")]
     Keys(#[from] KeyError),
+    /// A gateway's own socket.
+    #[error("a gateway's socket cannot be used")]
+    Socket(#[from] SocketError),
     /// TLS.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
@@ -44,6 +48,7 @@ pub struct Server {
     authority: Arc<Authority>,
     clients: Serving,
     gateways: Serving,
+    sockets: Vec<GatewaySocket>,
 }
 
 impl Server {
@@ -69,7 +74,8 @@ impl Server {
             router::gateways(authority.clone()),
         )
         .await?;
-        Ok(Self { authority, clients, gateways })
+        let sockets = sockets(&authority.config)?;
+        Ok(Self { authority, clients, gateways, sockets })
     }
 
     /// Where clients and gateways can connect.
@@ -82,8 +88,14 @@ impl Server {
 
     /// Serves until `stop` becomes true, then lets requests under way finish.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { authority, clients, gateways } = self;
+        let Self { authority, clients, gateways, sockets } = self;
         let mut tasks = JoinSet::new();
+        let limits = authority.config.settings.limits;
+        for socket in sockets {
+            let router = gateways.router.clone();
+            let timeout = limits.header_timeout.duration();
+            tasks.spawn(socket.serve(router, limits.connections, timeout, stop.clone()));
+        }
         tasks.spawn(tls::serve(clients, stop.clone()));
         tasks.spawn(tls::serve(gateways, stop.clone()));
         tasks.spawn(authority.revocations.clone().follow(authority.store.clone(), stop.clone()));
@@ -94,6 +106,18 @@ impl Server {
         tasks.spawn(clean_up(authority, stop));
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// The sockets of those gateways that have one.
+fn sockets(config: &Config) -> Result<Vec<GatewaySocket>, SocketError> {
+    let gateways = config.settings.gateways.iter();
+    let own = gateways.filter_map(|gateway| gateway.socket.as_ref().map(|path| (gateway, path)));
+    own.map(|(gateway, path)| {
+        let uids = gateway.socket_uids.clone().unwrap_or_default();
+        let name = gateway.spiffe_id.get_ref().as_str();
+        GatewaySocket::bind(config.resolve(path.get_ref()), uids, name)
+    })
+    .collect()
 }
 
 async fn listener(

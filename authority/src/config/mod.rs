@@ -13,8 +13,8 @@ use thiserror::Error;
 
 pub use settings::{
     AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
-    MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration, StalePolicy,
-    TpmSettings, UserVerificationKind,
+    MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration, RequestForm,
+    StalePolicy, TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
 pub use values::{
@@ -98,6 +98,14 @@ pub enum Conflict {
         "spiffe_id is not in this trust domain; write \"spiffe://<trust_domain>/gateway/<name>\""
     )]
     ForeignGateway,
+    /// A socket that nobody, or anybody, could use.
+    #[error(
+        "socket and socket_uids go together; write socket_uids = [<uid of the gateway's user>]"
+    )]
+    SocketWithoutUsers,
+    /// One socket for two gateways.
+    #[error("two gateways have the same socket; give each its own")]
+    SameSocket,
     /// One AAGUID in both lists.
     #[error("deny_aaguids holds an AAGUID that allow_aaguids holds too; write it in one of them")]
     AllowedAndDenied,

@@ -291,14 +291,54 @@ pub struct GatewaySettings {
     pub spiffe_id: Spanned<SpiffeText>,
     /// The one source of the client's certificate that is believed from this gateway.
     pub peer_certificate: PeerCertificateSource,
+    /// Where its questions say what they are about.
+    #[serde(default)]
+    pub request: RequestForm,
+    /// A Unix socket on which this gateway, and no other, asks without TLS.
+    pub socket: Option<Spanned<PathBuf>>,
+    /// Users whose processes may connect to it.
+    pub socket_uids: Option<BTreeSet<u32>>,
 }
 
-/// How a gateway reports the client's certificate; exactly one is believed.
+/// How a gateway reports the client's certificate; exactly one source is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeerCertificateSource {
     /// Header `x-signet-peer-sha256`: SHA-256 of the DER certificate, hex.
     Sha256Header,
+    /// Header `x-forwarded-client-cert` as Envoy writes it with `SANITIZE_SET` and `format: JSON`.
+    XfccJson,
+    /// Header `x-signet-peer-pem`: the certificate as PEM, percent-encoded.
+    EscapedPem,
+    /// Header `x-forwarded-tls-client-cert`: the DER certificate, base64.
+    DerBase64,
+    /// `attributes.source.certificate` of Envoy's gRPC question.
+    Attributes,
+}
+
+impl PeerCertificateSource {
+    /// The header it is in; `None` when it is in none.
+    #[must_use]
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Sha256Header => Some("x-signet-peer-sha256"),
+            Self::XfccJson => Some("x-forwarded-client-cert"),
+            Self::EscapedPem => Some("x-signet-peer-pem"),
+            Self::DerBase64 => Some("x-forwarded-tls-client-cert"),
+            Self::Attributes => None,
+        }
+    }
+}
+
+/// Where a gateway's question over HTTP says what it is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestForm {
+    /// The question has the method, the host and, behind `/v1/authorize`, the target itself.
+    #[default]
+    Path,
+    /// In `x-forwarded-method`, `-host` and `-uri`; the question itself is for `/v1/authorize`.
+    Forwarded,
 }
 
 /// Action policy.
@@ -425,6 +465,25 @@ impl Settings {
         often.then(|| (refresh.span().start, Conflict::RefreshTooOften))
     }
 
+    fn socket_conflict(&self) -> Option<(usize, Conflict)> {
+        let mut seen = BTreeSet::new();
+        self.gateways.iter().find_map(|gateway| {
+            let users = gateway.socket_uids.as_ref().is_some_and(|uids| !uids.is_empty());
+            match &gateway.socket {
+                None if gateway.socket_uids.is_none() => None,
+                Some(socket) if users => {
+                    let span = socket.span().start;
+                    (!seen.insert(socket.get_ref())).then_some((span, Conflict::SameSocket))
+                }
+                _ => {
+                    let span = gateway.socket.as_ref().map(|socket| socket.span().start);
+                    let span = span.unwrap_or(gateway.spiffe_id.span().start);
+                    Some((span, Conflict::SocketWithoutUsers))
+                }
+            }
+        })
+    }
+
     fn address_conflict(&self) -> Option<(usize, Conflict)> {
         let gateway = &self.gateway_listen;
         if *gateway.get_ref() == self.listen && self.listen.port() != 0 {
@@ -435,6 +494,9 @@ impl Settings {
             self.gateways.iter().find(|g| !g.spiffe_id.get_ref().as_str().starts_with(&prefix));
         if let Some(foreign) = foreign {
             return Some((foreign.spiffe_id.span().start, Conflict::ForeignGateway));
+        }
+        if let Some(found) = self.socket_conflict() {
+            return Some(found);
         }
         let pcrs = &self.tpm.required_pcrs;
         pcrs.get_ref()

@@ -121,10 +121,18 @@ own_device = false
 # user_verification = "built-in-or-pin"
 
 # Gateways. Issue a certificate with `signet-authority gateway NAME`. peer_certificate names the one
-# source of the client's certificate that is believed from this gateway.
+# source of the client's certificate that is believed from this gateway: "sha256-header" (header
+# x-signet-peer-sha256), "xfcc-json" (Envoy's x-forwarded-client-cert), "escaped-pem" (nginx's, in
+# x-signet-peer-pem), "der-base64" (Traefik's x-forwarded-tls-client-cert), "attributes" (Envoy over gRPC).
+# request says where its questions have method, host and target: "path" (their own) or "forwarded"
+# (x-forwarded-method, -host and -uri).
 # [[gateways]]
 # spiffe_id = "spiffe://{trust_domain}/gateway/edge"
 # peer_certificate = "sha256-header"
+# request = "path"
+# A Unix socket on which this gateway alone asks, without TLS, from processes of these users.
+# socket = "/run/signet/edge.sock"
+# socket_uids = [33]
 
 [policy]
 # Where Cedar policies and the map from requests to named actions are written. Nothing is allowed that no

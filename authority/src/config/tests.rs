@@ -71,6 +71,38 @@ fn a_gateway_of_another_trust_domain_is_refused() {
 }
 
 #[test]
+fn each_mistake_about_gateways_names_its_line_and_what_to_write() {
+    let gateway = |name: &str, more: &str| {
+        format!(
+            "\n[[gateways]]\nspiffe_id = \"spiffe://mesh.example/gateway/{name}\"\n\
+             peer_certificate = \"escaped-pem\"\n{more}\n"
+        )
+    };
+    let users = "socket = \"a.sock\"\nsocket_uids = [33]";
+    let good = template() + &gateway("a", users) + &gateway("b", "request = \"forwarded\"");
+    let config = Config::parse(&good, Path::new("authority.toml")).unwrap();
+    let [a, b] = &config.settings.gateways[..] else { panic!() };
+    assert_eq!((a.request, b.request), (RequestForm::Path, RequestForm::Forwarded));
+    assert_eq!(a.peer_certificate, PeerCertificateSource::EscapedPem);
+    let cases = [
+        (gateway("a", "socket = \"a.sock\""), "socket =", "socket_uids go together"),
+        (gateway("a", "socket = \"a.sock\"\nsocket_uids = []"), "socket =", "go together"),
+        (gateway("a", "socket_uids = [33]"), "spiffe_id", "go together"),
+        (gateway("a", "request = \"any\""), "request = \"any", "unknown variant `any`"),
+        (gateway("a", users) + &gateway("b", users), "", "have the same socket"),
+    ];
+    for (more, at, expected) in cases {
+        let text = template() + &more;
+        let message = message(&text);
+        assert!(message.contains(expected), "{message} does not contain {expected}");
+        if !at.is_empty() {
+            let prefix = format!("authority.toml:{}: ", line(&text, at));
+            assert!(message.starts_with(&prefix), "{message} does not start with {prefix}");
+        }
+    }
+}
+
+#[test]
 fn each_mistake_about_metadata_names_its_line_and_what_to_write() {
     let roots = "roots = \"roots.pem\"\n";
     let cases = [

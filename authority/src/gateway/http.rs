@@ -9,28 +9,26 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, post};
 use signet_evidence::thumbprint::hex;
 use signet_verifier::permit::Permit;
 
-use super::asker::require_gateway;
+use super::asker::{Asker, require_gateway};
 use super::decide::{Answer, Arbiter, Refusal, Undecided};
+use super::forwarded::{Told, values};
+use super::grpc;
 use super::request::RawQuestion;
-use crate::caller::Peer;
-use crate::config::PeerCertificateSource;
 use crate::decision;
 use crate::problem::Problem;
 use crate::random;
 use crate::state::Authority;
 use crate::store::Event;
 
-/// What comes before the original path.
-const PREFIX: &str = "/v1/authorize";
 /// Set by the gateway's configuration to `whole` where it passes bodies on; a request without a body
 /// then has none. Every `x-signet-` header of a client is removed before.
-const BODY: &str = "x-signet-body";
+pub(super) const BODY: &str = "x-signet-body";
 /// Set by Envoy itself, over whatever a client sent: `true` when it held back a part of the body.
-const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+pub(super) const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 /// Set by the gateway's configuration to the client's address.
 const SOURCE: &str = "x-signet-source";
 
@@ -40,61 +38,57 @@ pub fn routes() -> Router<Arc<Authority>> {
         .route("/v1/authorize", any(authorize))
         .route("/v1/authorize/", any(authorize))
         .route("/v1/authorize/{*original}", any(authorize))
+        .route(grpc::CHECK, post(grpc::check))
 }
 
 async fn authorize(
     State(authority): State<Arc<Authority>>,
-    peer: Peer,
+    asker: Asker,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let gateway = match require_gateway(&authority, peer, Event::Authorize).await {
+    let gateway = match require_gateway(&authority, asker, Event::Authorize).await {
         Ok(gateway) => gateway,
         Err(problem) => return problem.into_response(),
     };
+    let told = Told::read(gateway.request, &method, &uri, &headers);
+    let source = gateway.peer_certificate;
     let raw = RawQuestion {
-        method: method.as_str(),
-        target: original_target(&uri),
-        hosts: hosts(&uri, &headers),
+        method: told.method,
+        target: told.target,
+        hosts: told.hosts,
         authorizations: values(&headers, header::AUTHORIZATION.as_str()),
-        peers: match gateway.peer_certificate {
-            PeerCertificateSource::Sha256Header => values(&headers, "x-signet-peer-sha256"),
-        },
+        peers: source.header().map(|name| values(&headers, name)).unwrap_or_default(),
+        source,
         body: body_as_sent(&headers, &body),
         gateway: gateway.spiffe_id.get_ref().as_str(),
         client: client(&headers),
     };
+    answer(&authority, &raw).await
+}
+
+/// The decision on one question, as it is told over HTTP.
+pub(super) async fn answer(authority: &Authority, raw: &RawQuestion<'_>) -> Response {
     let sets = authority.in_force.sets();
     let arbiter = Arbiter {
         checker: &authority.checker,
         sets: &sets,
         metrics: &authority.metrics,
-        ledger: authority.as_ref(),
+        ledger: authority,
         now: authority.now(),
     };
     let id = hex(&random::bytes::<8>());
-    match arbiter.authorize(&raw, &id).await {
+    match arbiter.authorize(raw, &id).await {
         Ok(Answer::Permit(permit)) => permitted(&permit, &id),
         Ok(Answer::Refuse(refusal)) => refused(&refusal),
-        Err(Undecided::Store(error)) => decision::failed(&authority, error).into_response(),
+        Err(Undecided::Store(error)) => decision::failed(authority, error).into_response(),
         Err(error @ Undecided::Permit(_)) => {
             tracing::error!(%error, decision = id, "no answer could be given");
             Problem::unavailable().into_response()
         }
     }
-}
-
-/// Every host that the request names: HTTP/1.1 has it in a header, HTTP/2 in `:authority`.
-fn hosts<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Vec<&'a [u8]> {
-    let mut hosts = values(headers, header::HOST.as_str());
-    if let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes())
-        && hosts != [authority]
-    {
-        hosts.push(authority);
-    }
-    hosts
 }
 
 /// The client's address, if the gateway says exactly one.
@@ -104,21 +98,11 @@ fn client(headers: &HeaderMap) -> Option<IpAddr> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Path and query after the prefix, byte for byte as the gateway sent them.
-fn original_target(uri: &Uri) -> &str {
-    let target = uri.path_and_query().map_or("", |target| target.as_str());
-    target.strip_prefix(PREFIX).unwrap_or_default()
-}
-
 /// The body, if the gateway vouches that it passes bodies on, and this one whole.
 fn body_as_sent<'a>(headers: &HeaderMap, body: &'a Bytes) -> Option<&'a [u8]> {
     let passed = values(headers, BODY) == [b"whole"];
     let partial = values(headers, PARTIAL_BODY).iter().any(|value| value != b"false");
     (passed && !partial).then_some(body)
-}
-
-fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
-    headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
 }
 
 fn permitted(permit: &Permit, id: &str) -> Response {
@@ -165,20 +149,6 @@ fn header_value(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_stay_as_they_were_sent() {
-        let cases = [
-            ("/v1/authorize/v1/x?y=%2e%2E&z", "/v1/x?y=%2e%2E&z"),
-            ("/v1/authorize/", "/"),
-            ("/v1/authorize//a/../b", "//a/../b"),
-            ("/v1/authorize", ""),
-            ("/v1/authorize?x=1", "?x=1"),
-        ];
-        for (sent, original) in cases {
-            assert_eq!(original_target(&sent.parse().unwrap()), original);
-        }
-    }
 
     #[test]
     fn header_values_cannot_be_broken_out_of() {

@@ -6,18 +6,26 @@
 
 mod approval;
 mod asker;
+mod attributes;
+mod certificate;
 mod challenge;
 mod decide;
+mod forwarded;
+mod grpc;
 mod http;
 mod ledger;
+mod protobuf;
 mod request;
+mod socket;
 
 pub use approval::approve;
-pub use asker::require_gateway;
+pub use asker::{Asker, SocketGateway, require_gateway};
+pub use certificate::read as read_peer_certificate;
 pub use decide::{Answer, Arbiter, Refusal, Undecided};
 pub use http::routes;
 pub use ledger::{Ledger, TokenState};
 pub use request::{QuestionFault, RawQuestion};
+pub use socket::{GatewaySocket, SocketError};
 
 #[cfg(test)]
 mod tests;

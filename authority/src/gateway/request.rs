@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 
+use axum::http::Method;
 use signet_evidence::action::{content_digest, is_unambiguous_path};
 use signet_evidence::{CertificateThumbprint, RejectionCode};
 use signet_verifier::Rejection;
 use signet_verifier::permit::RequestLine;
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use super::certificate;
+use crate::config::PeerCertificateSource;
 
 /// Longest host that is looked at, in bytes (RFC 1035 §2.3.4, and a port).
 const MAX_HOST: usize = 260;
@@ -16,9 +20,9 @@ const MAX_HOST: usize = 260;
 /// connection. Nothing is believed yet.
 #[derive(Debug)]
 pub struct RawQuestion<'a> {
-    /// Method of the original request.
+    /// Method of the original request; empty when the gateway does not name exactly one.
     pub method: &'a str,
-    /// Path and query of the original request, raw.
+    /// Path and query of the original request, raw; empty when the gateway does not name exactly one.
     pub target: &'a str,
     /// Every `host` value.
     pub hosts: Vec<&'a [u8]>,
@@ -26,6 +30,8 @@ pub struct RawQuestion<'a> {
     pub authorizations: Vec<&'a [u8]>,
     /// Every value of the one peer certificate source that is configured for this gateway.
     pub peers: Vec<&'a [u8]>,
+    /// That source.
+    pub source: PeerCertificateSource,
     /// The whole body; `None` when the gateway did not pass it on.
     pub body: Option<&'a [u8]>,
     /// SPIFFE ID of the gateway, from its own certificate.
@@ -40,10 +46,13 @@ pub enum QuestionFault {
     /// Dot segments, encoded slashes or dots, or characters that some proxy would rewrite.
     #[error("the path could be read in two ways")]
     Path,
+    /// No method, several, or none that is a method.
+    #[error("there is not exactly one method")]
+    Method,
     /// No host, several, or none that is a host.
     #[error("there is not exactly one host")]
     Host,
-    /// Several certificates are reported, or something that is no SHA-256 in hex.
+    /// Several certificates are reported, or something that is not of the configured form.
     #[error("the gateway does not report exactly one client certificate")]
     Peer,
     /// Several `authorization` headers.
@@ -62,9 +71,12 @@ pub(super) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// Reads a question: target, host, certificate, token, in this order.
+    /// Reads a question: method, target, host, certificate, token, in this order.
     pub(super) fn parse(raw: &RawQuestion<'a>) -> Result<Self, Rejection> {
         let ambiguous = |fault| Rejection::because(RejectionCode::TargetAmbiguous, fault);
+        if Method::from_bytes(raw.method.as_bytes()).is_err() {
+            return Err(ambiguous(QuestionFault::Method));
+        }
         if !is_unambiguous_path(raw.target) {
             return Err(ambiguous(QuestionFault::Path));
         }
@@ -72,7 +84,7 @@ impl<'a> Question<'a> {
             method: raw.method,
             target: raw.target,
             host: host(&raw.hosts).ok_or_else(|| ambiguous(QuestionFault::Host))?,
-            peer: peer(&raw.peers)?,
+            peer: certificate::thumbprint(raw.source, &raw.peers)?,
             token: bearer(&raw.authorizations)?,
             content_digest: raw.body.map(content_digest),
         })
@@ -96,15 +108,6 @@ fn host(values: &[&[u8]]) -> Option<String> {
         return None;
     }
     Some(text.to_ascii_lowercase())
-}
-
-fn peer(values: &[&[u8]]) -> Result<CertificateThumbprint, Rejection> {
-    let found = match values {
-        [] => return Err(RejectionCode::CertificateMissing.into()),
-        [value] => std::str::from_utf8(value).ok().and_then(CertificateThumbprint::from_hex),
-        _ => None,
-    };
-    found.ok_or_else(|| Rejection::because(RejectionCode::CertificateMissing, QuestionFault::Peer))
 }
 
 /// The token of RFC 6750 §2.1. The other two ways of that standard, form and query, are not read.
@@ -145,6 +148,7 @@ mod tests {
             hosts: vec![b"Ctl.Mesh.Example:8443"],
             authorizations: vec![b"Bearer abc.def.ghi"],
             peers: vec![PEER],
+            source: PeerCertificateSource::Sha256Header,
             body: None,
             gateway: "spiffe://mesh.example/gateway/edge",
             client: None,
@@ -174,6 +178,10 @@ mod tests {
         let ambiguous = "target-ambiguous: the path could be read in two ways";
         for target in ["/a/../b", "/a/%2e%2E/b", "/a%2fb", "/a//b", "/a\\b", "*", "/a#b", "/a;b"] {
             assert_eq!(refusal(|raw| raw.target = target), ambiguous, "{target}");
+        }
+        let method = "target-ambiguous: there is not exactly one method";
+        for odd in ["", "GET PUT", "GET,PUT", "G\u{e9}T"] {
+            assert_eq!(refusal(|raw| raw.method = odd), method, "{odd}");
         }
         let host = "target-ambiguous: there is not exactly one host";
         assert_eq!(refusal(|raw| raw.hosts = vec![]), host);

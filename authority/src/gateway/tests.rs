@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::ledger::token_id;
 use super::*;
+use crate::config::PeerCertificateSource;
 use crate::in_force::Sets;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, EXAMPLE, RecordedRequest};
@@ -128,6 +129,7 @@ impl Scene {
             hosts: vec![request.host.as_bytes()],
             authorizations: authorization.iter().map(String::as_bytes).collect(),
             peers: peer.iter().map(String::as_bytes).collect(),
+            source: PeerCertificateSource::Sha256Header,
             body: request.body,
             gateway: "spiffe://mesh.example/gateway/edge",
             client: None,

@@ -10,9 +10,10 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +22,7 @@ use tower::ServiceExt;
 use super::PeerCertificate;
 
 /// How long requests under way may take once the stop was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What one listener serves, and to how many.
 pub struct Serving {
@@ -104,15 +105,38 @@ async fn serve_connection(
     peer: Option<PeerCertificate>,
     address: SocketAddr,
     router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
     header_timeout: Duration,
 ) {
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let mark = move |request: &mut Request<Incoming>| {
         // Whatever a client may have caused to be there, only the handshake's certificate counts.
         request.extensions_mut().remove::<PeerCertificate>();
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
+    };
+    if let Err(error) = serve_http(stream, router, watcher, header_timeout, mark).await {
+        tracing::debug!(%address, %error, "connection ended with an error");
+    }
+}
+
+/// Answers the requests of one connection; `mark` notes on each whose connection it is.
+///
+/// # Errors
+/// When the connection breaks or does not speak HTTP.
+pub(crate) async fn serve_http<S, F>(
+    stream: S,
+    router: Router,
+    watcher: Watcher,
+    header_timeout: Duration,
+    mark: F,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(&mut Request<Incoming>) + Clone + Send + 'static,
+{
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        mark(&mut request);
         request.map(axum::body::Body::new)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -121,13 +145,11 @@ async fn serve_connection(
     let connection = builder
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%address, %error, "connection ended with an error");
-    }
+    watcher.watch(connection).await
 }
 
 /// Running out of file descriptors would otherwise turn this loop into a busy one.
-async fn pause_after(error: &io::Error) {
+pub(crate) async fn pause_after(error: &io::Error) {
     tracing::warn!(%error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::keys::ServerIdentity;
 
+pub(crate) use accept::{DRAIN, pause_after, serve_http};
 pub use accept::{Serving, serve};
 
 /// The client certificate of the connection that a request came over: present only when the
