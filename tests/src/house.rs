@@ -17,7 +17,7 @@ pub use mesh::MeshCertificates;
 pub use station::{FINGER, PIN, Pending, Ran, Station};
 
 use crate::bus::BusError;
-use crate::envoy::{Envoy, EnvoyError, EnvoySettings};
+use crate::gateway::{Gateway, GatewayError, GatewaySettings, profile};
 use crate::signetd::SignetdError;
 use crate::swtpm::SwtpmError;
 use crate::upstream::Upstream;
@@ -69,7 +69,7 @@ pub enum HouseError {
     Signetd(#[from] SignetdError),
     /// The gateway.
     #[error(transparent)]
-    Envoy(#[from] EnvoyError),
+    Gateway(#[from] GatewayError),
     /// Certificates of the house's own making.
     #[error("a certificate could not be made")]
     Certificate(#[from] rcgen::Error),
@@ -85,7 +85,7 @@ pub struct House {
     /// Alice's workstation; not enrolled yet.
     pub alice: Station,
     /// The gateway.
-    pub envoy: Envoy,
+    pub envoy: Gateway,
     /// What stands behind the gateway.
     pub upstream: Upstream,
     /// Certificates of the gateway's front.
@@ -114,8 +114,7 @@ impl House {
             let gateway = authority.admit_gateway(GATEWAY, &root.join("gateway"))?;
             authority.serve()?;
             let mesh = MeshCertificates::make(&root.join("mesh"))?;
-            let envoy = Envoy::start(&EnvoySettings {
-                listen: None,
+            let settings = GatewaySettings {
                 listen_certificate: mesh.certificate.clone(),
                 listen_key: mesh.key.clone(),
                 device_ca: authority.device_ca(),
@@ -126,7 +125,11 @@ impl House {
                 gateway_certificate: gateway.certificate,
                 gateway_key: gateway.key,
                 upstream: upstream.address(),
-            })?;
+                issuer: authority.url(),
+                audience: TRUST_DOMAIN.into(),
+                token_key: PathBuf::new(),
+            };
+            let envoy = Gateway::start(&profile::ENVOY_FINGERPRINT_HEADER, &settings)?;
             Ok((authority, mesh, envoy, upstream))
         })
         .await?;

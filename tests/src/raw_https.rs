@@ -81,27 +81,71 @@ impl RawClient {
         Ok(Self { config: Arc::new(config) })
     }
 
+    /// The same client, speaking HTTP/2.
+    #[must_use]
+    pub fn over_h2(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config) }
+    }
+
+    /// The same client, resuming its TLS sessions where the server lets it.
+    #[must_use]
+    pub fn resuming(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(8);
+        Self { config: Arc::new(config) }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// See [`RawHttpsError`].
+    pub(crate) fn connect(
+        &self,
+        to: SocketAddr,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, RawHttpsError> {
+        // By name, as clients of a gateway connect: some of them compare it with the host.
+        let name = ServerName::try_from("localhost").map_err(|_| RawHttpsError::NotHttp)?;
+        let connection = ClientConnection::new(self.config.clone(), name)?;
+        let stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(StreamOwned::new(connection, stream))
+    }
+
     /// Sends these very bytes on a new connection and reads the one answer. Ask for
     /// `connection: close`.
     ///
     /// # Errors
     /// See [`RawHttpsError`].
     pub fn send(&self, to: SocketAddr, request: &[u8]) -> Result<RawAnswer, RawHttpsError> {
-        let name = ServerName::IpAddress(to.ip().into());
-        let connection = ClientConnection::new(self.config.clone(), name)?;
-        let socket = TcpStream::connect_timeout(&to, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        let mut stream = StreamOwned::new(connection, socket);
+        let mut stream = self.connect(to)?;
         stream.write_all(request)?;
         stream.flush()?;
         let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer) {
-            // A peer that refuses early may cut the connection after its answer.
-            Err(error) if answer.is_empty() => return Err(error.into()),
-            Ok(_) | Err(_) => {}
+        let mut piece = [0; 16 * 1024];
+        // Some gateways keep a connection open for a while after their answer.
+        while !is_whole(&answer) {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => answer.extend_from_slice(&piece[..length]),
+                // A peer that refuses early may cut the connection after its answer.
+                Err(error) if answer.is_empty() => return Err(error.into()),
+                Err(_) => break,
+            }
         }
         parse(&answer).ok_or(RawHttpsError::NotHttp)
     }
+}
+
+/// Whether the answer says where it ends, and has ended.
+fn is_whole(answer: &[u8]) -> bool {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let Some(answer) = end.and_then(|_| parse(answer)) else { return false };
+    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    let chunked = answer.header("transfer-encoding").is_some();
+    chunked || length.is_some_and(|length: usize| answer.body.len() >= length)
 }
 
 fn parse(answer: &[u8]) -> Option<RawAnswer> {

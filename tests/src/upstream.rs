@@ -74,6 +74,11 @@ impl Upstream {
         self.address
     }
 
+    /// Forgets everything after the first `count` requests.
+    pub fn forget_after(&self, count: usize) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).truncate(count);
+    }
+
     /// Everything that reached it so far.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {

@@ -13,6 +13,8 @@ pub(super) struct Attributes<'a> {
     /// `source.certificate`: the handshake's leaf, PEM, percent-encoded; empty without
     /// `include_peer_certificate`.
     pub(super) certificate: &'a str,
+    /// `source.address.socket_address.address`: the client's IP address.
+    pub(super) address: &'a str,
     /// `request.http.method`.
     pub(super) method: &'a str,
     /// `request.http.path`: raw, with the query.
@@ -32,7 +34,9 @@ impl<'a> Attributes<'a> {
     pub(super) fn read(message: &'a [u8]) -> Result<Self, Malformed> {
         let [attributes] = once(Fields::of(message), [1])?;
         let [source, request] = once(attributes.fields(), [1, 4])?;
-        let [certificate] = once(source.fields(), [5])?;
+        let [address, certificate] = once(source.fields(), [1, 5])?;
+        let [socket] = once(address.fields(), [1])?;
+        let [address] = once(socket.fields(), [2])?;
         let [http] = once(request.fields(), [2])?;
         if !http.is_there() {
             return Err(Malformed);
@@ -44,6 +48,7 @@ impl<'a> Attributes<'a> {
             if map.is_there() { entries(map.fields(), 1)? } else { entries(http.fields(), 3)? };
         Ok(Self {
             certificate: certificate.text()?,
+            address: address.text()?,
             method: method.text()?,
             path: path.text()?,
             host: host.text()?,
@@ -124,7 +129,9 @@ fn set((name, value): &(String, String)) -> Message {
 /// A question as Envoy asks it, for tests.
 #[cfg(test)]
 pub(super) fn question(http: Message, certificate: &str) -> Message {
-    let source = Message::default().with(5, certificate);
+    let socket = Message::default().with(2, "192.0.2.7").with_number(3, 4711);
+    let address = Message::default().with(1, socket);
+    let source = Message::default().with(1, address).with(5, certificate);
     let request = Message::default().with(2, http);
     Message::default().with(1, Message::default().with(1, source).with(4, request))
 }
@@ -148,7 +155,8 @@ mod tests {
         let joined = http().with(3, header("authorization", "a,b")).with_number(9, 3);
         let message = question(joined.clone().with(12, "xyz"), "PEM");
         let read = Attributes::read(message.as_ref()).unwrap();
-        assert_eq!((read.certificate, read.method), ("PEM", "PUT"));
+        assert_eq!((read.certificate, read.address), ("PEM", "192.0.2.7"));
+        assert_eq!(read.method, "PUT");
         assert_eq!((read.path, read.host), ("/a?b", "mesh.example"));
         assert_eq!(read.body, Some(&b"xyz"[..]));
         assert_eq!(read.values("authorization"), [b"a,b"]);

@@ -82,6 +82,7 @@ pub(super) async fn check(
         source,
         body: body_as_sent(&headers, &attributes),
         gateway: gateway.spiffe_id.get_ref().as_str(),
+        client: attributes.address.parse().ok(),
     };
     framed(&told(answer(&authority, &raw).await, source.header()).await)
 }

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -16,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{HouseError, TRUST_DOMAIN, program};
+use crate::reserved::Reserved;
 
 /// Far above what a start takes on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -82,7 +81,7 @@ impl AuthorityService {
     /// See [`HouseError`].
     pub fn init(folder: &Path, operator: &str) -> Result<Self, HouseError> {
         let (clients, gateways) = (Reserved::take()?, Reserved::take()?);
-        let listens = [clients.address.to_string(), gateways.address.to_string()];
+        let listens = [clients.address().to_string(), gateways.address().to_string()];
         let mut authority = Self {
             program: program("signet-authority")?,
             folder: folder.to_owned(),
@@ -255,7 +254,7 @@ impl AuthorityService {
     /// # Errors
     /// When none arrives within 30 s.
     pub async fn wait_for_request(&self) -> io::Result<()> {
-        let local = format!("0100007F:{:04X}", self.clients.address.port());
+        let local = format!("0100007F:{:04X}", self.clients.address().port());
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             let unread = fs::read_to_string("/proc/net/tcp")?.lines().any(|line| {
@@ -282,19 +281,19 @@ impl AuthorityService {
     /// Its URL for operators' machines.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.clients.address.port())
+        format!("https://localhost:{}", self.clients.address().port())
     }
 
     /// Where operators' machines connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.clients.address
+        self.clients.address()
     }
 
     /// Where gateways connect.
     #[must_use]
     pub fn gateway_address(&self) -> SocketAddr {
-        self.gateways.address
+        self.gateways.address()
     }
 
     /// The settings file.
@@ -416,29 +415,6 @@ fn read(stderr: impl Read, log: &Mutex<String>, ready: &mpsc::Sender<()>) {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.push_str(&line);
         log.push('\n');
-    }
-}
-
-/// A loopback address that is ours for as long as this lives, also while nobody listens on it:
-/// from below the range that the system gives to outgoing connections, and reserved towards other
-/// houses by a name in the system's abstract namespace, which ends with us.
-struct Reserved {
-    address: SocketAddr,
-    _claim: UnixListener,
-}
-
-impl Reserved {
-    fn take() -> io::Result<Self> {
-        const PORTS: std::ops::Range<u16> = 12_000..20_000;
-        for port in PORTS {
-            let name = UnixAddress::from_abstract_name(format!("signet-house-port-{port}"))?;
-            let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            if TcpListener::bind(address).is_ok() {
-                return Ok(Self { address, _claim: claim });
-            }
-        }
-        Err(io::ErrorKind::AddrInUse.into())
     }
 }
 

@@ -1,14 +1,10 @@
 //! Real Envoy with the documented configuration, in front of a real authority: what passes, what
 //! reaches the upstream, and every way around it that others found.
 
-#![allow(clippy::unwrap_used)] // a test ends where its stage cannot be set
-
-mod stage;
-
+use crate::stage::{Machine, Minted, Stage, approval, request};
 use signet_authority::store::RevocationTarget;
 use signet_tests::raw_https::{RawAnswer, RawHttpsError};
 use signet_tests::upstream::Received;
-use stage::{Machine, Minted, Stage, approval, request};
 
 const STAGING: &str = "/v1/namespaces/sandbox/routes/web";
 const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
@@ -102,7 +98,7 @@ fn no_certificate_no_connection() {
     let bytes = request(&format!("PUT {STAGING}"), &[&authorization], BODY);
     let machine = format!("spiffe://mesh.example/device/{}", bob.id);
     for client in [stage.nobody(), stage.forger(&machine), stage.other_gateway()] {
-        let answer = client.send(stage.envoy.address(), &bytes);
+        let answer = client.send(stage.gateway.address(), &bytes);
         assert!(matches!(answer, Err(RawHttpsError::Io(_))), "{answer:?}");
     }
     assert_eq!(stage.upstream.received(), []);
@@ -278,7 +274,7 @@ fn a_chunked_body_is_compared_as_a_whole() {
         let text = format!("5\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n", second.len());
         let mut bytes = request(&format!("PUT {PRODUCTION}"), &headers, "");
         bytes.extend_from_slice(text.as_bytes());
-        stage.client(&bob).send(stage.envoy.address(), &bytes).unwrap()
+        stage.client(&bob).send(stage.gateway.address(), &bytes).unwrap()
     };
     refused(&stage, &chunked("{\"weight\": 99}"), 401, "action-mismatch");
     assert_eq!(passed(&stage, &chunked(BODY)).body, BODY);

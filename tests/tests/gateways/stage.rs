@@ -1,4 +1,4 @@
-//! Everything behind and before Envoy: the real authority with its store, two enrolled machines,
+//! Everything behind and before a gateway: the real authority with its store, two enrolled machines,
 //! an upstream that tells what reached it, and tokens minted with the authority's own key.
 
 use std::fs;
@@ -25,8 +25,9 @@ use signet_evidence::binding::sha256;
 use signet_evidence::{
     ActionDetails, ActionKind, CertificateThumbprint, DeviceId, Purpose, SessionId, UnixTime,
 };
-use signet_tests::envoy::{Envoy, EnvoySettings};
+use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
 use signet_tests::raw_https::{RawAnswer, RawClient, RawHttpsError};
+use signet_tests::reserved::Reserved;
 use signet_tests::upstream::Upstream;
 use signet_verifier::AssuranceLevel;
 use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
@@ -40,14 +41,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 const TRUST_DOMAIN: &str = "mesh.example";
+const ISSUER: &str = "https://localhost:9443";
 const GATEWAY: &str = "spiffe://mesh.example/gateway/edge";
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) struct Stage {
-    pub(crate) envoy: Envoy,
+    pub(crate) gateway: Gateway,
+    pub(crate) profile: Profile,
     pub(crate) upstream: Upstream,
     pub(crate) authority: Arc<Authority>,
-    gateways: SocketAddr,
+    gateways: Reserved,
     listener_ca: String,
     runtime: Runtime,
     serving: Option<(watch::Sender<bool>, JoinHandle<()>)>,
@@ -59,7 +62,7 @@ pub(crate) struct Machine {
     pub(crate) operator: String,
     pub(crate) id: DeviceId,
     pub(crate) thumbprint: CertificateThumbprint,
-    certificate: String,
+    pub(crate) certificate: String,
     key: String,
 }
 
@@ -77,29 +80,46 @@ pub(crate) fn now() -> UnixTime {
 
 impl Stage {
     pub(crate) fn set() -> Self {
-        Self::with_gateway(GATEWAY)
+        Self::with(profile::ENVOY_FINGERPRINT_HEADER, GATEWAY)
     }
 
     /// The same, with a certificate for another gateway than the configured one.
     pub(crate) fn with_gateway(gateway: &str) -> Self {
+        Self::with(profile::ENVOY_FINGERPRINT_HEADER, gateway)
+    }
+
+    /// The stage of another gateway.
+    pub(crate) fn of(profile: Profile) -> Self {
+        Self::with(profile, GATEWAY)
+    }
+
+    fn with(profile: Profile, gateway: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let authority = runtime.block_on(start_authority(folder.path()));
+        let gateways = Reserved::take().unwrap();
+        let lines = profile.authority.unwrap_or("peer_certificate = \"sha256-header\"\n");
+        let starting = start_authority(folder.path(), gateways.address(), lines);
+        let authority = runtime.block_on(starting);
         let server = runtime.block_on(Server::bind(authority.clone())).unwrap();
-        let (_, gateways) = server.addresses().unwrap();
         let (stop, stopped) = watch::channel(false);
         let serving = Some((stop, runtime.spawn(server.run(stopped))));
         let upstream = Upstream::start().unwrap();
         let listener = listener_certificate(folder.path());
-        let settings =
-            envoy_settings(folder.path(), &authority, gateway, gateways, upstream.address());
-        let envoy = Envoy::start(&settings).unwrap_or_else(|error| panic!("{error}"));
+        let settings = gateway_settings(
+            folder.path(),
+            &authority,
+            gateway,
+            gateways.address(),
+            upstream.address(),
+        );
+        let gateway = Gateway::start(&profile, &settings).unwrap_or_else(|error| panic!("{error}"));
         Self {
-            envoy,
+            gateway,
+            profile,
             upstream,
             authority,
             listener_ca: listener,
@@ -231,6 +251,34 @@ impl Stage {
         key.check(&challenge, &context, now()).unwrap()
     }
 
+    /// A session token of which something is otherwise.
+    pub(crate) fn forged_token(
+        &self,
+        machine: &Machine,
+        change: impl FnOnce(&mut TokenClaims),
+    ) -> String {
+        let row = TokenRow {
+            id: random::bytes(),
+            session: SessionId(random::bytes()),
+            action: None,
+            issued_at: now(),
+            expires: UnixTime(now().0 + 60),
+            redeemed: false,
+            revoked: false,
+        };
+        let presence = PresenceRecord {
+            proved_at: now(),
+            expires: UnixTime(now().0 + 14_400),
+            level: AssuranceLevel::Uv,
+            methods: vec!["hwk".into()],
+            verification: None,
+            attestation: None,
+        };
+        let mut claims = claims(machine, &row, &presence, None);
+        change(&mut claims);
+        self.sign(&claims)
+    }
+
     fn sign(&self, claims: &TokenClaims) -> String {
         let signer = &self.authority.keys.token;
         let header = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"{}"}}"#, signer.key_id());
@@ -253,7 +301,7 @@ impl Stage {
     ) -> Result<RawAnswer, RawHttpsError> {
         let ca = keys::pem(self.authority.keys.server_ca.certificate());
         let client = RawClient::new(&ca, Some((&machine.certificate, &machine.key))).unwrap();
-        client.send(self.gateways, request)
+        client.send(self.gateways.address(), request)
     }
 
     /// A client with a certificate for this name, from a CA of its own.
@@ -263,6 +311,16 @@ impl Stage {
         params.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().unwrap())];
         let certificate = params.self_signed(&key).unwrap().pem();
         RawClient::new(&self.listener_ca, Some((&certificate, &key.serialize_pem()))).unwrap()
+    }
+
+    /// A client with a device certificate for this name, by the authority's own CA.
+    pub(crate) fn issued(&self, name: &str) -> RawClient {
+        let key = KeyPair::generate().unwrap();
+        let point: [u8; 65] = key.der_bytes().try_into().unwrap();
+        let certificate =
+            self.authority.keys.device_ca.issue_device(&point, name, now(), DAY).unwrap();
+        let identity = (keys::pem(&certificate), key.serialize_pem());
+        RawClient::new(&self.listener_ca, Some((&identity.0, &identity.1))).unwrap()
     }
 
     /// A client with the certificate of a gateway, which is no machine.
@@ -278,7 +336,7 @@ impl Stage {
         RawClient::new(&self.listener_ca, None).unwrap()
     }
 
-    /// Sends a request to Envoy: `line` is method and target, `headers` whole lines.
+    /// Sends a request to the gateway: `line` is method and target, `headers` whole lines.
     pub(crate) fn send(
         &self,
         machine: &Machine,
@@ -287,7 +345,7 @@ impl Stage {
         body: &str,
     ) -> RawAnswer {
         let request = request(line, headers, body);
-        self.client(machine).send(self.envoy.address(), &request).unwrap()
+        self.client(machine).send(self.gateway.address(), &request).unwrap()
     }
 
     pub(crate) fn revoke(&self, target: &RevocationTarget) {
@@ -300,6 +358,24 @@ impl Stage {
     pub(crate) fn last_decision(&self) -> AuditRecord {
         let records = self.runtime.block_on(self.authority.store.audit_after(0, 10_000)).unwrap();
         records.into_iter().rfind(|record| record.event == "authorize").unwrap()
+    }
+
+    /// Every decision for a gateway that is on record.
+    pub(crate) fn decisions(&self) -> Vec<AuditRecord> {
+        let records = self.runtime.block_on(self.authority.store.audit_after(0, 10_000)).unwrap();
+        records.into_iter().filter(|record| record.event == "authorize").collect()
+    }
+
+    /// Starts the authority again where it was.
+    pub(crate) fn start_authority(&mut self) {
+        let server = self.runtime.block_on(Server::bind(self.authority.clone())).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        self.serving = Some((stop, self.runtime.spawn(server.run(stopped))));
+    }
+
+    /// Where the authority listens for gateways.
+    pub(crate) fn authority_address(&self) -> SocketAddr {
+        self.gateways.address()
     }
 
     /// Ends the authority; its listeners are closed when this returns.
@@ -342,7 +418,7 @@ fn claims(
     action: Option<ActionDetails>,
 ) -> TokenClaims {
     let hex = signet_evidence::thumbprint::hex;
-    let issuer = "https://localhost:9443".to_owned();
+    let issuer = ISSUER.to_owned();
     TokenClaims {
         aud: TRUST_DOMAIN.into(),
         sub: machine.operator.clone(),
@@ -385,7 +461,7 @@ fn allowed(event: Event) -> AuditEntry {
     AuditEntry::new(now(), event, Decision::Allowed)
 }
 
-async fn start_authority(folder: &Path) -> Arc<Authority> {
+async fn start_authority(folder: &Path, gateways: SocketAddr, lines: &str) -> Arc<Authority> {
     keys::create(&folder.join("keys"), now()).unwrap();
     fs::create_dir(folder.join("ek-roots")).unwrap();
     fs::create_dir(folder.join("policies")).unwrap();
@@ -395,8 +471,8 @@ async fn start_authority(folder: &Path) -> Arc<Authority> {
     // Two loopback addresses, so that both ports can be the system's choice.
     let settings = format!(
         "listen = \"127.0.0.2:0\"\n\
-         gateway_listen = \"127.0.0.1:0\"\n\
-         issuer = \"https://localhost:9443\"\n\
+         gateway_listen = \"{gateways}\"\n\
+         issuer = \"{ISSUER}\"\n\
          audience = \"{TRUST_DOMAIN}\"\n\
          trust_domain = \"{TRUST_DOMAIN}\"\n\
          rp_id = \"presence.mesh.example\"\n\
@@ -406,7 +482,7 @@ async fn start_authority(folder: &Path) -> Arc<Authority> {
          directory = \"policies\"\n\
          [[gateways]]\n\
          spiffe_id = \"{GATEWAY}\"\n\
-         peer_certificate = \"sha256-header\"\n"
+         {lines}"
     );
     let config = Config::parse(&settings, &folder.join("authority.toml")).unwrap();
     let integrity = keys::load_integrity(&config.keys()).unwrap();
@@ -424,18 +500,19 @@ fn listener_certificate(folder: &Path) -> String {
     certificate.pem()
 }
 
-fn envoy_settings(
+fn gateway_settings(
     folder: &Path,
     authority: &Authority,
     gateway: &str,
     gateways: SocketAddr,
     upstream: SocketAddr,
-) -> EnvoySettings {
+) -> GatewaySettings {
     let issued = authority.keys.gateway_ca.issue_gateway(gateway, now(), DAY).unwrap();
     fs::write(folder.join("gateway.pem"), keys::pem(&issued.certificate)).unwrap();
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
-    EnvoySettings {
-        listen: None,
+    let point = authority.keys.token.public_point();
+    fs::write(folder.join("token-key.pem"), public_key_pem(point)).unwrap();
+    GatewaySettings {
         listen_certificate: folder.join("listener.pem"),
         listen_key: folder.join("listener.key"),
         device_ca: folder.join("keys/device-ca.pem"),
@@ -446,5 +523,15 @@ fn envoy_settings(
         gateway_certificate: folder.join("gateway.pem"),
         gateway_key: folder.join("gateway.key"),
         upstream,
+        issuer: ISSUER.into(),
+        audience: TRUST_DOMAIN.into(),
+        token_key: folder.join("token-key.pem"),
     }
+}
+
+/// `SubjectPublicKeyInfo` of a P-256 point (RFC 5480), PEM.
+fn public_key_pem(point: &[u8; 65]) -> String {
+    const PREFIX: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+    let point = base64::engine::general_purpose::STANDARD.encode(&point[1..]);
+    format!("-----BEGIN PUBLIC KEY-----\n{PREFIX}{point}\n-----END PUBLIC KEY-----\n")
 }
