@@ -65,7 +65,8 @@ async fn presence_that_is_too_old_is_proved_anew_and_the_request_goes_through() 
 async fn a_touch_that_does_not_satisfy_is_asked_for_once() {
     let house = logged_in().await;
     // No level says this, and this key cannot do it: the gateway goes on asking.
-    let rule = "@id(\"a-finger\") forbid (principal, action == Action::\"mesh.route.view\", resource)
+    let rule =
+        "@id(\"a-finger\") forbid (principal, action == Action::\"mesh.route.view\", resource)
         when { context.pin_can_stand_in };";
     with_policy(&house, "finger.cedar", |_| rule.to_owned()).await;
     let last = house.authority.audit().unwrap().last().unwrap().sequence;

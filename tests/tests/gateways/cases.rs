@@ -386,6 +386,8 @@ const FORGERIES: &[Case] = cases![
         "x-signet-device: spiffe://mesh.example/device/0",
         "x-signet-session: 0",
     ]);
+    "a forged address", Pass,
+        |s| s.bob(&["x-signet-source: 10.9.9.9", "x-forwarded-for: 10.9.9.9", "forwarded: for=10.9.9.9"]);
     "another method in a header", Pass, |s| s.bob(&[
         "x-http-method-override: DELETE",
         "x-http-method: DELETE",

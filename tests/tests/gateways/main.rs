@@ -8,5 +8,6 @@ mod envoy;
 mod manifests;
 mod matrix;
 mod outage;
+mod socket;
 mod stage;
 mod table;

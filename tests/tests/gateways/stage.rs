@@ -54,7 +54,7 @@ pub(crate) struct Stage {
     listener_ca: String,
     runtime: Runtime,
     serving: Option<(watch::Sender<bool>, JoinHandle<()>)>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// An enrolled machine: its certificate and key.
@@ -93,7 +93,17 @@ impl Stage {
         Self::with(profile, GATEWAY)
     }
 
+    /// The stage of another gateway, with these lines in its entry of the authority's settings.
+    pub(crate) fn configured(profile: Profile, lines: &str) -> Self {
+        Self::start(profile, GATEWAY, lines)
+    }
+
     fn with(profile: Profile, gateway: &str) -> Self {
+        let lines = profile.authority.unwrap_or("peer_certificate = \"sha256-header\"\n");
+        Self::start(profile, gateway, lines)
+    }
+
+    fn start(profile: Profile, gateway: &str, lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -101,7 +111,6 @@ impl Stage {
             .build()
             .unwrap();
         let gateways = Reserved::take().unwrap();
-        let lines = profile.authority.unwrap_or("peer_certificate = \"sha256-header\"\n");
         let starting = start_authority(folder.path(), gateways.address(), lines);
         let authority = runtime.block_on(starting);
         let server = runtime.block_on(Server::bind(authority.clone())).unwrap();
@@ -126,7 +135,7 @@ impl Stage {
             gateways,
             runtime,
             serving,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -371,6 +380,11 @@ impl Stage {
         let server = self.runtime.block_on(Server::bind(self.authority.clone())).unwrap();
         let (stop, stopped) = watch::channel(false);
         self.serving = Some((stop, self.runtime.spawn(server.run(stopped))));
+    }
+
+    /// The folder of the authority's settings.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where the authority listens for gateways.

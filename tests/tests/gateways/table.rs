@@ -1,5 +1,6 @@
 //! Runs the table of hostile requests through each gateway, which is started once.
 
+use serde_json::Value;
 use signet_evidence::action::is_unambiguous_path;
 use signet_tests::gateway::profile;
 use signet_tests::upstream::Received;
@@ -124,8 +125,11 @@ fn lie(scene: &Scene, received: &Received) -> Option<String> {
         .stage
         .decisions()
         .into_iter()
-        .any(|record| record.decision == "allowed" && record.detail.starts_with(&permit));
-    (!permitted).then(|| format!("no permit {permit:?}"))
+        .find(|record| record.decision == "allowed" && record.detail.starts_with(&permit));
+    let Some(permitted) = permitted else { return Some(format!("no permit {permit:?}")) };
+    let asked: Value = serde_json::from_str(&permitted.request.unwrap_or_default()).unwrap();
+    let source = asked["source"].as_str();
+    source.is_some_and(|source| source != "127.0.0.1").then(|| format!("client at {source:?}"))
 }
 
 #[test]
