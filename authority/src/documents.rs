@@ -13,6 +13,7 @@ use signet_verifier::token::{Jwk, TokenSigner};
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::status_list::{self, LIST_LENGTH};
+use crate::store::{AuditEntry, Decision, Event};
 
 /// `GET /jwks.json` (RFC 7517 §5).
 pub async fn jwks(State(authority): State<Arc<Authority>>) -> Response {
@@ -90,12 +91,19 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the store answers, too.
+/// `GET /readyz`: the store answers, too, and takes what is written. When it did not the last time, it
+/// is tried here, so that the service comes back without a caller who is refused first; the record of that
+/// marks the end of the outage.
 ///
 /// # Errors
 /// 503 when it does not.
 pub async fn readyz(State(authority): State<Arc<Authority>>) -> Result<&'static str, Problem> {
     authority.store.ping().await?;
+    if !authority.store.takes_writes() {
+        let mut entry = AuditEntry::new(authority.now(), Event::Alert, Decision::Allowed);
+        entry.detail = "the database takes what is written again".into();
+        authority.store.append_audit(&entry).await?;
+    }
     Ok("ready\n")
 }
 

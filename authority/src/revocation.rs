@@ -1,7 +1,7 @@
 //! What this node refuses because it was revoked: in memory, fed by the store.
 //!
 //! A revocation made here counts at once; one made by another process (`signet-authority revoke`, or
-//! another node) within [`POLL`]. When the feed cannot be read for [`STALE_AFTER`], the view says so
+//! another node) when the store tells ([`Store::news`]), and within [`POLL`] at the latest. When the feed cannot be read for [`STALE_AFTER`], the view says so
 //! and nothing is allowed on its word.
 
 use std::collections::{HashMap, HashSet};
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::status_list::{LIST_LENGTH, StatusList};
 use crate::store::{Revocation, RevocationKind, Store, StoreError};
 
-/// How often the feed is read.
-pub const POLL: Duration = Duration::from_millis(200);
+/// How often the feed is read without news.
+pub const POLL: Duration = Duration::from_secs(1);
 /// After how long without an answer the view is too old to allow anything.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
 
@@ -93,9 +93,11 @@ impl RevocationView {
     pub async fn follow(self, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut news = store.news();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                Ok(()) = news.changed() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             if let Err(error) = self.refresh(store.as_ref()).await {

@@ -20,7 +20,7 @@ use crate::metadata::Judging;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, PolicyLoadError};
 use crate::revocation::RevocationView;
-use crate::store::{OpenError, SqliteStore, Store, StoreError};
+use crate::store::{OpenError, SqlStore, Store, StoreError};
 use crate::trust;
 
 /// How many status indices are taken from the store at once.
@@ -127,7 +127,7 @@ impl Authority {
     pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
         let directory = config.keys();
         let integrity = keys::load_integrity(&directory)?;
-        let store = SqliteStore::open(&config.database(), integrity).await?;
+        let store = SqlStore::open(config.database(), integrity).await?;
         if let Some(mebibytes) = config.settings.limits.database_mebibytes {
             store.limit_size(u64::from(mebibytes) * 1024 * 1024).await?;
         }

@@ -21,7 +21,7 @@ use signet_authority::config::Config;
 use signet_authority::metadata::{Fetched, Judging, Source, SourceError, TakeError, Trusted, take};
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
-    Authorisation, CommitError, Event, ImportError, IntegrityKey, SessionKind, SqliteStore, Store,
+    Authorisation, CommitError, Event, ImportError, IntegrityKey, SessionKind, SqlStore, Store,
     StoreError, StoredMetadata,
 };
 use signet_evidence::RejectionCode;
@@ -119,9 +119,9 @@ fn stored(number: u64, reports: Value) -> StoredMetadata {
     StoredMetadata { digest: [number as u8; 32], metadata, imported_at: NOW }
 }
 
-async fn new_store(folder: &Path) -> SqliteStore {
+async fn new_store(folder: &Path) -> SqlStore {
     let integrity = IntegrityKey::new(&Zeroizing::new([7; 32]));
-    SqliteStore::create(&folder.join("authority.db"), integrity).await.unwrap()
+    SqlStore::create(&folder.join("authority.db"), integrity).await.unwrap()
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn older_or_changed_metadata_does_not_count() {
     let query = "UPDATE metadata SET content = replace(content, 'Blue', 'Good')";
     sqlx::query(query).execute(&mut connection).await.unwrap();
     let integrity = IntegrityKey::new(&Zeroizing::new([7; 32]));
-    let store = SqliteStore::open(&path, integrity).await.unwrap();
+    let store = SqlStore::open(&path, integrity).await.unwrap();
     let read = store.metadata().await;
     assert!(matches!(read, Err(StoreError::Corrupt { table: "metadata" })), "{read:?}");
 }

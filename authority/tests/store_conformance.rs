@@ -3,6 +3,7 @@
 //! Each check takes a fresh store from a [`Bench`]; a new kind of store adds a bench and one call.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+mod postgres;
 mod rows;
 #[path = "conformance/tickets.rs"]
 mod tickets;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use signet_authority::random;
 use signet_authority::store::{
     Authorisation, CommitError, DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, MintRecord,
-    OpenError, RevocationKind, RevocationTarget, SessionChange, SessionKind, SqliteStore, Store,
+    OpenError, RevocationKind, RevocationTarget, SessionChange, SessionKind, SqlStore, Store,
     StoreError, TicketKind,
 };
 use signet_evidence::{RejectionCode, SessionId, UnixTime};
@@ -50,7 +51,17 @@ fn integrity() -> IntegrityKey {
 impl Bench for Sqlite {
     async fn store(&self) -> Arc<dyn Store> {
         let path = self.0.path().join(format!("{}.db", SessionId(random::bytes())));
-        Arc::new(SqliteStore::create(&path, integrity()).await.unwrap())
+        Arc::new(SqlStore::create(&path, integrity()).await.unwrap())
+    }
+}
+
+/// One server for all checks, a database for each store.
+struct Postgresql;
+
+impl Bench for Postgresql {
+    async fn store(&self) -> Arc<dyn Store> {
+        let server = postgres::server(&postgres::shared().database().await);
+        Arc::new(SqlStore::create(server, integrity()).await.unwrap())
     }
 }
 
@@ -351,42 +362,52 @@ async fn what_ran_out_is_forgotten_and_the_rest_stays(bench: &impl Bench) {
     assert_eq!(audit_length(&*store).await, before);
 }
 
+/// Every check, for every database.
 macro_rules! conformance {
-    ($bench:expr => $($check:ident)*) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $check() {
-            super::$check(&$bench).await;
-        })*
+    ($($check:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                super::$check(&super::Sqlite::new()).await;
+            })*
+        }
+
+        mod on_postgresql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                super::$check(&super::Postgresql).await;
+            })*
+        }
     };
+}
+
+conformance! {
+    rows_come_back_as_they_went_in
+    a_ticket_opens_once
+    of_many_holders_of_a_ticket_one_wins
+    the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so
+    a_recovery_ticket_revokes_the_keys_that_were_lost
+    a_ticket_takes_two_people_at_two_machines
+    requests_that_wait_are_bounded
+    a_grant_opens_for_the_first_key_only
+    a_further_key_needs_a_key_or_a_ticket
+    of_many_answers_to_one_challenge_one_wins
+    a_refused_mint_changes_nothing
+    only_a_persons_session_is_continued
+    an_action_token_is_redeemed_once
+    revocation_reaches_everything_below
+    status_indices_are_given_once
+    the_audit_trail_is_a_chain
+    a_decision_that_hangs_up_does_not_take_others_records_along
+    what_ran_out_is_forgotten_and_the_rest_stays
 }
 
 mod sqlite {
     use super::*;
 
-    conformance! { Sqlite::new() =>
-        rows_come_back_as_they_went_in
-        a_ticket_opens_once
-        of_many_holders_of_a_ticket_one_wins
-        the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so
-        a_recovery_ticket_revokes_the_keys_that_were_lost
-        a_ticket_takes_two_people_at_two_machines
-        requests_that_wait_are_bounded
-        a_grant_opens_for_the_first_key_only
-        a_further_key_needs_a_key_or_a_ticket
-        of_many_answers_to_one_challenge_one_wins
-        a_refused_mint_changes_nothing
-        only_a_persons_session_is_continued
-        an_action_token_is_redeemed_once
-        revocation_reaches_everything_below
-        status_indices_are_given_once
-        the_audit_trail_is_a_chain
-        a_decision_that_hangs_up_does_not_take_others_records_along
-        what_ran_out_is_forgotten_and_the_rest_stays
-    }
-
-    async fn store(directory: &tempfile::TempDir) -> (SqliteStore, sqlx::SqlitePool) {
+    async fn store(directory: &tempfile::TempDir) -> (SqlStore, sqlx::SqlitePool) {
         let path = directory.path().join("a.db");
-        let store = SqliteStore::create(&path, integrity()).await.unwrap();
+        let store = SqlStore::create(&path, integrity()).await.unwrap();
         let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap();
         (store, raw)
     }
@@ -484,10 +505,10 @@ mod sqlite {
     async fn an_existing_database_is_never_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
-        let missing = SqliteStore::open(&path, integrity()).await.map(|_| ()).unwrap_err();
+        let missing = SqlStore::open(&path, integrity()).await.map(|_| ()).unwrap_err();
         assert!(matches!(missing, OpenError::Missing { .. }), "{missing}");
-        SqliteStore::create(&path, integrity()).await.unwrap().close().await;
-        let exists = SqliteStore::create(&path, integrity()).await.map(|_| ()).unwrap_err();
+        SqlStore::create(&path, integrity()).await.unwrap().close().await;
+        let exists = SqlStore::create(&path, integrity()).await.map(|_| ()).unwrap_err();
         assert!(matches!(exists, OpenError::Exists { .. }), "{exists}");
     }
 }

@@ -10,7 +10,7 @@ use signet_authority::config::{Config, HttpsUrl, RpId, TrustDomain, render_templ
 use signet_authority::keys;
 use signet_authority::policy::EXAMPLE;
 use signet_authority::state::system_clock;
-use signet_authority::store::{SqliteStore, TicketKind, TicketMachine};
+use signet_authority::store::{SqlStore, TicketKind, TicketMachine};
 use signet_authority::tickets;
 
 use super::InitArguments;
@@ -84,7 +84,7 @@ async fn make(directory: &Path, arguments: &InitArguments) -> anyhow::Result<tic
     keys::create(&directory.join("keys"), now)?;
     let config = Config::load(&file)?;
     let integrity = keys::load_integrity(&config.keys())?;
-    let store = SqliteStore::create(&config.database(), integrity).await?;
+    let store = SqlStore::create(config.database(), integrity).await?;
     let ticket = tickets::make(
         &store,
         tickets::Request {
@@ -112,7 +112,10 @@ fn settings(arguments: &InitArguments) -> anyhow::Result<String> {
     let trust_domain =
         TrustDomain::try_from(arguments.trust_domain.clone()).context("--trust-domain")?;
     let rp_id = RpId::try_from(rp_id).context("--rp-id")?;
-    Ok(render_template(arguments.listen, arguments.gateway_listen, &issuer, &trust_domain, &rp_id))
+    let text =
+        render_template(arguments.listen, arguments.gateway_listen, &issuer, &trust_domain, &rp_id);
+    let Some(database) = &arguments.database else { return Ok(text) };
+    Ok(text.replace("database = \"authority.db\"", &format!("database = {}", json!(database))))
 }
 
 fn private_directory(path: &Path) -> anyhow::Result<()> {

@@ -114,6 +114,10 @@ struct InitArguments {
     /// SPIFFE trust domain.
     #[arg(long, default_value = "mesh.example")]
     trust_domain: String,
+    /// PostgreSQL database, for several authorities: postgres://signet@db.example.org/signet. By default
+    /// a SQLite file in the directory.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Reserved relying party id; by default `presence.` and the trust domain.
     #[arg(long)]
     rp_id: Option<String>,

@@ -9,7 +9,7 @@ use signet_authority::config::{Config, is_name};
 use signet_authority::keys;
 use signet_authority::state::system_clock;
 use signet_authority::store::{
-    AuditEntry, Decision, Event, SqliteStore, Store, TicketKind, TicketMachine,
+    AuditEntry, Decision, Event, SqlStore, Store, TicketKind, TicketMachine,
 };
 use signet_authority::tickets;
 use signet_evidence::binding::Sha256;
@@ -19,9 +19,9 @@ use super::output::Output;
 use super::{GatewayArguments, TicketCommand};
 
 /// The store that the settings name, for a command that runs beside the server.
-pub(super) async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+pub(super) async fn open_store(config: &Config) -> anyhow::Result<SqlStore> {
     let integrity = keys::load_integrity(&config.keys())?;
-    Ok(SqliteStore::open(&config.database(), integrity).await?)
+    Ok(SqlStore::open(config.database(), integrity).await?)
 }
 
 pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> anyhow::Result<()> {

@@ -18,10 +18,13 @@ pub use settings::{
 };
 pub use template::render as render_template;
 pub use values::{
-    AaguidText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain, ValueError, is_name,
+    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain,
+    ValueError, is_name,
 };
 
 use settings::Settings;
+
+use crate::store::Location;
 
 /// Checked settings; relative paths are resolved against the file's own directory.
 #[derive(Clone, Debug)]
@@ -126,6 +129,11 @@ pub enum Conflict {
     /// A name that no operator has.
     #[error("administrators are operators' names: letters, digits, '.', '-' and '_', at most 64")]
     AdministratorName,
+    /// Only a file's size is the authority's to bound.
+    #[error(
+        "database_mebibytes is for a SQLite file; leave it out, and bound the server's own disk"
+    )]
+    ServerSize,
     /// A PCR index that no TPM has.
     #[error("required_pcrs holds an index above 23; write indices between 0 and 23")]
     PcrIndex,
@@ -167,10 +175,16 @@ impl Config {
         self.file.parent().unwrap_or(Path::new(".")).join(path)
     }
 
-    /// The database file.
+    /// Where the database is. A server's password may be in the service's credentials.
     #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.resolve(&self.settings.database)
+    pub fn database(&self) -> Location {
+        match self.settings.database.get_ref() {
+            DatabaseText::File(path) => self.resolve(path).as_path().into(),
+            DatabaseText::Server(server) => {
+                let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+                server.clone().with_credentials(credentials.as_deref()).into()
+            }
+        }
     }
 
     /// The directory of keys and certificates (mode 0700).

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{AaguidText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain};
+use super::values::{
+    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain,
+};
 use super::{Conflict, is_name};
 
 /// Longest session token (protocol §3.1).
@@ -31,9 +33,9 @@ pub struct Settings {
     pub trust_domain: TrustDomain,
     /// Reserved relying party id.
     pub rp_id: RpId,
-    /// SQLite database.
+    /// SQLite file, or PostgreSQL database.
     #[serde(default = "default_database")]
-    pub database: PathBuf,
+    pub database: Spanned<DatabaseText>,
     /// Directory of keys and certificates.
     #[serde(default = "default_keys")]
     pub keys: PathBuf,
@@ -386,6 +388,7 @@ impl Settings {
     /// The first contradiction, with the byte offset of the setting to change.
     pub(super) fn conflict(&self) -> Option<(usize, Conflict)> {
         self.lifetime_conflict()
+            .or_else(|| self.database_conflict())
             .or_else(|| self.address_conflict())
             .or_else(|| self.metadata_conflict())
             .or_else(|| self.recovery_conflict())
@@ -484,6 +487,12 @@ impl Settings {
         })
     }
 
+    fn database_conflict(&self) -> Option<(usize, Conflict)> {
+        let on_server = matches!(self.database.get_ref(), DatabaseText::Server(_));
+        let bounded = self.limits.database_mebibytes.is_some();
+        (on_server && bounded).then(|| (self.database.span().start, Conflict::ServerSize))
+    }
+
     fn address_conflict(&self) -> Option<(usize, Conflict)> {
         let gateway = &self.gateway_listen;
         if *gateway.get_ref() == self.listen && self.listen.port() != 0 {
@@ -518,8 +527,8 @@ fn default_refresh() -> Spanned<Span> {
     Spanned::new(0..0, Span::seconds(6 * 3600))
 }
 
-fn default_database() -> PathBuf {
-    "authority.db".into()
+fn default_database() -> Spanned<DatabaseText> {
+    Spanned::new(0..0, DatabaseText::File("authority.db".into()))
 }
 
 fn default_keys() -> PathBuf {

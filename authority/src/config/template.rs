@@ -28,7 +28,9 @@ trust_domain = "{trust_domain}"
 # Relying party id of the security keys: a reserved host name that no web server ever serves.
 rp_id = "{rp_id}"
 
-# SQLite database, and the directory of keys and certificates (mode 0700).
+# SQLite file, or PostgreSQL ("postgres://signet@db.example.org/signet", for several authorities; the
+# password by PGPASSFILE or the credential database-password), and the directory of keys and certificates
+# (mode 0700).
 database = "authority.db"
 keys = "keys"
 

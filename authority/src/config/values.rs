@@ -1,11 +1,14 @@
 //! Values of settings that have a form of their own.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use signet_evidence::webauthn::Aaguid;
 use thiserror::Error;
+
+use crate::store::{Server, ServerError};
 
 /// A value of the wrong form; the message says what to write.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -35,6 +38,27 @@ pub enum ValueError {
         "not an AAGUID; write it in the form \"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\" (lower-case hex)"
     )]
     Aaguid,
+}
+
+/// Where the store is: the path of a SQLite file, or `postgres://user@host/database`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DatabaseText {
+    /// A path, relative to the settings file.
+    File(PathBuf),
+    /// A PostgreSQL database.
+    Server(Server),
+}
+
+impl TryFrom<String> for DatabaseText {
+    type Error = ServerError;
+
+    fn try_from(text: String) -> Result<Self, ServerError> {
+        match text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            true => Server::parse(&text).map(Self::Server),
+            false => Ok(Self::File(text.into())),
+        }
+    }
 }
 
 /// A length of time, written `"90s"`, `"5m"`, `"10h"` or `"7d"`.

@@ -9,7 +9,7 @@ mod integrity;
 pub mod machines;
 pub mod policies;
 pub mod rows;
-mod sqlite;
+mod sql;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,6 +19,7 @@ use signet_evidence::binding::Sha256;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
 use signet_verifier::metadata::Rollback;
 use thiserror::Error;
+use tokio::sync::watch;
 
 pub use approvals::{
     Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
@@ -35,7 +36,7 @@ pub use rows::{
     RevocationTarget, SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind,
     TicketMachine, TokenRow,
 };
-pub use sqlite::{OpenError, SqliteStore};
+pub use sql::{File, Location, OpenError, Server, ServerError, SqlStore, Unfit};
 
 /// The store cannot do what it should; nothing was changed.
 #[derive(Debug, Error)]
@@ -269,6 +270,15 @@ pub trait Store: Send + Sync {
 
     /// Answers when reads work.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the last write came through. After one that did not, something else has to be written
+    /// before it says so again.
+    fn takes_writes(&self) -> bool;
+
+    /// Changes when another node or process may have written what this one should know: then read
+    /// what is new ([`Self::revocations_after`] and the like). It changes without reason sometimes,
+    /// and a lost connection can hold news back: read every second or so besides.
+    fn news(&self) -> watch::Receiver<u64>;
 }
 
 /// Whether a first key may be registered without another key's assent.

@@ -15,7 +15,7 @@ use signet_authority::revocation::Standing;
 use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
-    AuditEntry, AuditRecord, Decision, Event, RevocationTarget, SessionKind, SqliteStore, Store,
+    AuditEntry, AuditRecord, Decision, Event, RevocationTarget, SessionKind, SqlStore, Store,
 };
 use signet_evidence::{CertificateThumbprint, DeviceId, UnixTime};
 use signet_verifier::ecdsa::P256PublicKey;
@@ -64,9 +64,9 @@ impl House {
     /// A house whose database cannot grow any more; one machine was enrolled before.
     pub(crate) async fn with_full_disk() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = configuration(folder.path()).await;
+        let config = configuration(folder.path(), None).await;
         let integrity = keys::load_integrity(&config.keys()).unwrap();
-        let store = Arc::new(SqliteStore::open(&config.database(), integrity).await.unwrap());
+        let store = Arc::new(SqlStore::open(config.database(), integrity).await.unwrap());
         let authority = Authority::with_store(config, system_clock(), store.clone()).await.unwrap();
         let machine = make_machine(&authority);
         enrol(&authority, &machine, "alice").await;
@@ -182,7 +182,7 @@ impl House {
     pub(crate) async fn revoke_beside(&self, target: RevocationTarget) {
         let config = Config::load(&self.folder.path().join("authority.toml")).unwrap();
         let integrity = keys::load_integrity(&config.keys()).unwrap();
-        let store = SqliteStore::open(&config.database(), integrity).await.unwrap();
+        let store = SqlStore::open(config.database(), integrity).await.unwrap();
         let now = self.authority.now();
         let entry = AuditEntry::new(now, Event::Revoke, Decision::Allowed);
         assert!(store.revoke(&target, now, &entry).await.unwrap().is_some());
@@ -234,12 +234,12 @@ async fn enrol(authority: &Authority, machine: &Machine, operator: &str) {
 }
 
 async fn authority(folder: &Path) -> Arc<Authority> {
-    let config = configuration(folder).await;
+    let config = configuration(folder, None).await;
     Authority::start(config, system_clock()).await.unwrap()
 }
 
 /// What `init` lays down, with one gateway.
-async fn configuration(folder: &Path) -> Config {
+async fn configuration(folder: &Path, database: Option<&str>) -> Config {
     let now = system_clock()();
     for name in ["ek-roots", "policies", "machine-policies"] {
         std::fs::create_dir(folder.join(name)).unwrap();
@@ -249,19 +249,22 @@ async fn configuration(folder: &Path) -> Config {
     }
     keys::create(&folder.join("keys"), now).unwrap();
     let any_port = |text: &str| text.to_owned().parse().unwrap();
-    let settings = render_template(
+    let mut settings = render_template(
         any_port("127.0.0.1:0"),
         any_port("127.0.0.1:0"),
         &"https://localhost".to_owned().try_into().unwrap(),
         &"mesh.example".to_owned().try_into().unwrap(),
         &"presence.mesh.example".to_owned().try_into().unwrap(),
     );
+    if let Some(database) = database {
+        settings = settings.replace("\"authority.db\"", &format!("\"{database}\""));
+    }
     let gateway = "\n[[gateways]]\nspiffe_id = \"spiffe://mesh.example/gateway/edge\"\npeer_certificate = \"sha256-header\"\n";
     let file = folder.join("authority.toml");
     std::fs::write(&file, settings + gateway).unwrap();
     let config = Config::load(&file).unwrap();
     let integrity = keys::load_integrity(&config.keys()).unwrap();
-    SqliteStore::create(&config.database(), integrity).await.unwrap().close().await;
+    SqlStore::create(config.database(), integrity).await.unwrap().close().await;
     config
 }
 
@@ -273,8 +276,8 @@ pub(crate) async fn last_audit(authority: &Authority) -> AuditRecord {
 pub(crate) async fn open(
     config: &Config,
     integrity: signet_authority::store::IntegrityKey,
-) -> SqliteStore {
-    SqliteStore::open(&config.database(), integrity).await.unwrap()
+) -> SqlStore {
+    SqlStore::open(config.database(), integrity).await.unwrap()
 }
 
 /// The set that a house starts with.

@@ -16,8 +16,8 @@ use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
     AuditEntry, AuditRecord, Decision, DeviceEnrolment, DeviceRow, Event, MintRecord, NewTicket,
-    RevocationTarget, SessionChange, SessionKind, SessionRow, SqliteStore, TicketKind,
-    TicketMachine, TokenRow,
+    RevocationTarget, SessionChange, SessionKind, SessionRow, SqlStore, TicketKind, TicketMachine,
+    TokenRow,
 };
 use signet_authority::{keys, random};
 use signet_evidence::action::content_digest;
@@ -500,7 +500,7 @@ async fn start_authority(folder: &Path, gateways: SocketAddr, lines: &str) -> Ar
     );
     let config = Config::parse(&settings, &folder.join("authority.toml")).unwrap();
     let integrity = keys::load_integrity(&config.keys()).unwrap();
-    SqliteStore::create(&config.database(), integrity).await.unwrap().close().await;
+    SqlStore::create(config.database(), integrity).await.unwrap().close().await;
     Authority::start(config, system_clock()).await.unwrap()
 }
 

@@ -14,8 +14,7 @@ use signet_authority::state::Authority;
 use signet_authority::store::{
     AuditEntry, Authorisation, CredentialEnrolment, CredentialRow, Decision, DeviceEnrolment,
     DeviceRow, Event, MintRecord, NewTicket, PlatformKeyRow, RevocationTarget, SessionChange,
-    SessionKind, SessionRow, SqliteStore, Store, StoredMetadata, TicketKind, TicketMachine,
-    TokenRow,
+    SessionKind, SessionRow, SqlStore, Store, StoredMetadata, TicketKind, TicketMachine, TokenRow,
 };
 use signet_evidence::tpm::{Name, TpmtPublic};
 use signet_evidence::webauthn::{Aaguid, AttestationObject, AuthenticatorData, CoseKey};
@@ -48,7 +47,7 @@ impl Seat {
         let file = write_files(folder.path(), world, &fixture.with);
         let config = Config::load(&file).unwrap();
         let integrity = keys::load_integrity(&config.keys()).unwrap();
-        let store = SqliteStore::create(&config.database(), integrity).await.unwrap();
+        let store = SqlStore::create(config.database(), integrity).await.unwrap();
         seed(&store, world, fixture).await;
         store.close().await;
         let now = UnixTime(fixture.now);
@@ -70,7 +69,7 @@ impl Seat {
         let now = UnixTime(world.now);
         let authority = {
             let integrity = keys::load_integrity(&config.keys()).unwrap();
-            let store = SqliteStore::create(&config.database(), integrity).await.unwrap();
+            let store = SqlStore::create(config.database(), integrity).await.unwrap();
             let ticket = NewTicket {
                 digest: ticket_digest(),
                 kind: TicketKind::Device,
@@ -176,7 +175,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// Everything through the store's own methods: rows that the authority did not write are refused.
-async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
+async fn seed(store: &SqlStore, world: &World, fixture: &Fixture) {
     let has = |change| fixture.with.contains(&change);
     let now = UnixTime(world.now);
     let audit = |event| AuditEntry::new(now, event, Decision::Allowed);
@@ -245,7 +244,7 @@ async fn seed(store: &SqliteStore, world: &World, fixture: &Fixture) {
 }
 
 async fn seed_session(
-    store: &SqliteStore,
+    store: &SqlStore,
     world: &World,
     fixture: &Fixture,
     device: &DeviceId,
@@ -303,7 +302,7 @@ async fn seed_session(
     }
 }
 
-async fn seed_revocations(store: &SqliteStore, world: &World, fixture: &Fixture, device: DeviceId) {
+async fn seed_revocations(store: &SqlStore, world: &World, fixture: &Fixture, device: DeviceId) {
     let now = UnixTime(world.now);
     for change in &fixture.with {
         let target = match change {
@@ -380,7 +379,7 @@ fn asserted(world: &World, fixture: &Fixture) -> Vec<u8> {
 
 /// The operator's platform keys, each by a ticket of its own: where evidence is asserted with one.
 async fn seed_platform_keys(
-    store: &SqliteStore,
+    store: &SqlStore,
     world: &World,
     fixture: &Fixture,
     device: &DeviceRow,

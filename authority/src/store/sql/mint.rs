@@ -6,19 +6,17 @@
 use signet_evidence::RejectionCode;
 use signet_verifier::challenge::FreshChallenge;
 use signet_verifier::records::TpmClock;
-use sqlx::sqlite::SqliteConnection;
 
 use super::*;
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn write_mint(
         &self,
         record: &MintRecord,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
         let now = record.token.issued_at;
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         consume_challenge(&mut transaction, &record.challenge).await?;
         require_live_device(&mut transaction, &record.device).await?;
         store_clock(&mut transaction, &record.device, &record.clock).await?;
@@ -27,19 +25,18 @@ impl SqliteStore {
         }
         change_session(&mut transaction, &record.session, now).await?;
         let token = &record.token;
-        sqlx::query(
-            "INSERT INTO tokens (id, session, action, issued_at, expires) VALUES (?, ?, ?, ?, ?)",
+        query(
+            "INSERT INTO tokens (id, session, action, issued_at, expires) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(token.id.to_vec())
         .bind(token.session.0.to_vec())
         .bind(token.action.map(|action| action.to_vec()))
         .bind(now.0)
         .bind(token.expires.0)
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut transaction)
+        .await?;
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn write_redemption(
@@ -48,41 +45,38 @@ impl SqliteStore {
         now: UnixTime,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
-        let redeemed = sqlx::query(
-            "UPDATE tokens SET redeemed_at = ?1 WHERE id = ?2 AND action IS NOT NULL
+        let mut transaction = self.begin().await?;
+        let redeemed = query(
+            "UPDATE tokens SET redeemed_at = $1 WHERE id = $2 AND action IS NOT NULL
              AND redeemed_at IS NULL AND revoked_at IS NULL
              AND EXISTS (SELECT 1 FROM sessions WHERE sessions.id = tokens.session
-                         AND ended_at IS NULL AND expires > ?1)",
+                         AND ended_at IS NULL AND expires > $1)",
         )
         .bind(now.0)
         .bind(id.to_vec())
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        if redeemed.rows_affected() != 1 {
-            let row = sqlx::query("SELECT redeemed_at IS NOT NULL FROM tokens WHERE id = ?")
+        .execute(&mut transaction)
+        .await?;
+        if redeemed != 1 {
+            let row = query("SELECT redeemed_at IS NOT NULL FROM tokens WHERE id = $1")
                 .bind(id.to_vec())
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(unavailable)?;
-            let redeemed = row.map(|row| row.try_get::<bool, _>(0)).transpose();
-            return Err(match redeemed.map_err(unavailable)? {
+                .fetch_optional(&mut transaction)
+                .await?;
+            let redeemed = row.map(|row| row.get::<bool>(0)).transpose();
+            return Err(match redeemed? {
                 Some(true) => RejectionCode::TokenRedeemed.into(),
                 Some(false) | None => RejectionCode::TokenRevoked.into(),
             });
         }
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 }
 
 pub(super) async fn consume_challenge(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     challenge: &FreshChallenge,
 ) -> Result<(), CommitError> {
-    let inserted = sqlx::query("INSERT INTO consumed_challenges (random, expires) VALUES (?, ?)")
+    let inserted = query("INSERT INTO consumed_challenges (random, expires) VALUES ($1, $2)")
         .bind(challenge.random().to_vec())
         .bind(challenge.expires().0)
         .execute(connection)
@@ -90,47 +84,45 @@ pub(super) async fn consume_challenge(
     match inserted {
         Ok(_) => Ok(()),
         Err(error) if is_unique_violation(&error) => Err(RejectionCode::ChallengeReplayed.into()),
-        Err(error) => Err(unavailable(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 pub(super) async fn require_live_device(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
 ) -> Result<(), CommitError> {
-    let live = sqlx::query(
+    let live = query(
         "SELECT 1 FROM devices JOIN operators ON operators.name = devices.operator
-         WHERE devices.id = ? AND devices.revoked_at IS NULL AND operators.revoked_at IS NULL",
+         WHERE devices.id = $1 AND devices.revoked_at IS NULL AND operators.revoked_at IS NULL",
     )
     .bind(device.as_bytes())
     .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     live.map(|_| ()).ok_or_else(|| RejectionCode::DeviceRevoked.into())
 }
 
 /// Moves the device's clock on. A quote that lost a race against a later one of the same boot
 /// changes nothing; one of an earlier boot is refused.
 pub(super) async fn store_clock(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
     clock: &TpmClock,
 ) -> Result<(), CommitError> {
-    let row = sqlx::query("SELECT reset_count, clock_ms FROM devices WHERE id = ?")
+    let row = query("SELECT reset_count, clock_ms FROM devices WHERE id = $1")
         .bind(device.as_bytes())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(unavailable)?;
-    let reset_count: u32 = row.try_get(0).map_err(unavailable)?;
-    let clock_ms: i64 = row.try_get(1).map_err(unavailable)?;
+        .fetch_one(connection)
+        .await?;
+    let reset_count = row.counter(0)?;
+    let clock_ms: i64 = row.get(1)?;
     if reset_count > clock.reset_count {
         return Err(RejectionCode::TpmClockRegressed.into());
     }
     if reset_count == clock.reset_count && clock_ms > signed(clock.clock_ms) {
         return Ok(());
     }
-    sqlx::query(
-        "UPDATE devices SET clock_ms = ?, reset_count = ?, restart_count = ?, clock_safe = ? WHERE id = ?",
+    query(
+        "UPDATE devices SET clock_ms = $1, reset_count = $2, restart_count = $3, clock_safe = $4 WHERE id = $5",
     )
     .bind(signed(clock.clock_ms))
     .bind(clock.reset_count)
@@ -138,59 +130,56 @@ pub(super) async fn store_clock(
     .bind(clock.safe)
     .bind(device.as_bytes())
     .execute(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     Ok(())
 }
 
 /// Moves a key's counter on (WebAuthn §7.2 step 22): it grows, or stays zero for keys without one.
 pub(super) async fn store_counter(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     credential: &[u8],
     count: u32,
     now: UnixTime,
 ) -> Result<(), CommitError> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT sign_count, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL,
          credentials.reported IS NOT NULL
          FROM credentials JOIN operators ON operators.name = credentials.subject
-         WHERE credentials.id = ?",
+         WHERE credentials.id = $1",
     )
     .bind(credential)
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(unavailable)?;
+    .fetch_optional(connection)
+    .await?;
     let Some(row) = row else { return Err(RejectionCode::CredentialUnknown.into()) };
-    if row.try_get::<bool, _>(1).map_err(unavailable)? {
+    if row.get::<bool>(1)? {
         return Err(RejectionCode::CredentialRevoked.into());
     }
-    if row.try_get::<bool, _>(2).map_err(unavailable)? {
+    if row.get::<bool>(2)? {
         return Err(RejectionCode::AuthenticatorStatus.into());
     }
-    let stored: u32 = row.try_get(0).map_err(unavailable)?;
+    let stored = row.counter(0)?;
     if count <= stored && (count, stored) != (0, 0) {
         return Err(RejectionCode::CounterRegressed.into());
     }
-    sqlx::query("UPDATE credentials SET sign_count = ?, last_used = ? WHERE id = ?")
+    query("UPDATE credentials SET sign_count = $1, last_used = $2 WHERE id = $3")
         .bind(count)
         .bind(now.0)
         .bind(credential)
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     Ok(())
 }
 
 async fn change_session(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     change: &SessionChange,
     now: UnixTime,
 ) -> Result<(), CommitError> {
     let query = match change {
-        SessionChange::Start(session) => sqlx::query(
+        SessionChange::Start(session) => query(
             "INSERT INTO sessions (id, kind, subject, device, credential, reset_count, scope, started_at,
              expires, last_token_at, presence, status_index)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(session.id.0.to_vec())
         .bind(session.kind.as_str())
@@ -204,23 +193,23 @@ async fn change_session(
         .bind(session.last_token_at.0)
         .bind(session.presence.as_ref().map(read::presence_text))
         .bind(signed(session.status_index)),
-        SessionChange::Refresh { id, credential, presence, scope } => sqlx::query(
-            "UPDATE sessions SET last_token_at = ?1, scope = ?2, credential = ?3, presence = ?4
-             WHERE id = ?5 AND kind = 'person' AND ended_at IS NULL AND expires > ?1",
+        SessionChange::Refresh { id, credential, presence, scope } => query(
+            "UPDATE sessions SET last_token_at = $1, scope = $2, credential = $3, presence = $4
+             WHERE id = $5 AND kind = 'person' AND ended_at IS NULL AND expires > $1",
         )
         .bind(now.0)
         .bind(scope)
         .bind(credential)
         .bind(read::presence_text(presence))
         .bind(id.0.to_vec()),
-        SessionChange::Renew { id, scope } => sqlx::query(
-            "UPDATE sessions SET last_token_at = ?1, scope = ?2
-             WHERE id = ?3 AND kind = 'person' AND ended_at IS NULL AND expires > ?1",
+        SessionChange::Renew { id, scope } => query(
+            "UPDATE sessions SET last_token_at = $1, scope = $2
+             WHERE id = $3 AND kind = 'person' AND ended_at IS NULL AND expires > $1",
         )
         .bind(now.0)
         .bind(scope)
         .bind(id.0.to_vec()),
     };
-    let changed = query.execute(connection).await.map_err(unavailable)?;
-    if changed.rows_affected() == 1 { Ok(()) } else { Err(RejectionCode::SessionEnded.into()) }
+    let changed = query.execute(connection).await?;
+    if changed == 1 { Ok(()) } else { Err(RejectionCode::SessionEnded.into()) }
 }

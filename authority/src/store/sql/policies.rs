@@ -1,36 +1,31 @@
 //! Versions of the action policy, and which of them is in force.
 
-use sqlx::sqlite::SqliteRow;
-
-use super::read::column;
 use super::*;
 
 const SETS: &str = "policy_sets";
 const ACTIVATIONS: &str = "policy_activations";
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn write_activation(
         &self,
         new: &NewActivation<'_>,
         audit: &AuditEntry,
     ) -> Result<Option<i64>, StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         if last_activation(&mut transaction).await? != new.after {
             return Ok(None);
         }
         if let Some((version, files)) = new.set {
             let mac = self.integrity.mac(SETS, &[&version, files.as_bytes()]);
-            sqlx::query(
-                "INSERT INTO policy_sets (version, files, mac) VALUES (?, ?, ?)
+            query(
+                "INSERT INTO policy_sets (version, files, mac) VALUES ($1, $2, $3)
                  ON CONFLICT DO NOTHING",
             )
             .bind(version.to_vec())
             .bind(files)
             .bind(mac.to_vec())
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut transaction)
+            .await?;
         }
         let one = PolicyActivation {
             number: new.after + 1,
@@ -40,9 +35,9 @@ impl SqliteStore {
             by: new.by.to_owned(),
             reason: new.reason.to_owned(),
         };
-        sqlx::query(
+        query(
             "INSERT INTO policy_activations (number, slot, version, at, by_whom, reason, mac)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(one.number)
         .bind(one.slot.as_str())
@@ -51,27 +46,25 @@ impl SqliteStore {
         .bind(&one.by)
         .bind(&one.reason)
         .bind(self.activation_mac(&one).to_vec())
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut transaction)
+        .await?;
         self.write_audit(&mut transaction, audit).await?;
-        commit(transaction).await?;
+        transaction.commit().await?;
         Ok(Some(one.number))
     }
 
     pub(super) async fn read_activations(&self) -> Result<Vec<PolicyActivation>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT number, slot, version, at, by_whom, reason, mac FROM policy_activations
              ORDER BY number DESC",
         )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(&mut self.reader().await?)
+        .await?;
         rows.iter().map(|row| self.activation(row)).collect()
     }
 
     pub(super) async fn read_position(&self) -> Result<i64, StoreError> {
-        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
+        let mut reader = self.reader().await?;
         last_activation(&mut reader).await
     }
 
@@ -79,18 +72,17 @@ impl SqliteStore {
         &self,
         version: &Sha256,
     ) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT files, mac FROM policy_sets WHERE version = ?")
+        let row = query("SELECT files, mac FROM policy_sets WHERE version = $1")
             .bind(version.to_vec())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
         let Some(row) = row else { return Ok(None) };
         let (files, mac): (String, Vec<u8>) = (column(&row, "files")?, column(&row, "mac")?);
         self.integrity.check(SETS, &[version, files.as_bytes()], &mac)?;
         Ok(Some(files))
     }
 
-    fn activation(&self, row: &SqliteRow) -> Result<PolicyActivation, StoreError> {
+    fn activation(&self, row: &Row) -> Result<PolicyActivation, StoreError> {
         let corrupt = || StoreError::Corrupt { table: ACTIVATIONS };
         let (slot, version): (String, Option<Vec<u8>>) =
             (column(row, "slot")?, column(row, "version")?);
@@ -118,10 +110,9 @@ impl SqliteStore {
     }
 }
 
-async fn last_activation(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT COALESCE(MAX(number), 0) FROM policy_activations")
+async fn last_activation(connection: &mut Connection) -> Result<i64, StoreError> {
+    let row = query("SELECT COALESCE(MAX(number), 0) FROM policy_activations")
         .fetch_one(connection)
-        .await
-        .map_err(unavailable)?;
-    row.try_get(0).map_err(unavailable)
+        .await?;
+    row.get(0)
 }

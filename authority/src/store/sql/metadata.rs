@@ -1,26 +1,22 @@
 //! FIDO metadata, and the marks that it leaves on enrolled keys.
 
 use signet_verifier::metadata::{AttestationKeyId, Metadata};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::read::column;
 use super::*;
 
 const CORRUPT: StoreError = StoreError::Corrupt { table: "metadata" };
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn write_metadata(
         &self,
         import: &StoredMetadata,
         audit: &AuditEntry,
     ) -> Result<Imported, ImportError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         let last = revoke::last_sequence(&mut transaction).await?;
-        let row = sqlx::query("SELECT * FROM metadata")
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
+        let row = query("SELECT content, digest, imported_at, mac FROM metadata")
+            .fetch_optional(&mut transaction)
+            .await?;
         if let Some(current) = row.map(|row| self.metadata_row(&row)).transpose()? {
             import.metadata.may_follow(current.metadata.number())?;
         }
@@ -28,22 +24,25 @@ impl SqliteStore {
         self.write_audit(&mut transaction, audit).await?;
         let marked = self.mark_keys(&mut transaction, import).await?;
         let revocations = revoke::revocations(&mut transaction, last).await?;
-        commit(transaction).await?;
+        transaction.commit().await?;
         Ok(Imported { marked, revocations })
     }
 
     async fn replace_metadata(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         import: &StoredMetadata,
     ) -> Result<(), StoreError> {
         let content = serde_json::to_string(&import.metadata).map_err(|_| CORRUPT)?;
         let number = signed(import.metadata.number());
         let mac = self.integrity.mac("metadata", &parts(import, &content));
-        sqlx::query(
-            "INSERT OR REPLACE INTO metadata
-             (only, number, next_update, imported_at, digest, content, mac)
-             VALUES (1, ?, ?, ?, ?, ?, ?)",
+        query(
+            "INSERT INTO metadata
+             (\"only\", number, next_update, imported_at, digest, content, mac)
+             VALUES (1, $1, $2, $3, $4, $5, $6) ON CONFLICT (\"only\") DO UPDATE SET
+             number = excluded.number, next_update = excluded.next_update,
+             imported_at = excluded.imported_at, digest = excluded.digest,
+             content = excluded.content, mac = excluded.mac",
         )
         .bind(number)
         .bind(import.metadata.next_update().0)
@@ -52,24 +51,22 @@ impl SqliteStore {
         .bind(&content)
         .bind(mac.to_vec())
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
         Ok(())
     }
 
     /// Compares every live key with what is reported of its model.
     async fn mark_keys(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         import: &StoredMetadata,
     ) -> Result<Vec<Marked>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, subject, aaguid, attestation_key, reported FROM credentials
              WHERE revoked_at IS NULL ORDER BY enrolled_at, id",
         )
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(connection)
+        .await?;
         let mut marked = Vec::new();
         for row in rows {
             let before: Option<String> = column(&row, "reported")?;
@@ -90,17 +87,16 @@ impl SqliteStore {
 
     async fn mark_key(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         mark: &Marked,
         before: Option<&str>,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE credentials SET reported = ? WHERE id = ?")
+        query("UPDATE credentials SET reported = $1 WHERE id = $2")
             .bind(&mark.reported)
             .bind(&mark.credential)
-            .execute(&mut *connection)
-            .await
-            .map_err(unavailable)?;
+            .execute(connection)
+            .await?;
         let (decision, detail) = match &mark.reported {
             Some(status) => {
                 // A key that is refused proves nothing, and so what it proved is over.
@@ -121,31 +117,27 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_metadata_digest(&self) -> Result<Option<Sha256>, StoreError> {
-        let row = sqlx::query("SELECT digest FROM metadata")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let row =
+            query("SELECT digest FROM metadata").fetch_optional(&mut self.reader().await?).await?;
         row.map(|row| digest(&row)).transpose()
     }
 
     pub(super) async fn read_metadata(&self) -> Result<Option<StoredMetadata>, StoreError> {
-        let row = sqlx::query("SELECT * FROM metadata")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let row = query("SELECT content, digest, imported_at, mac FROM metadata")
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
         row.map(|row| self.metadata_row(&row)).transpose()
     }
 
     /// Whether the metadata that counts now stands against the model of this key.
     pub(super) async fn is_reported(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         credential: &CredentialRow,
     ) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT * FROM metadata")
+        let row = query("SELECT content, digest, imported_at, mac FROM metadata")
             .fetch_optional(connection)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         let stored = row.map(|row| self.metadata_row(&row)).transpose()?;
         let (aaguid, key) = (credential.aaguid, credential.attestation_key);
         Ok(stored.is_some_and(|stored| {
@@ -153,7 +145,7 @@ impl SqliteStore {
         }))
     }
 
-    fn metadata_row(&self, row: &SqliteRow) -> Result<StoredMetadata, StoreError> {
+    fn metadata_row(&self, row: &Row) -> Result<StoredMetadata, StoreError> {
         let (content, mac): (String, Vec<u8>) = (column(row, "content")?, column(row, "mac")?);
         let metadata: Metadata = serde_json::from_str(&content).map_err(|_| CORRUPT)?;
         let stored = StoredMetadata {
@@ -171,12 +163,12 @@ fn parts<'a>(stored: &'a StoredMetadata, content: &'a str) -> [&'a [u8]; 2] {
     [&stored.digest, content.as_bytes()]
 }
 
-fn digest(row: &SqliteRow) -> Result<Sha256, StoreError> {
+fn digest(row: &Row) -> Result<Sha256, StoreError> {
     let digest: Vec<u8> = column(row, "digest")?;
     digest.try_into().map_err(|_| CORRUPT)
 }
 
-fn reported(row: &SqliteRow, import: &StoredMetadata) -> Result<Option<String>, StoreError> {
+fn reported(row: &Row, import: &StoredMetadata) -> Result<Option<String>, StoreError> {
     let corrupt = || StoreError::Corrupt { table: "credentials" };
     let aaguid: Vec<u8> = column(row, "aaguid")?;
     let aaguid = signet_evidence::webauthn::Aaguid(aaguid.try_into().map_err(|_| corrupt())?);

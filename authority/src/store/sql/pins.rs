@@ -1,27 +1,29 @@
 //! Endorsement keys that no certificate vouches for.
 
-use sqlx::sqlite::SqliteRow;
-
-use super::read::column;
 use super::*;
 
 const TABLE: &str = "ek_pins";
 
-impl SqliteStore {
+macro_rules! pins {
+    ($which:literal) => {
+        query(concat!(
+            "SELECT digest, operator, asset, seen_at, approved_by, reason, approved_at, mac FROM ek_pins ",
+            $which
+        ))
+    };
+}
+
+impl SqlStore {
     pub(super) async fn read_pins(&self) -> Result<Vec<EkPin>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM ek_pins ORDER BY seen_at, digest")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let rows = pins!("ORDER BY seen_at, digest").fetch_all(&mut self.reader().await?).await?;
         rows.iter().map(|row| self.pin(row)).collect()
     }
 
     pub(super) async fn read_pin(&self, digest: &Sha256) -> Result<Option<EkPin>, StoreError> {
-        let row = sqlx::query("SELECT * FROM ek_pins WHERE digest = ?")
+        let row = pins!("WHERE digest = $1")
             .bind(digest.to_vec())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
         row.map(|row| self.pin(&row)).transpose()
     }
 
@@ -31,15 +33,17 @@ impl SqliteStore {
         pin: &EkPin,
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         let approved = pin.approved.as_ref();
         let at = approved.map(|approved| approved.at.0);
         let mac = self.integrity.mac(TABLE, &parts(pin, &at.unwrap_or(0).to_be_bytes()));
-        sqlx::query(
-            "INSERT OR REPLACE INTO ek_pins
+        query(
+            "INSERT INTO ek_pins
              (digest, operator, asset, seen_at, approved_by, reason, approved_at, mac)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO UPDATE SET
+             operator = excluded.operator, asset = excluded.asset, seen_at = excluded.seen_at,
+             approved_by = excluded.approved_by, reason = excluded.reason,
+             approved_at = excluded.approved_at, mac = excluded.mac",
         )
         .bind(pin.digest.to_vec())
         .bind(&pin.operator)
@@ -49,14 +53,13 @@ impl SqliteStore {
         .bind(approved.map(|approved| &approved.reason))
         .bind(at)
         .bind(mac.to_vec())
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut transaction)
+        .await?;
         self.write_audit(&mut transaction, audit).await?;
-        commit(transaction).await
+        transaction.commit().await
     }
 
-    fn pin(&self, row: &SqliteRow) -> Result<EkPin, StoreError> {
+    fn pin(&self, row: &Row) -> Result<EkPin, StoreError> {
         let corrupt = || StoreError::Corrupt { table: TABLE };
         let (digest, mac): (Vec<u8>, Vec<u8>) = (column(row, "digest")?, column(row, "mac")?);
         let by: Option<String> = column(row, "approved_by")?;

@@ -11,28 +11,38 @@ use signet_verifier::records::{PlatformMethod, TpmClock};
 use signet_verifier::token::PresenceRecord;
 use signet_verifier::tpm::UserKeyMethod;
 use signet_verifier::{AssuranceLevel, AttestationKind};
-use sqlx::sqlite::SqliteRow;
 
 use super::*;
 
-const DEVICE: &str = "SELECT devices.*, devices.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL AS revoked
-    FROM devices JOIN operators ON operators.name = devices.operator WHERE devices.id = ?";
-const CREDENTIAL: &str = "SELECT credentials.*, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL AS revoked
-    FROM credentials JOIN operators ON operators.name = credentials.subject WHERE credentials.id = ?";
-const CREDENTIALS_OF: &str = "SELECT credentials.*, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL AS revoked
-    FROM credentials JOIN operators ON operators.name = credentials.subject WHERE credentials.subject = ?
-    ORDER BY enrolled_at, credentials.id";
+const DEVICE: &str =
+    "SELECT id, operator, asset, ek_digest, ek_proven, ak_name, ak, tls_key, pcrs, mac,
+    clock_ms, reset_count, restart_count, clock_safe, enrolled_at,
+    devices.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL AS revoked
+    FROM devices JOIN operators ON operators.name = devices.operator WHERE id = $1";
 
-impl SqliteStore {
+/// Credentials where `$condition`.
+macro_rules! credentials_where {
+    ($condition:literal) => {
+        query(concat!(
+            "SELECT id, subject, credentials.name, public_key, aaguid, attestation, attestation_key,
+             touch_only, reported, device, method, driver, fingers, sign_count, enrolled_at, last_used,
+             mac, credentials.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL AS revoked
+             FROM credentials JOIN operators ON operators.name = credentials.subject WHERE ",
+            $condition
+        ))
+    };
+}
+
+impl SqlStore {
     pub(super) async fn read_ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError> {
-        let row = sqlx::query(
-            "SELECT tickets.*, operators.revoked_at IS NOT NULL AS revoked
-             FROM tickets JOIN operators ON operators.name = tickets.operator WHERE digest = ?",
+        let row = query(
+            "SELECT kind, operator, asset, tickets.created_at, expires, used_at, device_group, ek_digest,
+             operators.revoked_at IS NOT NULL AS revoked
+             FROM tickets JOIN operators ON operators.name = tickets.operator WHERE digest = $1",
         )
         .bind(digest.to_vec())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
+        .fetch_optional(&mut self.reader().await?)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let (kind, used): (String, Option<i64>) = (column(&row, "kind")?, column(&row, "used_at")?);
         let revoked: bool = column(&row, "revoked")?;
@@ -53,29 +63,25 @@ impl SqliteStore {
         operator: &str,
         now: UnixTime,
     ) -> Result<Grant, StoreError> {
-        let row = sqlx::query(
-            "SELECT 1 FROM grants WHERE device = ?1 AND operator = ?2 AND used_at IS NULL AND expires > ?3
-             AND NOT EXISTS (SELECT 1 FROM credentials WHERE subject = ?2 AND revoked_at IS NULL)",
+        let row = query(
+            "SELECT 1 FROM grants WHERE device = $1 AND operator = $2 AND used_at IS NULL AND expires > $3
+             AND NOT EXISTS (SELECT 1 FROM credentials WHERE subject = $2 AND revoked_at IS NULL)",
         )
         .bind(device.as_bytes())
         .bind(operator)
         .bind(now.0)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
+        .fetch_optional(&mut self.reader().await?)
+        .await?;
         Ok(if row.is_some() { Grant::Open } else { Grant::Closed })
     }
 
     pub(super) async fn read_device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
-        let row = sqlx::query(DEVICE)
-            .bind(id.as_bytes())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let row =
+            query(DEVICE).bind(id.as_bytes()).fetch_optional(&mut self.reader().await?).await?;
         row.map(|row| self.device_row(&row)).transpose()
     }
 
-    fn device_row(&self, row: &SqliteRow) -> Result<DeviceRow, StoreError> {
+    fn device_row(&self, row: &Row) -> Result<DeviceRow, StoreError> {
         let corrupt = || StoreError::Corrupt { table: "devices" };
         let (id, ek): (Vec<u8>, Vec<u8>) = (column(row, "id")?, column(row, "ek_digest")?);
         let (pcrs, clock_ms): (String, i64) = (column(row, "pcrs")?, column(row, "clock_ms")?);
@@ -91,8 +97,8 @@ impl SqliteStore {
             pcrs: pcrs_of(&pcrs).ok_or_else(corrupt)?,
             clock: TpmClock {
                 clock_ms: u64::try_from(clock_ms).map_err(|_| corrupt())?,
-                reset_count: column(row, "reset_count")?,
-                restart_count: column(row, "restart_count")?,
+                reset_count: row.counter("reset_count")?,
+                restart_count: row.counter("restart_count")?,
                 safe: column(row, "clock_safe")?,
             },
             enrolled_at: UnixTime(column(row, "enrolled_at")?),
@@ -107,11 +113,10 @@ impl SqliteStore {
         &self,
         id: &[u8],
     ) -> Result<Option<CredentialRow>, StoreError> {
-        let row = sqlx::query(CREDENTIAL)
+        let row = credentials_where!("id = $1")
             .bind(id)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
         row.map(|row| self.credential_row(&row)).transpose()
     }
 
@@ -119,15 +124,14 @@ impl SqliteStore {
         &self,
         subject: &str,
     ) -> Result<Vec<CredentialRow>, StoreError> {
-        let rows = sqlx::query(CREDENTIALS_OF)
+        let rows = credentials_where!("subject = $1 ORDER BY enrolled_at, id")
             .bind(subject)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_all(&mut self.reader().await?)
+            .await?;
         rows.iter().map(|row| self.credential_row(row)).collect()
     }
 
-    fn credential_row(&self, row: &SqliteRow) -> Result<CredentialRow, StoreError> {
+    fn credential_row(&self, row: &Row) -> Result<CredentialRow, StoreError> {
         let corrupt = || StoreError::Corrupt { table: "credentials" };
         let (public_key, aaguid): (Vec<u8>, Vec<u8>) =
             (column(row, "public_key")?, column(row, "aaguid")?);
@@ -148,7 +152,7 @@ impl SqliteStore {
             touch_only: column(row, "touch_only")?,
             reported: column(row, "reported")?,
             platform: platform_key(row)?,
-            sign_count: column(row, "sign_count")?,
+            sign_count: row.counter("sign_count")?,
             enrolled_at: UnixTime(column(row, "enrolled_at")?),
             last_used: last_used.map(UnixTime),
             revoked: column(row, "revoked")?,
@@ -162,11 +166,13 @@ impl SqliteStore {
         &self,
         id: SessionId,
     ) -> Result<Option<SessionRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM sessions WHERE id = ?")
-            .bind(id.0.to_vec())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let row = query(
+            "SELECT kind, subject, device, credential, reset_count, scope, started_at, expires,
+             last_token_at, presence, status_index, ended_at FROM sessions WHERE id = $1",
+        )
+        .bind(id.0.to_vec())
+        .fetch_optional(&mut self.reader().await?)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let corrupt = || StoreError::Corrupt { table: "sessions" };
         let (device, presence): (Vec<u8>, Option<String>) =
@@ -180,7 +186,7 @@ impl SqliteStore {
             subject: column(&row, "subject")?,
             device: DeviceId::from_bytes(&device).ok_or_else(corrupt)?,
             credential: column(&row, "credential")?,
-            reset_count: column(&row, "reset_count")?,
+            reset_count: row.counter("reset_count")?,
             scope: column(&row, "scope")?,
             started_at: UnixTime(column(&row, "started_at")?),
             expires: UnixTime(column(&row, "expires")?),
@@ -195,11 +201,13 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_token(&self, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM tokens WHERE id = ?")
-            .bind(id.to_vec())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let row = query(
+            "SELECT session, action, issued_at, expires, redeemed_at, revoked_at
+             FROM tokens WHERE id = $1",
+        )
+        .bind(id.to_vec())
+        .fetch_optional(&mut self.reader().await?)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let corrupt = || StoreError::Corrupt { table: "tokens" };
         let (session, action): (Vec<u8>, Option<Vec<u8>>) =
@@ -218,7 +226,7 @@ impl SqliteStore {
     }
 }
 
-pub(super) fn ticket_machine(row: &SqliteRow) -> Result<TicketMachine, StoreError> {
+pub(super) fn ticket_machine(row: &Row) -> Result<TicketMachine, StoreError> {
     let ek_digest: Option<Vec<u8>> = column(row, "ek_digest")?;
     let ek_digest = ek_digest.map(TryInto::try_into).transpose();
     Ok(TicketMachine {
@@ -227,17 +235,10 @@ pub(super) fn ticket_machine(row: &SqliteRow) -> Result<TicketMachine, StoreErro
     })
 }
 
-fn point(row: &SqliteRow, name: &str) -> Result<P256PublicKey, StoreError> {
+fn point(row: &Row, name: &'static str) -> Result<P256PublicKey, StoreError> {
     let bytes: Vec<u8> = column(row, name)?;
     P256PublicKey::from_uncompressed_point(&bytes)
         .map_err(|_| StoreError::Corrupt { table: "devices" })
-}
-
-pub(super) fn column<'r, T>(row: &'r SqliteRow, name: &str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(name).map_err(unavailable)
 }
 
 /// What the MAC of a device's row covers: who it is, and nothing that changes.
@@ -291,7 +292,7 @@ pub(super) fn fingers(method: &PlatformMethod) -> Option<&FingerFacts> {
     }
 }
 
-fn platform_key(row: &SqliteRow) -> Result<Option<PlatformKeyRow>, StoreError> {
+fn platform_key(row: &Row) -> Result<Option<PlatformKeyRow>, StoreError> {
     let corrupt = || StoreError::Corrupt { table: "credentials" };
     let (device, method): (Option<Vec<u8>>, Option<String>) =
         (column(row, "device")?, column(row, "method")?);

@@ -2,9 +2,6 @@
 
 use std::sync::PoisonError;
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -28,12 +25,12 @@ impl Queue {
     }
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Appends `entry`, together with those of others that wait; returns when it is on the disk.
     pub(super) async fn append_with_others(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let (written, mut is_written) = oneshot::channel();
         self.audit_queue.lock().push(Waiting { entry: entry.clone(), written });
-        let mut writer = match self.writer().await {
+        let writer = match self.writers.acquire().await {
             Ok(writer) => writer,
             Err(error) => {
                 // Nobody writes now, and what nobody writes must not pile up.
@@ -50,11 +47,11 @@ impl SqliteStore {
                 vec![Waiting { entry: entry.clone(), written }]
             }
         };
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = writer.begin().await?;
         for one in &waiting {
             self.write_audit(&mut transaction, &one.entry).await?;
         }
-        commit(transaction).await?;
+        transaction.commit().await?;
         for one in waiting.drain(..) {
             // Those who hung up do not hear it.
             let _ = one.written.send(());
@@ -65,28 +62,28 @@ impl SqliteStore {
     /// Appends `entry` within the caller's transaction.
     pub(super) async fn write_audit(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         entry: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let last = sqlx::query("SELECT sequence, digest FROM audit ORDER BY sequence DESC LIMIT 1")
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(unavailable)?;
+        let last = query("SELECT sequence, digest FROM audit ORDER BY sequence DESC LIMIT 1")
+            .fetch_optional(connection)
+            .await?;
         let (sequence, previous) = match last {
             None => (1, [0; 32]),
             Some(row) => {
-                let sequence: i64 = row.try_get(0).map_err(unavailable)?;
-                let digest: Vec<u8> = row.try_get(1).map_err(unavailable)?;
+                let sequence: i64 = row.get(0)?;
+                let digest: Vec<u8> = row.get(1)?;
                 let digest = digest.try_into().map_err(|_| StoreError::Corrupt { table: TABLE })?;
                 (sequence + 1, digest)
             }
         };
         let record = entry.clone().into_record(sequence, previous);
         let mac = self.integrity.mac(TABLE, &[&record.digest]);
-        sqlx::query(
+        query(
             "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
              credential, gateway, action, evidence, rule, detail, policy, request, previous, digest, mac)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             $20)",
         )
         .bind(record.sequence)
         .bind(record.at)
@@ -109,8 +106,7 @@ impl SqliteStore {
         .bind(record.digest.to_vec())
         .bind(mac.to_vec())
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
         Ok(())
     }
 
@@ -119,19 +115,22 @@ impl SqliteStore {
         after: i64,
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?")
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let rows = query(
+            "SELECT sequence, at, event, decision, code, subject, device, session, token, credential,
+             gateway, action, evidence, rule, detail, policy, request, previous, digest, mac
+             FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut self.reader().await?)
+        .await?;
         rows.iter().map(|row| self.audit_record(row)).collect()
     }
 
-    fn audit_record(&self, row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+    fn audit_record(&self, row: &Row) -> Result<AuditRecord, StoreError> {
         let corrupt = StoreError::Corrupt { table: TABLE };
-        let record = read_record(row).map_err(unavailable)?;
-        let mac: Vec<u8> = row.try_get("mac").map_err(unavailable)?;
+        let record = read_record(row)?;
+        let mac: Vec<u8> = row.get("mac")?;
         let Some(record) = record else { return Err(corrupt) };
         if record.computed_digest() != record.digest {
             return Err(corrupt);
@@ -141,28 +140,28 @@ impl SqliteStore {
     }
 }
 
-fn read_record(row: &SqliteRow) -> Result<Option<AuditRecord>, sqlx::Error> {
-    let previous: Result<_, _> = row.try_get::<Vec<u8>, _>("previous")?.try_into();
-    let digest: Result<_, _> = row.try_get::<Vec<u8>, _>("digest")?.try_into();
+fn read_record(row: &Row) -> Result<Option<AuditRecord>, StoreError> {
+    let previous: Result<_, _> = row.get::<Vec<u8>>("previous")?.try_into();
+    let digest: Result<_, _> = row.get::<Vec<u8>>("digest")?.try_into();
     let (Ok(previous), Ok(digest)) = (previous, digest) else { return Ok(None) };
     Ok(Some(AuditRecord {
-        sequence: row.try_get("sequence")?,
-        at: row.try_get("at")?,
-        event: row.try_get("event")?,
-        decision: row.try_get("decision")?,
-        code: row.try_get("code")?,
-        subject: row.try_get("subject")?,
-        device: row.try_get("device")?,
-        session: row.try_get("session")?,
-        token: row.try_get("token")?,
-        credential: row.try_get("credential")?,
-        gateway: row.try_get("gateway")?,
-        action: row.try_get("action")?,
-        evidence: row.try_get("evidence")?,
-        rule: row.try_get("rule")?,
-        detail: row.try_get("detail")?,
-        policy: row.try_get("policy")?,
-        request: row.try_get("request")?,
+        sequence: row.get("sequence")?,
+        at: row.get("at")?,
+        event: row.get("event")?,
+        decision: row.get("decision")?,
+        code: row.get("code")?,
+        subject: row.get("subject")?,
+        device: row.get("device")?,
+        session: row.get("session")?,
+        token: row.get("token")?,
+        credential: row.get("credential")?,
+        gateway: row.get("gateway")?,
+        action: row.get("action")?,
+        evidence: row.get("evidence")?,
+        rule: row.get("rule")?,
+        detail: row.get("detail")?,
+        policy: row.get("policy")?,
+        request: row.get("request")?,
         previous,
         digest,
     }))

@@ -1,23 +1,21 @@
 //! Tickets, machines and security keys.
 
 use signet_evidence::RejectionCode;
-use sqlx::sqlite::SqliteConnection;
 
 use super::mint::{consume_challenge, require_live_device, store_clock, store_counter};
 use super::*;
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn insert_ticket(
         &self,
         ticket: &NewTicket,
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         add_operator(&mut transaction, &ticket.operator, ticket.created_at).await?;
         add_ticket_row(&mut transaction, ticket).await?;
         self.write_audit(&mut transaction, audit).await?;
-        commit(transaction).await
+        transaction.commit().await
     }
 
     pub(super) async fn insert_device(
@@ -27,8 +25,7 @@ impl SqliteStore {
     ) -> Result<(), CommitError> {
         let device = &enrolment.device;
         let now = device.enrolled_at;
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         let (digest, wanted) = (&enrolment.ticket, TicketKind::Device);
         let kind = use_ticket(&mut transaction, digest, wanted, &device.operator, now).await?;
         replace_device(&mut transaction, device, kind).await?;
@@ -40,28 +37,27 @@ impl SqliteStore {
         if let Some(group) = machine.group {
             self.put_groups(&mut transaction, &device.id, &[group].into()).await?;
         }
-        sqlx::query("INSERT INTO grants (device, operator, expires) VALUES (?, ?, ?)")
+        query("INSERT INTO grants (device, operator, expires) VALUES ($1, $2, $3)")
             .bind(device.id.as_bytes())
             .bind(&device.operator)
             .bind(enrolment.grant_expires.0)
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut transaction)
+            .await?;
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     async fn insert_device_row(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceRow,
     ) -> Result<(), StoreError> {
         let pcrs = read::pcrs_text(&device.pcrs);
         let mac = self.integrity.mac("devices", &read::device_parts(device, &pcrs));
-        sqlx::query(
+        query(
             "INSERT INTO devices (id, operator, asset, ek_digest, ek_proven, ak_name, ak,
              tls_key, pcrs, mac, clock_ms, reset_count, restart_count, clock_safe, enrolled_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(device.id.as_bytes())
         .bind(&device.operator)
@@ -79,8 +75,7 @@ impl SqliteStore {
         .bind(device.clock.safe)
         .bind(device.enrolled_at.0)
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
         Ok(())
     }
 
@@ -89,13 +84,12 @@ impl SqliteStore {
         renewal: &DeviceRenewal,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         consume_challenge(&mut transaction, &renewal.challenge).await?;
         require_live_device(&mut transaction, &renewal.device).await?;
         store_clock(&mut transaction, &renewal.device, &renewal.clock).await?;
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn insert_credential(
@@ -105,8 +99,7 @@ impl SqliteStore {
     ) -> Result<(), CommitError> {
         let credential = &enrolment.credential;
         let now = credential.enrolled_at;
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         consume_challenge(&mut transaction, &enrolment.challenge).await?;
         require_live_device(&mut transaction, &enrolment.device).await?;
         store_clock(&mut transaction, &enrolment.device, &enrolment.clock).await?;
@@ -131,30 +124,30 @@ impl SqliteStore {
             Err(error) if is_unique_violation(&error) => {
                 return Err(RejectionCode::CredentialDuplicate.into());
             }
-            inserted => inserted.map_err(unavailable)?,
+            inserted => inserted?,
         }
         // Metadata may have come in since the evidence was judged.
         if self.is_reported(&mut transaction, credential).await? {
             return Err(RejectionCode::AuthenticatorStatus.into());
         }
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     async fn insert_credential_row(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         credential: &CredentialRow,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), StoreError> {
         let public_key = credential.public_key.to_bytes();
         let mac =
             self.integrity.mac("credentials", &read::credential_parts(credential, &public_key));
         let platform = credential.platform.as_ref();
         let fingers = platform.and_then(|key| read::fingers(&key.method));
-        sqlx::query(
+        query(
             "INSERT INTO credentials (id, subject, name, public_key, aaguid, attestation, mac,
              sign_count, enrolled_at, touch_only, attestation_key, device, method, driver, fingers)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(&credential.id)
         .bind(&credential.subject)
@@ -180,28 +173,26 @@ impl SqliteStore {
 /// Makes room for a machine whose TPM is enrolled: only a ticket that says so lets it take the place
 /// of the earlier one, and only for the same operator.
 async fn replace_device(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceRow,
     kind: TicketKind,
 ) -> Result<(), CommitError> {
-    let earlier = sqlx::query(
-        "SELECT id, operator, revoked_at IS NULL AS live FROM devices WHERE ek_digest = ?",
-    )
-    .bind(device.ek_digest.to_vec())
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(unavailable)?;
+    let earlier =
+        query("SELECT id, operator, revoked_at IS NULL AS live FROM devices WHERE ek_digest = $1")
+            .bind(device.ek_digest.to_vec())
+            .fetch_all(connection)
+            .await?;
     let mut known = false;
     for row in &earlier {
-        let same = read::column::<String>(row, "operator")? == device.operator;
+        let same = column::<String>(row, "operator")? == device.operator;
         known |= same;
-        if !read::column::<bool>(row, "live")? {
+        if !column::<bool>(row, "live")? {
             continue;
         }
         if kind != TicketKind::Rebinding || !same {
             return Err(RejectionCode::DeviceEnrolled.into());
         }
-        let id: Vec<u8> = read::column(row, "id")?;
+        let id: Vec<u8> = column(row, "id")?;
         let id = DeviceId::from_bytes(&id).ok_or(StoreError::Corrupt { table: "devices" })?;
         revoke::revoke_device(connection, &id, device.enrolled_at).await?;
     }
@@ -214,43 +205,41 @@ async fn replace_device(
 
 /// Revokes all keys of an operator who lost them, and the sessions that were proved with them.
 async fn revoke_keys(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     subject: &str,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    let rows = sqlx::query("SELECT id FROM credentials WHERE subject = ? AND revoked_at IS NULL")
+    let rows = query("SELECT id FROM credentials WHERE subject = $1 AND revoked_at IS NULL")
         .bind(subject)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(connection)
+        .await?;
     for row in rows {
-        let target = RevocationTarget::Credential(read::column(&row, "id")?);
+        let target = RevocationTarget::Credential(column(&row, "id")?);
         revoke::revoke_target(connection, &target, now).await?;
     }
     Ok(())
 }
 
 pub(super) async fn add_operator(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     name: &str,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO operators (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    query("INSERT INTO operators (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(name)
         .bind(now.0)
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     Ok(())
 }
 
 pub(super) async fn add_ticket_row(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     ticket: &NewTicket,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO tickets (digest, kind, operator, asset, device_group, ek_digest, created_at,
-         expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         expires) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(ticket.digest.to_vec())
     .bind(ticket.kind.as_str())
@@ -261,33 +250,31 @@ pub(super) async fn add_ticket_row(
     .bind(ticket.created_at.0)
     .bind(ticket.expires.0)
     .execute(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     Ok(())
 }
 
 /// Uses up a ticket that opens `wanted`, a machine or a key, and says of which kind it was.
 async fn use_ticket(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     digest: &Sha256,
     wanted: TicketKind,
     operator: &str,
     now: UnixTime,
 ) -> Result<TicketKind, CommitError> {
-    let used = sqlx::query(
-        "UPDATE tickets SET used_at = ?1 WHERE digest = ?2 AND operator = ?3
-         AND used_at IS NULL AND created_at <= ?1 AND expires > ?1
-         AND NOT EXISTS (SELECT 1 FROM operators WHERE name = ?3 AND revoked_at IS NOT NULL)
+    let used = query(
+        "UPDATE tickets SET used_at = $1 WHERE digest = $2 AND operator = $3
+         AND used_at IS NULL AND created_at <= $1 AND expires > $1
+         AND NOT EXISTS (SELECT 1 FROM operators WHERE name = $3 AND revoked_at IS NOT NULL)
          RETURNING kind",
     )
     .bind(now.0)
     .bind(digest.to_vec())
     .bind(operator)
     .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     let invalid = RejectionCode::TicketInvalid;
-    let kind: String = read::column(&used.ok_or(invalid)?, "kind")?;
+    let kind: String = column(&used.ok_or(invalid)?, "kind")?;
     let kind = TicketKind::from_name(&kind).ok_or(StoreError::Corrupt { table: "tickets" })?;
     // What was written so far is dropped with the transaction.
     if kind.opens() == wanted { Ok(kind) } else { Err(invalid.into()) }
@@ -295,37 +282,31 @@ async fn use_ticket(
 
 /// What a ticket says of the machine that it was used for.
 async fn used_for(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     digest: &Sha256,
 ) -> Result<TicketMachine, StoreError> {
-    let row = sqlx::query("SELECT device_group, ek_digest FROM tickets WHERE digest = ?")
+    let row = query("SELECT device_group, ek_digest FROM tickets WHERE digest = $1")
         .bind(digest.to_vec())
         .fetch_one(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     read::ticket_machine(&row)
 }
 
 async fn use_grant(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
     operator: &str,
     now: UnixTime,
 ) -> Result<(), CommitError> {
-    let used = sqlx::query(
-        "UPDATE grants SET used_at = ?1 WHERE device = ?2 AND operator = ?3 AND used_at IS NULL
-         AND expires > ?1
-         AND NOT EXISTS (SELECT 1 FROM credentials WHERE subject = ?3 AND revoked_at IS NULL)",
+    let used = query(
+        "UPDATE grants SET used_at = $1 WHERE device = $2 AND operator = $3 AND used_at IS NULL
+         AND expires > $1
+         AND NOT EXISTS (SELECT 1 FROM credentials WHERE subject = $3 AND revoked_at IS NULL)",
     )
     .bind(now.0)
     .bind(device.as_bytes())
     .bind(operator)
     .execute(connection)
-    .await
-    .map_err(unavailable)?;
-    if used.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(RejectionCode::RegistrationNotAuthorised.into())
-    }
+    .await?;
+    if used == 1 { Ok(()) } else { Err(RejectionCode::RegistrationNotAuthorised.into()) }
 }

@@ -1,42 +1,38 @@
 //! Revocation: the target, everything under it, and the feed that other nodes follow.
 
-use sqlx::sqlite::SqliteConnection;
-
-use super::read::column;
 use super::*;
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn write_revocation(
         &self,
         target: &RevocationTarget,
         now: UnixTime,
         audit: &AuditEntry,
     ) -> Result<Option<Vec<Revocation>>, StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         let last = last_sequence(&mut transaction).await?;
         let found = revoke_target(&mut transaction, target, now).await?;
         // Also where there was nothing: that it was asked for stays on record.
         self.write_audit(&mut transaction, audit).await?;
         let revoked = revocations(&mut transaction, last).await?;
-        commit(transaction).await?;
+        transaction.commit().await?;
         Ok(found.then_some(revoked))
     }
 
     pub(super) async fn read_revocations(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        let mut connection = self.reader().await?;
         revocations(&mut connection, after).await
     }
 }
 
 pub(super) async fn revoke_target(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     target: &RevocationTarget,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
     match target {
         RevocationTarget::Token(id) => {
-            let query = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+            let query = "UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
             if !mark(connection, query, now, id).await? {
                 return Ok(false);
             }
@@ -44,7 +40,8 @@ pub(super) async fn revoke_target(
         }
         RevocationTarget::Session(id) => return end_session(connection, *id, now).await,
         RevocationTarget::Credential(id) => {
-            let query = "UPDATE credentials SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+            let query =
+                "UPDATE credentials SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
             if !mark(connection, query, now, id).await? {
                 return Ok(false);
             }
@@ -58,59 +55,55 @@ pub(super) async fn revoke_target(
 
 /// Revokes a machine and ends its sessions; `false` when there is no such live machine.
 pub(super) async fn revoke_device(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: &DeviceId,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
-    let query = "UPDATE devices SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+    let query = "UPDATE devices SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
     if !mark(connection, query, now, id.as_bytes()).await? {
         return Ok(false);
     }
     feed(connection, RevocationKind::Device, id.as_bytes(), None, now).await?;
-    let query = "SELECT id FROM sessions WHERE device = ? AND ended_at IS NULL";
+    let query = "SELECT id FROM sessions WHERE device = $1 AND ended_at IS NULL";
     end_sessions(connection, query, id.as_bytes(), now).await?;
     // The keys in its TPM speak on no other machine.
-    let query = "UPDATE credentials SET revoked_at = ? WHERE device = ? AND revoked_at IS NULL";
+    let query = "UPDATE credentials SET revoked_at = $1 WHERE device = $2 AND revoked_at IS NULL";
     mark(connection, query, now, id.as_bytes()).await?;
     Ok(true)
 }
 
 async fn revoke_operator(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     name: &str,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
     let revoked =
-        sqlx::query("UPDATE operators SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL")
+        query("UPDATE operators SET revoked_at = $1 WHERE name = $2 AND revoked_at IS NULL")
             .bind(now.0)
             .bind(name)
-            .execute(&mut *connection)
-            .await
-            .map_err(unavailable)?;
-    if revoked.rows_affected() == 0 {
+            .execute(connection)
+            .await?;
+    if revoked == 0 {
         return Ok(false);
     }
-    sqlx::query("UPDATE credentials SET revoked_at = ? WHERE subject = ? AND revoked_at IS NULL")
+    query("UPDATE credentials SET revoked_at = $1 WHERE subject = $2 AND revoked_at IS NULL")
         .bind(now.0)
         .bind(name)
-        .execute(&mut *connection)
-        .await
-        .map_err(unavailable)?;
-    let devices = sqlx::query("SELECT id FROM devices WHERE operator = ? AND revoked_at IS NULL")
+        .execute(connection)
+        .await?;
+    let devices = query("SELECT id FROM devices WHERE operator = $1 AND revoked_at IS NULL")
         .bind(name)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(connection)
+        .await?;
     for row in devices {
         let id: Vec<u8> = column(&row, "id")?;
         let id = DeviceId::from_bytes(&id).ok_or(StoreError::Corrupt { table: "devices" })?;
         revoke_device(connection, &id, now).await?;
     }
-    let sessions = sqlx::query("SELECT id FROM sessions WHERE subject = ? AND ended_at IS NULL")
+    let sessions = query("SELECT id FROM sessions WHERE subject = $1 AND ended_at IS NULL")
         .bind(name)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(connection)
+        .await?;
     for row in sessions {
         end_session(connection, session_id(&row)?, now).await?;
     }
@@ -119,22 +112,21 @@ async fn revoke_operator(
 
 /// Ends the sessions whose presence was proved with a key.
 pub(super) async fn end_sessions_of_key(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     credential: &[u8],
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    let query = "SELECT id FROM sessions WHERE credential = ? AND ended_at IS NULL";
+    let query = "SELECT id FROM sessions WHERE credential = $1 AND ended_at IS NULL";
     end_sessions(connection, query, credential, now).await
 }
 
 async fn end_sessions(
-    connection: &mut SqliteConnection,
-    query: &'static str,
+    connection: &mut Connection,
+    sql: &'static str,
     of: &[u8],
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    let rows =
-        sqlx::query(query).bind(of).fetch_all(&mut *connection).await.map_err(unavailable)?;
+    let rows = query(sql).bind(of).fetch_all(connection).await?;
     for row in rows {
         end_session(connection, session_id(&row)?, now).await?;
     }
@@ -142,18 +134,17 @@ async fn end_sessions(
 }
 
 async fn end_session(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: SessionId,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "UPDATE sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL RETURNING status_index",
+    let row = query(
+        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING status_index",
     )
     .bind(now.0)
     .bind(id.0.to_vec())
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(unavailable)?;
+    .fetch_optional(connection)
+    .await?;
     let Some(row) = row else { return Ok(false) };
     let index: i64 = column(&row, "status_index")?;
     feed(connection, RevocationKind::Session, &id.0, Some(index), now).await?;
@@ -161,54 +152,49 @@ async fn end_session(
 }
 
 async fn mark(
-    connection: &mut SqliteConnection,
-    query: &'static str,
+    connection: &mut Connection,
+    sql: &'static str,
     now: UnixTime,
     id: &[u8],
 ) -> Result<bool, StoreError> {
-    let marked =
-        sqlx::query(query).bind(now.0).bind(id).execute(connection).await.map_err(unavailable)?;
-    Ok(marked.rows_affected() == 1)
+    let marked = query(sql).bind(now.0).bind(id).execute(connection).await?;
+    Ok(marked == 1)
 }
 
 async fn feed(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     kind: RevocationKind,
     target: &[u8],
     status_index: Option<i64>,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO revocations (kind, target, status_index, revoked_at) VALUES (?, ?, ?, ?)",
+    query(
+        "INSERT INTO revocations (kind, target, status_index, revoked_at) VALUES ($1, $2, $3, $4)",
     )
     .bind(kind.as_str())
     .bind(target)
     .bind(status_index)
     .bind(now.0)
     .execute(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     Ok(())
 }
 
-pub(super) async fn last_sequence(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT coalesce(max(sequence), 0) FROM revocations")
-        .fetch_one(connection)
-        .await
-        .map_err(unavailable)?;
-    row.try_get(0).map_err(unavailable)
+pub(super) async fn last_sequence(connection: &mut Connection) -> Result<i64, StoreError> {
+    let row =
+        query("SELECT coalesce(max(sequence), 0) FROM revocations").fetch_one(connection).await?;
+    row.get(0)
 }
 
 pub(super) async fn revocations(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     after: i64,
 ) -> Result<Vec<Revocation>, StoreError> {
     let corrupt = || StoreError::Corrupt { table: "revocations" };
-    let rows = sqlx::query("SELECT * FROM revocations WHERE sequence > ? ORDER BY sequence")
+    let rows = query("SELECT sequence, kind, target, status_index FROM revocations WHERE sequence > $1 ORDER BY sequence")
         .bind(after)
         .fetch_all(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     rows.iter()
         .map(|row| {
             let (kind, index): (String, Option<i64>) =
@@ -223,7 +209,7 @@ pub(super) async fn revocations(
         .collect()
 }
 
-fn session_id(row: &sqlx::sqlite::SqliteRow) -> Result<SessionId, StoreError> {
+fn session_id(row: &Row) -> Result<SessionId, StoreError> {
     let id: Vec<u8> = column(row, "id")?;
     Ok(SessionId(id.try_into().map_err(|_| StoreError::Corrupt { table: "sessions" })?))
 }

@@ -1,66 +1,70 @@
 //! Tickets that operators ask for and administrators approve.
 
 use signet_evidence::RejectionCode;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::enrol::{add_operator, add_ticket_row};
 use super::mint::{consume_challenge, require_live_device, store_clock, store_counter};
-use super::read::column;
 use super::*;
 
 const TABLE: &str = "ticket_requests";
 /// Requests of one operator's machines, or for one operator, that can wait at the same time.
 const MAX_WAITING: i64 = 8;
 
-const REQUEST: &str = "SELECT ticket_requests.*, tickets.created_at AS opens,
-    tickets.expires AS ticket_expires, tickets.used_at
-    FROM ticket_requests LEFT JOIN tickets ON tickets.digest = ticket_requests.id";
+/// A request with the ticket that came of it, where `$condition`.
+macro_rules! request_where {
+    ($condition:literal) => {
+        query(concat!(
+            "SELECT id, document, ticket_requests.expires, tickets.created_at AS opens,
+             tickets.expires AS ticket_expires, tickets.used_at
+             FROM ticket_requests LEFT JOIN tickets ON tickets.digest = ticket_requests.id WHERE ",
+            $condition
+        ))
+    };
+}
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn insert_request(
         &self,
         request: &NewTicketRequest,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
         let TicketDocument { operator, requested_by, requested_at, .. } = &request.document;
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         require_live_device(&mut transaction, &request.device).await?;
-        let row = sqlx::query(
-            "SELECT count(*) FROM ticket_requests WHERE (operator = ?1 OR requested_by = ?2)
-             AND approved_at IS NULL AND expires > ?3",
+        let row = query(
+            "SELECT count(*) FROM ticket_requests WHERE (operator = $1 OR requested_by = $2)
+             AND approved_at IS NULL AND expires > $3",
         )
         .bind(operator)
         .bind(requested_by)
-        .bind(requested_at)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        if row.try_get::<i64, _>(0).map_err(unavailable)? >= MAX_WAITING {
+        .bind(*requested_at)
+        .fetch_one(&mut transaction)
+        .await?;
+        if row.get::<i64>(0)? >= MAX_WAITING {
             return Err(RejectionCode::RequestsWaiting.into());
         }
-        let inserted = sqlx::query(
+        let inserted = query(
             "INSERT INTO ticket_requests (id, document, operator, requested_by, device,
-             requested_at, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+             requested_at, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(request.id.to_vec())
         .bind(&request.bytes)
         .bind(operator)
         .bind(requested_by)
         .bind(request.device.as_bytes())
-        .bind(requested_at)
+        .bind(*requested_at)
         .bind(request.expires.0)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await;
         match inserted {
             // The same ticket twice would have one approval count for two requests.
             Err(error) if is_unique_violation(&error) => {
                 return Err(RejectionCode::TicketInvalid.into());
             }
-            inserted => inserted.map_err(unavailable)?,
+            inserted => inserted?,
         };
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn write_approval(
@@ -68,21 +72,19 @@ impl SqliteStore {
         approval: &TicketApproval,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         consume_challenge(&mut transaction, &approval.challenge).await?;
         require_live_device(&mut transaction, &approval.device).await?;
         store_clock(&mut transaction, &approval.device, &approval.clock).await?;
         let (credential, count) = &approval.credential;
         store_counter(&mut transaction, credential, *count, approval.at).await?;
-        let request = sqlx::query(
-            "SELECT * FROM ticket_requests WHERE id = ? AND approved_at IS NULL AND expires > ?",
+        let request = query(
+            "SELECT document FROM ticket_requests WHERE id = $1 AND approved_at IS NULL AND expires > $2",
         )
         .bind(approval.request.to_vec())
         .bind(approval.at.0)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .fetch_optional(&mut transaction)
+        .await?;
         let document = document(&request.ok_or(RejectionCode::TicketInvalid)?)?.1;
         insert_approval(&mut transaction, approval).await?;
         let approvals = approvals(&mut transaction, &approval.request).await?;
@@ -95,20 +97,16 @@ impl SqliteStore {
             open_ticket(&mut transaction, approval, &document).await?;
         }
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn read_request(
         &self,
         id: &Sha256,
     ) -> Result<Option<TicketRequest>, StoreError> {
-        let query = format!("{REQUEST} WHERE ticket_requests.id = ?");
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(query))
-            .bind(id.to_vec())
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(unavailable)?;
+        let mut connection = self.reader().await?;
+        let row =
+            request_where!("id = $1").bind(id.to_vec()).fetch_optional(&mut connection).await?;
         match row {
             Some(row) => Ok(Some(request(&mut connection, &row).await?)),
             None => Ok(None),
@@ -119,14 +117,11 @@ impl SqliteStore {
         &self,
         since: UnixTime,
     ) -> Result<Vec<TicketRequest>, StoreError> {
-        let query =
-            format!("{REQUEST} WHERE requested_at >= ? ORDER BY requested_at, id LIMIT 1000");
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+        let mut connection = self.reader().await?;
+        let rows = request_where!("requested_at >= $1 ORDER BY requested_at, id LIMIT 1000")
             .bind(since.0)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(unavailable)?;
+            .fetch_all(&mut connection)
+            .await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in &rows {
             found.push(request(&mut connection, row).await?);
@@ -141,12 +136,12 @@ struct Counted {
 }
 
 async fn insert_approval(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     approval: &TicketApproval,
 ) -> Result<(), CommitError> {
-    let inserted = sqlx::query(
+    let inserted = query(
         "INSERT INTO ticket_approvals (request, administrator, device, evidence, approved_at)
-         VALUES (?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(approval.request.to_vec())
     .bind(&approval.administrator)
@@ -159,12 +154,12 @@ async fn insert_approval(
         Ok(_) => Ok(()),
         // One person, or one machine: malware there would see both touches.
         Err(error) if is_unique_violation(&error) => Err(RejectionCode::ApprovalRepeated.into()),
-        Err(error) => Err(unavailable(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 async fn open_ticket(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     approval: &TicketApproval,
     document: &TicketDocument,
 ) -> Result<(), CommitError> {
@@ -180,28 +175,26 @@ async fn open_ticket(
     };
     add_operator(connection, &ticket.operator, approval.at).await?;
     add_ticket_row(connection, &ticket).await?;
-    sqlx::query("UPDATE ticket_requests SET approved_at = ? WHERE id = ?")
+    query("UPDATE ticket_requests SET approved_at = $1 WHERE id = $2")
         .bind(approval.at.0)
         .bind(approval.request.to_vec())
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     Ok(())
 }
 
 async fn approvals(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     request: &Sha256,
 ) -> Result<Vec<Counted>, StoreError> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT administrator, approved_at, operators.revoked_at IS NOT NULL AS revoked
          FROM ticket_approvals JOIN operators ON operators.name = administrator
-         WHERE request = ? ORDER BY approved_at, administrator",
+         WHERE request = $1 ORDER BY approved_at, administrator",
     )
     .bind(request.to_vec())
     .fetch_all(connection)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     rows.iter()
         .map(|row| {
             let approved = Approved {
@@ -213,16 +206,13 @@ async fn approvals(
         .collect()
 }
 
-fn document(row: &SqliteRow) -> Result<(Vec<u8>, TicketDocument), StoreError> {
+fn document(row: &Row) -> Result<(Vec<u8>, TicketDocument), StoreError> {
     let bytes: Vec<u8> = column(row, "document")?;
     let document = serde_json::from_slice(&bytes);
     Ok((bytes, document.map_err(|_| StoreError::Corrupt { table: TABLE })?))
 }
 
-async fn request(
-    connection: &mut SqliteConnection,
-    row: &SqliteRow,
-) -> Result<TicketRequest, StoreError> {
+async fn request(connection: &mut Connection, row: &Row) -> Result<TicketRequest, StoreError> {
     let corrupt = || StoreError::Corrupt { table: TABLE };
     let id: Vec<u8> = column(row, "id")?;
     let id: Sha256 = id.try_into().map_err(|_| corrupt())?;

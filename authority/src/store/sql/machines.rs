@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
 use super::mint::require_live_device;
-use super::read::{column, pcrs_of, pcrs_text};
+use super::read::{pcrs_of, pcrs_text};
 use super::*;
 
 const GROUPS: &str = "machine_groups";
 const STATES: &str = "boot_states";
 const ACCEPTANCES: &str = "boot_acceptances";
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) async fn read_machine(&self, device: &DeviceId) -> Result<MachineRow, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        let mut connection = self.reader().await?;
         let (accepted, enrolment_replaced) = self.acceptances(&mut connection, device).await?;
         Ok(MachineRow {
             groups: self.groups(&mut connection, device).await?,
@@ -26,10 +24,9 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_machines(&self) -> Result<Vec<ListedMachine>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM devices ORDER BY enrolled_at, id")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
+        let rows = query("SELECT id FROM devices ORDER BY enrolled_at, id")
+            .fetch_all(&mut self.reader().await?)
+            .await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let id: Vec<u8> = column(&row, "id")?;
@@ -44,11 +41,10 @@ impl SqliteStore {
         &self,
         digest: &Sha256,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = sqlx::query("SELECT log FROM event_logs WHERE digest = ?")
+        let row = query("SELECT log FROM event_logs WHERE digest = $1")
             .bind(digest.to_vec())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
         row.map(|row| column(&row, "log")).transpose()
     }
 
@@ -58,37 +54,32 @@ impl SqliteStore {
         new: &NewBoot,
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         if let (Some(log), Some(digest)) = (&new.log, &new.boot.log_digest) {
-            sqlx::query(
-                "INSERT INTO event_logs (digest, log) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            )
-            .bind(digest.to_vec())
-            .bind(log)
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
+            query("INSERT INTO event_logs (digest, log) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(digest.to_vec())
+                .bind(log)
+                .execute(&mut transaction)
+                .await?;
         }
         let last = self.boot_state(&mut transaction, &new.device, "now").await?;
         if let Some(last) = last.filter(BootRow::is_good) {
             self.put_state(&mut transaction, &new.device, "before", &last).await?;
         }
         self.put_state(&mut transaction, &new.device, "now", &new.boot).await?;
-        sqlx::query(
+        query(
             "DELETE FROM event_logs WHERE NOT EXISTS
              (SELECT 1 FROM boot_states WHERE boot_states.log = event_logs.digest)",
         )
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut transaction)
+        .await?;
         self.write_audit(&mut transaction, audit).await?;
-        commit(transaction).await
+        transaction.commit().await
     }
 
     async fn put_state(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceId,
         place: &'static str,
         boot: &BootRow,
@@ -98,9 +89,10 @@ impl SqliteStore {
         let log = boot.log_digest.map(|digest| digest.to_vec());
         let parts = state_parts(device, place, &since, &content, log.as_deref());
         let mac = self.integrity.mac(STATES, &parts);
-        sqlx::query(
-            "INSERT OR REPLACE INTO boot_states (device, place, since, content, log, mac)
-             VALUES (?, ?, ?, ?, ?, ?)",
+        query(
+            "INSERT INTO boot_states (device, place, since, content, log, mac)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (device, place) DO UPDATE SET
+             since = excluded.since, content = excluded.content, log = excluded.log, mac = excluded.mac",
         )
         .bind(device.as_bytes())
         .bind(place)
@@ -109,23 +101,23 @@ impl SqliteStore {
         .bind(&log)
         .bind(mac.to_vec())
         .execute(connection)
-        .await
-        .map_err(unavailable)?;
+        .await?;
         Ok(())
     }
 
     async fn boot_state(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceId,
         place: &'static str,
     ) -> Result<Option<BootRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM boot_states WHERE device = ? AND place = ?")
-            .bind(device.as_bytes())
-            .bind(place)
-            .fetch_optional(connection)
-            .await
-            .map_err(unavailable)?;
+        let row = query(
+            "SELECT since, content, log, mac FROM boot_states WHERE device = $1 AND place = $2",
+        )
+        .bind(device.as_bytes())
+        .bind(place)
+        .fetch_optional(connection)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let corrupt = || StoreError::Corrupt { table: STATES };
         let (since, content): (i64, String) = (column(&row, "since")?, column(&row, "content")?);
@@ -139,14 +131,13 @@ impl SqliteStore {
 
     async fn groups(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceId,
     ) -> Result<BTreeSet<String>, StoreError> {
-        let row = sqlx::query("SELECT names, mac FROM machine_groups WHERE device = ?")
+        let row = query("SELECT names, mac FROM machine_groups WHERE device = $1")
             .bind(device.as_bytes())
             .fetch_optional(connection)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         let Some(row) = row else { return Ok(BTreeSet::new()) };
         let (names, mac): (String, Vec<u8>) = (column(&row, "names")?, column(&row, "mac")?);
         self.integrity.check(GROUPS, &[device.as_bytes(), names.as_bytes()], &mac)?;
@@ -156,20 +147,22 @@ impl SqliteStore {
     /// Within the caller's transaction.
     pub(super) async fn put_groups(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceId,
         groups: &BTreeSet<String>,
     ) -> Result<(), StoreError> {
         let names =
             serde_json::to_string(groups).map_err(|_| StoreError::Corrupt { table: GROUPS })?;
         let mac = self.integrity.mac(GROUPS, &[device.as_bytes(), names.as_bytes()]);
-        sqlx::query("INSERT OR REPLACE INTO machine_groups (device, names, mac) VALUES (?, ?, ?)")
-            .bind(device.as_bytes())
-            .bind(&names)
-            .bind(mac.to_vec())
-            .execute(connection)
-            .await
-            .map_err(unavailable)?;
+        query(
+            "INSERT INTO machine_groups (device, names, mac) VALUES ($1, $2, $3)
+             ON CONFLICT (device) DO UPDATE SET names = excluded.names, mac = excluded.mac",
+        )
+        .bind(device.as_bytes())
+        .bind(&names)
+        .bind(mac.to_vec())
+        .execute(connection)
+        .await?;
         Ok(())
     }
 
@@ -179,12 +172,11 @@ impl SqliteStore {
         groups: &BTreeSet<String>,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         require_live_device(&mut transaction, device).await?;
         self.put_groups(&mut transaction, device, groups).await?;
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn write_acceptance(
@@ -193,15 +185,14 @@ impl SqliteStore {
         accepted: &AcceptedBoot,
         audit: &AuditEntry,
     ) -> Result<(), CommitError> {
-        let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
+        let mut transaction = self.begin().await?;
         require_live_device(&mut transaction, device).await?;
         let pcrs = pcrs_text(&accepted.pcrs);
         let at = accepted.at.0.to_be_bytes();
         let mac = self.integrity.mac(ACCEPTANCES, &acceptance_parts(device, accepted, &pcrs, &at));
-        sqlx::query(
+        query(
             "INSERT INTO boot_acceptances (device, pcrs, accepted_by, reason, accepted_at, replaces, mac)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(device.as_bytes())
         .bind(&pcrs)
@@ -210,24 +201,22 @@ impl SqliteStore {
         .bind(accepted.at.0)
         .bind(accepted.replaces)
         .bind(mac.to_vec())
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut transaction)
+        .await?;
         self.write_audit(&mut transaction, audit).await?;
-        Ok(commit(transaction).await?)
+        Ok(transaction.commit().await?)
     }
 
     /// Those that count, and whether the enrolment's values count no longer.
     async fn acceptances(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         device: &DeviceId,
     ) -> Result<(Vec<AcceptedBoot>, bool), StoreError> {
-        let rows = sqlx::query("SELECT * FROM boot_acceptances WHERE device = ? ORDER BY sequence")
+        let rows = query("SELECT pcrs, accepted_by, reason, accepted_at, replaces, mac FROM boot_acceptances WHERE device = $1 ORDER BY sequence")
             .bind(device.as_bytes())
             .fetch_all(connection)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         let all = rows.iter().map(|row| self.acceptance(device, row));
         let mut all = all.collect::<Result<Vec<_>, _>>()?;
         let first = all.iter().rposition(|accepted| accepted.replaces);
@@ -235,7 +224,7 @@ impl SqliteStore {
         Ok((all, first.is_some()))
     }
 
-    fn acceptance(&self, device: &DeviceId, row: &SqliteRow) -> Result<AcceptedBoot, StoreError> {
+    fn acceptance(&self, device: &DeviceId, row: &Row) -> Result<AcceptedBoot, StoreError> {
         let (pcrs, mac): (String, Vec<u8>) = (column(row, "pcrs")?, column(row, "mac")?);
         let accepted = AcceptedBoot {
             pcrs: pcrs_of(&pcrs).ok_or(StoreError::Corrupt { table: ACCEPTANCES })?,

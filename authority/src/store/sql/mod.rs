@@ -1,0 +1,500 @@
+//! The store in SQL, written once for SQLite and PostgreSQL.
+
+mod approvals;
+mod audit;
+mod database;
+mod enrol;
+mod machines;
+mod metadata;
+mod mint;
+mod news;
+mod pins;
+mod policies;
+mod pool;
+mod postgres;
+mod read;
+mod revoke;
+mod sqlite;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use signet_evidence::binding::Sha256;
+use signet_evidence::{DeviceId, SessionId, UnixTime};
+use sqlx::Connection as _;
+use sqlx::migrate::MigrateError;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use self::database::{Row, column, is_unique_violation, query};
+use self::pool::{Connection, Pool, Transaction};
+use super::*;
+
+pub use self::postgres::{Server, ServerError, Unfit};
+
+/// Connections of one process that read.
+const READERS: u32 = 8;
+/// And that write: writers take turns anyway, and those who wait here can have one commit for all.
+const WRITERS: u32 = 1;
+
+/// [`Store`] in SQLite or PostgreSQL.
+pub struct SqlStore {
+    readers: Pool,
+    writers: Pool,
+    news: news::News,
+    audit_queue: audit::Queue,
+    integrity: IntegrityKey,
+}
+
+/// Where a store is.
+#[derive(Clone)]
+pub enum Location {
+    /// A SQLite file.
+    File(File),
+    /// A PostgreSQL database.
+    Server(Server),
+}
+
+pub use self::sqlite::File;
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        Self::File(File::new(path))
+    }
+}
+
+impl From<&PathBuf> for Location {
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl From<Server> for Location {
+    fn from(server: Server) -> Self {
+        Self::Server(server)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.path.display()),
+            Self::Server(server) => write!(f, "{server}"),
+        }
+    }
+}
+
+/// The database cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// `init` would overwrite it.
+    #[error("{place} exists already; choose another place")]
+    Exists {
+        /// Where.
+        place: String,
+    },
+    /// There is none.
+    #[error(
+        "there is no database of an authority in {place}; make it with `signet-authority init`"
+    )]
+    Missing {
+        /// Where.
+        place: String,
+    },
+    /// The database does not open it.
+    #[error("cannot open the database {place}")]
+    Unusable {
+        /// Where.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// It could lose what it has committed.
+    #[error("the database {place} cannot be relied on")]
+    Unfit {
+        /// Where.
+        place: String,
+        /// Why.
+        source: Unfit,
+    },
+    /// Its tables are of another version.
+    #[error("cannot bring the database {place} to this version")]
+    Migration {
+        /// Where.
+        place: String,
+        /// Why.
+        source: MigrateError,
+    },
+}
+
+impl SqlStore {
+    /// Makes a new database.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; one that exists is never touched.
+    pub async fn create(
+        location: impl Into<Location>,
+        integrity: IntegrityKey,
+    ) -> Result<Self, OpenError> {
+        let location = location.into();
+        match exists(&location).await? {
+            true => Err(OpenError::Exists { place: location.to_string() }),
+            false => Self::connect(location, integrity).await,
+        }
+    }
+
+    /// Opens a database and brings its tables to this version.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        location: impl Into<Location>,
+        integrity: IntegrityKey,
+    ) -> Result<Self, OpenError> {
+        let location = location.into();
+        match exists(&location).await? {
+            true => Self::connect(location, integrity).await,
+            false => Err(OpenError::Missing { place: location.to_string() }),
+        }
+    }
+
+    /// Bounds a file to `bytes`, so that it never fills a disk that others need. At the bound, what
+    /// would grow it fails with [`StoreError::Full`]. A server is bounded by whoever runs it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn limit_size(&self, bytes: u64) -> Result<(), StoreError> {
+        let Location::File(file) = self.writers.location() else { return Ok(()) };
+        file.limit_size(bytes);
+        self.writers.reconnect().await
+    }
+
+    /// Closes it, so that a file is whole without its write-ahead log.
+    pub async fn close(self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+
+    async fn connect(location: Location, integrity: IntegrityKey) -> Result<Self, OpenError> {
+        migrate(&location).await?;
+        Ok(Self {
+            readers: Pool::new(location.clone(), READERS),
+            writers: Pool::new(location, WRITERS),
+            news: news::News::default(),
+            audit_queue: audit::Queue::default(),
+            integrity,
+        })
+    }
+
+    /// For reads only.
+    async fn reader(&self) -> Result<Connection, StoreError> {
+        self.readers.acquire().await
+    }
+
+    /// For everything that changes something.
+    async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.writers.begin().await
+    }
+}
+
+async fn exists(location: &Location) -> Result<bool, OpenError> {
+    let server = match location {
+        Location::File(file) => return Ok(file.path.exists()),
+        Location::Server(server) => server,
+    };
+    let unusable = |source| OpenError::Unusable { place: location.to_string(), source };
+    let mut connection = server.connect().await.map_err(unusable)?;
+    if let Some(source) = postgres::check(&mut connection).await.map_err(unusable)? {
+        return Err(OpenError::Unfit { place: location.to_string(), source });
+    }
+    let tables = sqlx::query("SELECT 1 WHERE to_regclass('operators') IS NOT NULL");
+    let found = tables.fetch_optional(&mut connection).await.map_err(unusable)?;
+    let _ = connection.close().await;
+    Ok(found.is_some())
+}
+
+async fn migrate(location: &Location) -> Result<(), OpenError> {
+    let place = || location.to_string();
+    let unusable = |source| OpenError::Unusable { place: place(), source };
+    let migrated = match location {
+        Location::File(file) => {
+            let mut connection = file.create().await.map_err(unusable)?;
+            let migrated = sqlite::MIGRATIONS.run(&mut connection).await;
+            let _ = connection.close().await;
+            migrated
+        }
+        Location::Server(server) => {
+            let mut connection = server.connect_alone().await.map_err(unusable)?;
+            let migrated = postgres::MIGRATIONS.run(&mut connection).await;
+            let _ = connection.close().await;
+            migrated
+        }
+    };
+    migrated.map_err(|source| OpenError::Migration { place: place(), source })
+}
+
+/// Integers of both databases are signed; counters that exceed them do not occur, and saturate.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.append_with_others(entry).await
+    }
+
+    async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read_audit(after, limit).await
+    }
+
+    async fn add_ticket(&self, ticket: &NewTicket, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.insert_ticket(ticket, audit).await
+    }
+
+    async fn ticket(&self, digest: &Sha256) -> Result<Option<Ticket>, StoreError> {
+        self.read_ticket(digest).await
+    }
+
+    async fn request_ticket(
+        &self,
+        request: &NewTicketRequest,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_request(request, audit).await
+    }
+
+    async fn ticket_request(&self, id: &Sha256) -> Result<Option<TicketRequest>, StoreError> {
+        self.read_request(id).await
+    }
+
+    async fn ticket_requests(&self, since: UnixTime) -> Result<Vec<TicketRequest>, StoreError> {
+        self.read_requests(since).await
+    }
+
+    async fn approve_ticket(
+        &self,
+        approval: &TicketApproval,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_approval(approval, audit).await
+    }
+
+    async fn enrol_device(
+        &self,
+        device: &DeviceEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_device(device, audit).await
+    }
+
+    async fn renew_device(
+        &self,
+        renewal: &DeviceRenewal,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_renewal(renewal, audit).await
+    }
+
+    async fn enrol_credential(
+        &self,
+        credential: &CredentialEnrolment,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.insert_credential(credential, audit).await
+    }
+
+    async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+        self.read_device(id).await
+    }
+
+    async fn machine(&self, id: &DeviceId) -> Result<MachineRow, StoreError> {
+        self.read_machine(id).await
+    }
+
+    async fn machines(&self) -> Result<Vec<ListedMachine>, StoreError> {
+        self.read_machines().await
+    }
+
+    async fn event_log(&self, digest: &Sha256) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_event_log(digest).await
+    }
+
+    async fn note_boot(&self, new: &NewBoot, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.write_boot(new, audit).await
+    }
+
+    async fn set_groups(
+        &self,
+        device: &DeviceId,
+        groups: &BTreeSet<String>,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_groups(device, groups, audit).await
+    }
+
+    async fn accept_boot(
+        &self,
+        device: &DeviceId,
+        accepted: &AcceptedBoot,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_acceptance(device, accepted, audit).await
+    }
+
+    async fn ek_pins(&self) -> Result<Vec<EkPin>, StoreError> {
+        self.read_pins().await
+    }
+
+    async fn ek_pin(&self, digest: &Sha256) -> Result<Option<EkPin>, StoreError> {
+        self.read_pin(digest).await
+    }
+
+    async fn pin_ek(&self, pin: &EkPin, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.write_pin(pin, audit).await
+    }
+
+    async fn credential(&self, id: &[u8]) -> Result<Option<CredentialRow>, StoreError> {
+        self.read_credential(id).await
+    }
+
+    async fn credentials_of(&self, subject: &str) -> Result<Vec<CredentialRow>, StoreError> {
+        self.read_credentials_of(subject).await
+    }
+
+    async fn challenge_was_consumed(&self, random: &[u8; 16]) -> Result<bool, StoreError> {
+        let row = query("SELECT 1 FROM consumed_challenges WHERE random = $1")
+            .bind(random.to_vec())
+            .fetch_optional(&mut self.reader().await?)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    async fn grant_is_open(
+        &self,
+        device: &DeviceId,
+        operator: &str,
+        now: UnixTime,
+    ) -> Result<Grant, StoreError> {
+        self.read_grant(device, operator, now).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, StoreError> {
+        self.read_session(id).await
+    }
+
+    async fn token(&self, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError> {
+        self.read_token(id).await
+    }
+
+    async fn mint(&self, record: &MintRecord, audit: &AuditEntry) -> Result<(), CommitError> {
+        self.write_mint(record, audit).await
+    }
+
+    async fn redeem(
+        &self,
+        id: &[u8; 16],
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<(), CommitError> {
+        self.write_redemption(id, now, audit).await
+    }
+
+    async fn revoke(
+        &self,
+        target: &RevocationTarget,
+        now: UnixTime,
+        audit: &AuditEntry,
+    ) -> Result<Option<Vec<Revocation>>, StoreError> {
+        self.write_revocation(target, now, audit).await
+    }
+
+    async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError> {
+        self.read_revocations(after).await
+    }
+
+    async fn import_metadata(
+        &self,
+        import: &StoredMetadata,
+        audit: &AuditEntry,
+    ) -> Result<Imported, ImportError> {
+        self.write_metadata(import, audit).await
+    }
+
+    async fn metadata_digest(&self) -> Result<Option<Sha256>, StoreError> {
+        self.read_metadata_digest().await
+    }
+
+    async fn metadata(&self) -> Result<Option<StoredMetadata>, StoreError> {
+        self.read_metadata().await
+    }
+
+    async fn activate_policy(
+        &self,
+        new: &NewActivation<'_>,
+        audit: &AuditEntry,
+    ) -> Result<Option<i64>, StoreError> {
+        self.write_activation(new, audit).await
+    }
+
+    async fn policy_position(&self) -> Result<i64, StoreError> {
+        self.read_position().await
+    }
+
+    async fn policy_history(&self) -> Result<Vec<PolicyActivation>, StoreError> {
+        self.read_activations().await
+    }
+
+    async fn policy_set(&self, version: &Sha256) -> Result<Option<String>, StoreError> {
+        self.read_policy_set(version).await
+    }
+
+    async fn reserve_status_indices(&self, count: u32) -> Result<Range<u64>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let row = query("UPDATE status_indices SET next = next + $1 RETURNING next")
+            .bind(count)
+            .fetch_one(&mut transaction)
+            .await?;
+        let next: i64 = row.get(0)?;
+        transaction.commit().await?;
+        let end =
+            u64::try_from(next).map_err(|_| StoreError::Corrupt { table: "status_indices" })?;
+        Ok(end.saturating_sub(u64::from(count))..end)
+    }
+
+    async fn live_sessions(&self, now: UnixTime) -> Result<u64, StoreError> {
+        let row = query("SELECT count(*) FROM sessions WHERE ended_at IS NULL AND expires > $1")
+            .bind(now.0)
+            .fetch_one(&mut self.reader().await?)
+            .await?;
+        let count: i64 = row.get(0)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        // A gateway accepts a token for some seconds after its end; remember it longer than that.
+        for statement in [
+            "DELETE FROM consumed_challenges WHERE expires + 60 < $1",
+            "DELETE FROM tokens WHERE expires + 60 < $1",
+        ] {
+            query(statement).bind(now.0).execute(&mut transaction).await?;
+        }
+        transaction.commit().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        query("SELECT 1").execute(&mut self.reader().await?).await.map(|_| ())
+    }
+
+    fn takes_writes(&self) -> bool {
+        self.writers.works()
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe(self.readers.location())
+    }
+}

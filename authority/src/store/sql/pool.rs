@@ -1,0 +1,286 @@
+//! Connections that are kept open, and transactions on them.
+//!
+//! Not sqlx's pool: that one waits without bound for the answer of a server that the network was cut
+//! from, and SQLite rolls some transactions back by itself, which sqlx does not notice.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::StoreError;
+use super::database::{Raw, run};
+use super::{Location, postgres, sqlite};
+
+/// How long a request waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+/// After a failed attempt to connect, others are told so for this long without trying.
+const DOWN: Duration = Duration::from_millis(500);
+/// A connection that rested longer is asked whether it still works.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// At most so many connections to one database. Clones share them.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Inner>);
+
+struct Inner {
+    location: Location,
+    connections: u32,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<(Instant, Raw)>>,
+    down_since: Mutex<Option<Instant>>,
+    /// Cleared by whatever the database did not answer or had no room for; set by a commit.
+    works: AtomicBool,
+}
+
+impl Pool {
+    pub(super) fn new(location: Location, connections: u32) -> Self {
+        Self(Arc::new(Inner {
+            location,
+            connections,
+            permits: Arc::new(Semaphore::new(connections as usize)),
+            idle: Mutex::default(),
+            down_since: Mutex::default(),
+            works: AtomicBool::new(true),
+        }))
+    }
+
+    /// Where it leads.
+    pub(super) fn location(&self) -> &Location {
+        &self.0.location
+    }
+
+    /// A connection in no transaction.
+    pub(super) async fn acquire(&self) -> Result<Connection, StoreError> {
+        let permits = self.0.permits.clone();
+        let permit = tokio::time::timeout(TURN, permits.acquire_owned()).await;
+        let (Ok(Ok(permit)), false) = (permit, self.is_down()) else {
+            return Err(sqlx::Error::PoolTimedOut.into());
+        };
+        let raw = match self.rested().await {
+            Some(raw) => raw,
+            None => self.connect().await?,
+        };
+        let (raw, permit) = (Some(raw), Some(permit));
+        Ok(Connection { raw, state: State::Ready, pool: self.clone(), permit })
+    }
+
+    /// A write transaction that comes after all that committed before: what it reads stays true until
+    /// it commits. Dropped without commit, it changes nothing.
+    pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.acquire().await?.begin().await
+    }
+
+    /// Connects anew, so that what changed about the location counts.
+    pub(super) async fn reconnect(&self) -> Result<(), StoreError> {
+        let all = self.0.permits.acquire_many(self.0.connections).await;
+        let idle = std::mem::take(&mut *lock(&self.0.idle));
+        for (_, raw) in idle {
+            raw.close().await;
+        }
+        drop(all);
+        self.acquire().await.map(|_| ())
+    }
+
+    /// Whether what was tried last came through.
+    pub(super) fn works(&self) -> bool {
+        self.0.works.load(Ordering::Relaxed)
+    }
+
+    /// Closes what is open and opens nothing more.
+    pub(super) async fn close(&self) {
+        // Whoever holds one still finishes first.
+        let all = self.0.permits.acquire_many(self.0.connections);
+        let _ = tokio::time::timeout(TURN, all).await;
+        self.0.permits.close();
+        for (_, raw) in std::mem::take(&mut *lock(&self.0.idle)) {
+            raw.close().await;
+        }
+    }
+
+    async fn rested(&self) -> Option<Raw> {
+        loop {
+            let (since, mut raw) = lock(&self.0.idle).pop()?;
+            if since.elapsed() < RESTED || run(&mut raw, "SELECT 1").await.is_ok() {
+                return Some(raw);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Raw, StoreError> {
+        let connected = match &self.0.location {
+            Location::File(file) => sqlite::connect(file).await,
+            Location::Server(server) => postgres::connect(server).await,
+        };
+        *lock(&self.0.down_since) = connected.is_err().then(Instant::now);
+        if connected.is_err() {
+            self.0.works.store(false, Ordering::Relaxed);
+        }
+        Ok(connected?)
+    }
+
+    fn is_down(&self) -> bool {
+        lock(&self.0.down_since).is_some_and(|since| since.elapsed() < DOWN)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Raw {
+    async fn close(self) {
+        use sqlx::Connection;
+        // What a file's log still holds is replayed at the next start; a server sees the end.
+        let _ = match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        };
+    }
+}
+
+/// Whether a connection can be used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// A statement is under way, and perhaps whoever waited for it no longer does.
+    Busy,
+    /// It did not answer, or said goodbye.
+    Broken,
+}
+
+/// A connection, and the right to it.
+pub(super) struct Connection {
+    raw: Option<Raw>,
+    state: State,
+    pool: Pool,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// For one statement; [`Self::finish`] follows with its outcome.
+    pub(super) fn start(&mut self) -> Result<&mut Raw, StoreError> {
+        if self.state != State::Ready {
+            return Err(sqlx::Error::WorkerCrashed.into());
+        }
+        self.state = State::Busy;
+        Ok(self.raw.as_mut().ok_or(sqlx::Error::PoolClosed)?)
+    }
+
+    pub(super) fn finish<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        match &outcome {
+            Err(error) if !is_answer(error) => {
+                self.state = State::Broken;
+                // What happened to this one probably happened to all: the server was restarted.
+                lock(&self.pool.0.idle).clear();
+            }
+            _ => self.state = State::Ready,
+        }
+        let outcome = outcome.map_err(StoreError::from);
+        if self.state == State::Broken || matches!(outcome, Err(StoreError::Full)) {
+            self.pool.0.works.store(false, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// See [`Pool::begin`].
+    pub(super) async fn begin(self) -> Result<Transaction, StoreError> {
+        let mut transaction = Transaction(self);
+        let raw = transaction.start()?;
+        let begin = match raw {
+            Raw::Sqlite(_) => sqlite::BEGIN,
+            Raw::Postgres(_) => postgres::BEGIN,
+        };
+        let outcome = run(raw, begin).await;
+        transaction.finish(outcome)?;
+        Ok(transaction)
+    }
+
+    fn take(&mut self) -> Self {
+        let (raw, permit) = (self.raw.take(), self.permit.take());
+        Self { raw, state: self.state, pool: self.pool.clone(), permit }
+    }
+
+    /// Ends what was under way, then lets others have the connection.
+    async fn recover(mut self) {
+        let Some(raw) = &mut self.raw else { return };
+        self.state = match run(raw, "ROLLBACK").await {
+            Ok(()) => State::Ready,
+            // Nothing was under way.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("1") => {
+                State::Ready
+            }
+            Err(_) => State::Broken,
+        };
+    }
+}
+
+/// Whether the database understood and refused, and is as it was otherwise. Class 57P of PostgreSQL
+/// is the end of the connection.
+fn is_answer(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => !error.code().is_some_and(|code| code.starts_with("57P")),
+        sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            true
+        }
+        _ => false,
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        match (self.state, Handle::try_current()) {
+            (State::Ready, _) => {
+                if let Some(raw) = self.raw.take() {
+                    lock(&self.pool.0.idle).push((Instant::now(), raw));
+                }
+            }
+            (State::Busy, Ok(runtime)) if self.raw.is_some() => {
+                let mut taken = self.take();
+                // Should that not be run, or not to its end, because everything ends.
+                taken.state = State::Broken;
+                runtime.spawn(taken.recover());
+            }
+            (State::Busy | State::Broken, _) => {}
+        }
+    }
+}
+
+/// A write transaction.
+pub(super) struct Transaction(Connection);
+
+impl Transaction {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        let outcome = run(self.0.start()?, "COMMIT").await;
+        self.0.finish(outcome)?;
+        self.0.pool.0.works.store(true, Ordering::Relaxed);
+        // Nothing is left to roll back.
+        drop(self.0.take());
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.0.raw.is_some() && self.0.state == State::Ready {
+            self.0.state = State::Busy;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A PostgreSQL server of the test's own: Debian's, as an unprivileged user, in a temporary directory.
+//! It ends with the test, also with one that is killed.
+#![allow(dead_code)] // each suite uses its part
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use signet_authority::random;
+use signet_authority::store::Server;
+use signet_evidence::thumbprint::hex;
+use sqlx::{Connection, PgConnection};
+
+pub(crate) struct Cluster {
+    folder: PathBuf,
+    settings: String,
+    user: Option<(u32, u32)>,
+    /// Holds the server's life: when our end of its standard input closes, it kills the server.
+    keeper: Option<Child>,
+}
+
+/// One server for all tests of a program.
+pub(crate) fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| Cluster::start(""))
+}
+
+impl Cluster {
+    /// With these lines in `postgresql.conf`, on a Unix socket only unless they say otherwise.
+    pub(crate) fn start(settings: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
+        Self::start_in(folder, settings)
+    }
+
+    /// The same in a directory that does not exist yet.
+    pub(crate) fn start_in(folder: PathBuf, settings: &str) -> Self {
+        fs::create_dir_all(&folder).unwrap();
+        let user = unprivileged();
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).unwrap();
+        }
+        let mut cluster = Self { folder, settings: settings.into(), user, keeper: None };
+        let made = cluster
+            .program("initdb")
+            .args(["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", "signet"])
+            .arg("-D")
+            .arg(cluster.data())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster.configure();
+        cluster.resume();
+        cluster
+    }
+
+    fn configure(&self) {
+        let mut file =
+            fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf")).unwrap();
+        let folder = self.folder.display();
+        write!(
+            file,
+            "listen_addresses = ''\nunix_socket_directories = '{folder}'\nmax_connections = 200\n\
+             shared_buffers = 16MB\n{}\n",
+            self.settings
+        )
+        .unwrap();
+    }
+
+    /// Starts the server again, and waits until it answers.
+    pub(crate) fn resume(&mut self) {
+        let script = "\"$@\" & server=$!; cat > /dev/null; kill -QUIT $server; wait $server";
+        let mut keeper = self.command("sh");
+        keeper
+            .args(["-c", script, "sh"])
+            .arg(binaries().join("postgres"))
+            .arg("-D")
+            .arg(self.data());
+        let log = fs::File::create(self.folder.join("log")).unwrap();
+        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        self.keeper = Some(keeper.process_group(0).spawn().unwrap());
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&self) {
+        let start = Instant::now();
+        loop {
+            let mut ready = self.program("pg_isready");
+            ready.arg("-q").arg("-h").arg(&self.folder);
+            if ready.status().unwrap().success() {
+                return;
+            }
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(start.elapsed() < Duration::from_secs(120), "PostgreSQL does not start: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server as a crash does.
+    pub(crate) fn kill(&mut self) {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().trim().to_owned();
+        // Its children end with it.
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        self.stop();
+        // The postmaster's children may still hold the memory that it left.
+        let gone = || !PathBuf::from(format!("/proc/{pid}")).exists();
+        while !gone() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            let _ = keeper.wait();
+        }
+    }
+
+    /// The URL of a new database.
+    pub(crate) async fn database(&self) -> String {
+        let name = format!("d{}", hex(&random::bytes::<8>()));
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        self.url(&name)
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://signet@localhost/{database}?host={}", self.folder.display())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn program(&self, name: &str) -> Command {
+        self.command(binaries().join(name).to_str().unwrap())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder).env_remove("PGPASSFILE");
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The server behind a URL, as the settings would name it.
+pub(crate) fn server(url: &str) -> Server {
+    Server::parse(url).unwrap()
+}
+
+/// Debian keeps the programs of each version apart; the newest is taken.
+fn binaries() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("install the package postgresql");
+    let mut versions: Vec<u32> =
+        versions.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    versions.sort_unstable();
+    PathBuf::from(format!("/usr/lib/postgresql/{}/bin", versions.last().unwrap()))
+}
+
+/// Whom the server runs as where the test is root, which initdb refuses.
+fn unprivileged() -> Option<(u32, u32)> {
+    let here = fs::metadata("/proc/self").unwrap();
+    if std::os::unix::fs::MetadataExt::uid(&here) != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let of = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut numbers = line.split(':').skip(2).map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    of("postgres").or_else(|| of("nobody"))
+}
+
+/// So that the directory can be looked into by the server's user and by nobody else.
+pub(crate) fn open_to(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
