@@ -31,17 +31,45 @@ pub enum CborError {
 pub fn decode(bytes: &[u8]) -> Result<Value, CborError> {
     let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
         .map_err(|_| CborError::Syntax)?;
+    if is_in_order(&value) && written(&value) == bytes {
+        return Ok(value);
+    }
     reject_duplicates(&value)?;
-    if encode(&value) == bytes { Ok(value) } else { Err(CborError::NotDeterministic) }
+    Err(CborError::NotDeterministic)
 }
 
 /// Encodes `value` deterministically: map keys sorted bytewise by their encoding, shortest lengths.
 #[must_use]
 pub fn encode(value: &Value) -> Vec<u8> {
+    if is_in_order(value) { written(value) } else { written(&sorted(value)) }
+}
+
+/// The encoding with maps in the order that they have.
+fn written(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing to a `Vec` cannot fail, and `Value` has no type that cannot be encoded.
-    let _ = ciborium::into_writer(&sorted(value), &mut bytes);
+    let _ = ciborium::into_writer(value, &mut bytes);
     bytes
+}
+
+/// Whether the keys of every map ascend by their encoding, none twice.
+fn is_in_order(value: &Value) -> bool {
+    match value {
+        Value::Map(entries) => {
+            let mut last = Vec::new();
+            entries.iter().all(|(key, value)| {
+                let ascends = is_in_order(key) && is_in_order(value);
+                let key = written(key);
+                // No encoding is empty.
+                let ascends = ascends && last < key;
+                last = key;
+                ascends
+            })
+        }
+        Value::Array(items) => items.iter().all(is_in_order),
+        Value::Tag(_, inner) => is_in_order(inner),
+        _ => true,
+    }
 }
 
 /// A map from `entries`; [`encode`] sorts it.
