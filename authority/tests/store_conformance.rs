@@ -3,6 +3,8 @@
 //! Each check takes a fresh store from a [`Bench`]; a new kind of store adds a bench and one call.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+#[path = "conformance/policies.rs"]
+mod policies;
 mod postgres;
 mod rows;
 #[path = "conformance/tickets.rs"]
@@ -20,6 +22,10 @@ use signet_evidence::{RejectionCode, SessionId, UnixTime};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use policies::{
+    of_activations_at_once_one_counts, what_policy_was_asked_comes_back,
+    what_was_put_into_force_is_kept_with_its_order,
+};
 use tickets::{
     a_recovery_ticket_revokes_the_keys_that_were_lost, a_ticket_takes_two_people_at_two_machines,
     requests_that_wait_are_bounded,
@@ -400,6 +406,9 @@ conformance! {
     the_audit_trail_is_a_chain
     a_decision_that_hangs_up_does_not_take_others_records_along
     what_ran_out_is_forgotten_and_the_rest_stays
+    what_was_put_into_force_is_kept_with_its_order
+    of_activations_at_once_one_counts
+    what_policy_was_asked_comes_back
 }
 
 mod sqlite {

@@ -271,17 +271,3 @@ async fn configuration(folder: &Path, database: Option<&str>) -> Config {
 pub(crate) async fn last_audit(authority: &Authority) -> AuditRecord {
     authority.store.audit_after(0, 10_000).await.unwrap().pop().unwrap()
 }
-
-/// The store that the settings name.
-pub(crate) async fn open(
-    config: &Config,
-    integrity: signet_authority::store::IntegrityKey,
-) -> SqlStore {
-    SqlStore::open(config.database(), integrity).await.unwrap()
-}
-
-/// The set that a house starts with.
-pub(crate) fn example() -> signet_authority::policy::ActionPolicySet {
-    let files = EXAMPLE.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    signet_authority::policy::ActionPolicySet::from_files(&files.collect()).unwrap()
-}
