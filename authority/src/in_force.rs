@@ -168,27 +168,33 @@ impl InForce {
     /// # Errors
     /// See [`FollowError`].
     pub async fn read(store: &dyn Store) -> Result<Self, FollowError> {
-        let sets = read_sets(store, None).await?;
-        Ok(Self(Arc::new(RwLock::new(Arc::new(sets)))))
+        Ok(Self::new(read_sets(store, None).await?))
     }
 
-    /// Puts the first set into force where nothing ever was. Two nodes that start at once put one.
+    /// Begins with these sets.
+    #[must_use]
+    pub fn new(sets: Sets) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(sets))))
+    }
+
+    /// Puts what this holds into force where nothing ever was. Of nodes that start at once one does.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn begin(
-        store: &dyn Store,
-        first: &ActionPolicySet,
-        now: UnixTime,
-    ) -> Result<(), StoreError> {
+    /// See [`FollowError`].
+    pub async fn begin(&self, store: &dyn Store, now: UnixTime) -> Result<(), FollowError> {
+        let first = self.sets();
+        if first.position != 0 {
+            return Ok(());
+        }
         let (slot, event) = (Slot::Live, Event::PolicyActivate);
         let (by, reason) = ("the first start".to_owned(), String::new());
         let order = Order { slot, event, by, reason };
-        match write(store, Some(first), order, 0, now).await {
-            Err(ActivateError::Store(error)) => Err(error),
+        match write(store, Some(&first.live), order, 0, now).await {
+            Err(ActivateError::Store(error)) => return Err(error.into()),
             // Overtaken: another node did it.
-            _ => Ok(()),
+            Ok(_) | Err(_) => {}
         }
+        self.refresh(store).await.map(|_| ())
     }
 
     /// What decides now. Whoever decides takes it once.

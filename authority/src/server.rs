@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::gateway::{GatewaySocket, SocketError};
+use crate::in_force::FollowError;
 use crate::keys::{self, KeyError};
 use crate::metadata;
 use crate::router;
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// A gateway's own socket.
     #[error("a gateway's socket cannot be used")]
     Socket(#[from] SocketError),
+    /// The first action policy.
+    #[error("cannot put the action policy into force")]
+    Policy(#[from] FollowError),
     /// TLS.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
@@ -57,6 +61,7 @@ impl Server {
     /// # Errors
     /// See [`ServeError`].
     pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
+        authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
         let settings = &authority.config.settings;
         let clients = listener(
             &authority,

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::enrol::PendingEnrolments;
-use crate::in_force::{FollowError, InForce};
+use crate::in_force::{FollowError, InForce, Sets};
 use crate::keys::{self, KeyError, Keys};
 use crate::metadata::Judging;
 use crate::metrics::Metrics;
@@ -97,15 +97,14 @@ pub fn system_clock() -> Clock {
     })
 }
 
-/// What is in force; where nothing ever was, the folder of the settings is put into force first.
-async fn in_force(
-    config: &Config,
-    store: &dyn Store,
-    now: UnixTime,
-) -> Result<InForce, StartError> {
+/// What is in force; where nothing ever was, the folder of the settings, which [`Server`] puts into
+/// force when it begins to serve.
+///
+/// [`Server`]: crate::server::Server
+async fn in_force(config: &Config, store: &dyn Store) -> Result<InForce, StartError> {
     let folder = config.resolve(config.settings.policy.directory.get_ref());
     if store.policy_position().await? == 0 {
-        InForce::begin(store, &ActionPolicySet::load(&folder)?, now).await?;
+        return Ok(InForce::new(Sets::only(ActionPolicySet::load(&folder)?)));
     }
     let in_force = InForce::read(store).await?;
     let live = in_force.sets().live.version();
@@ -152,7 +151,7 @@ impl Authority {
         };
         let revocations = RevocationView::default();
         revocations.refresh(store.as_ref()).await?;
-        let in_force = in_force(&config, store.as_ref(), clock()).await?;
+        let in_force = in_force(&config, store.as_ref()).await?;
         let appraisal = trust::appraisal(&config, &keys)?;
         // Checked now, so that the first refresh does not find what the start should have.
         trust::metadata_roots(&config)?;

@@ -267,6 +267,19 @@ async fn a_set_is_replayed_shipped_and_taken_back() {
 }
 
 #[test]
+fn nothing_is_in_force_before_the_first_start() {
+    let made = Made::new();
+    made.json(&["config", "check"]);
+    assert_eq!(made.json(&["policy", "history"]), Vec::<Value>::new());
+    let none = made.run(&["policy", "replay", "live"]);
+    assert!(text(&none.stderr).contains("no live set is in force"), "{}", text(&none.stderr));
+    // What was edited until then counts.
+    made.edit("policies/routes.cedar", "<= 900", "<= 901");
+    let _serving = made.serve();
+    assert_eq!(made.live(), made.json(&["policy", "check"])[0]["version"]);
+}
+
+#[test]
 fn sighup_ships_the_folder_and_a_bad_one_changes_nothing() {
     let made = Made::new();
     let mut serving = made.serve();

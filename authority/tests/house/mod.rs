@@ -70,6 +70,7 @@ impl House {
         let authority = Authority::with_store(config, system_clock(), store.clone()).await.unwrap();
         let machine = make_machine(&authority);
         enrol(&authority, &machine, "alice").await;
+        authority.in_force.begin(store.as_ref(), authority.now()).await.unwrap();
         store.limit_size(0).await.unwrap();
         // Uses up what is free in the pages that exist.
         let mut entry = AuditEntry::new(authority.now(), Event::Authorize, Decision::Allowed);
