@@ -17,8 +17,8 @@ use crate::policy::{
 pub use crate::store::PolicySlot as Slot;
 use crate::store::{self, AuditEntry, Event, NewActivation, PolicyActivation, Store, StoreError};
 
-/// How often the store is asked when it has told nothing.
-const POLL: Duration = Duration::from_millis(250);
+/// How often the store is asked when it tells nothing.
+const POLL: Duration = Duration::from_millis(500);
 
 /// What decides: the live set, and the one that is asked beside it without effect.
 #[derive(Debug)]
@@ -225,12 +225,14 @@ impl InForce {
         metrics: Arc<Metrics>,
         mut stop: watch::Receiver<bool>,
     ) {
+        let mut news = store.news();
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                Ok(()) = news.changed() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             match self.refresh(store.as_ref()).await {
