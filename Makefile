@@ -113,7 +113,7 @@ fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly 
 	@fuzz/run.sh 3
 
 bench: setup ## Measure (ONLY=name); a table, target/bench/results.json, failure when a bar is not kept
-	@$(RELEASE) -q -p signet-bench -p signet-daemon
+	@$(RELEASE) -q -p signet-bench -p signet-daemon -p signet-authority
 	@$(TARGET)/release/signet-bench target/bench/results.json $(ONLY)
 
 # The same bytes wherever they are built: no path of this machine stays in them.

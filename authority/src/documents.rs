@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use signet_verifier::AssuranceLevel;
+use signet_verifier::status_list::{CWT_MEDIA_TYPE, JWT_MEDIA_TYPE};
+use signet_verifier::token::claims::StatusListEntry;
 use signet_verifier::token::{Jwk, TokenSigner};
 
 use crate::problem::Problem;
@@ -17,10 +19,19 @@ use crate::store::{AuditEntry, Decision, Event};
 
 /// `GET /jwks.json` (RFC 7517 §5).
 pub async fn jwks(State(authority): State<Arc<Authority>>) -> Response {
-    let key = Jwk::of_point(authority.keys.token.public_point());
-    let mut response = Json(json!({"keys": [key]})).into_response();
+    let mut response = Json(key_set(&authority)).into_response();
     cacheable(response.headers_mut(), 60);
     response
+}
+
+fn key_set(authority: &Authority) -> Value {
+    json!({"keys": [Jwk::of_point(authority.keys.token.public_point())]})
+}
+
+/// Names the set of keys: another set has another name.
+#[must_use]
+pub fn keys_tag(authority: &Authority) -> String {
+    fingerprint(key_set(authority).to_string().as_bytes())
 }
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414 §2).
@@ -44,7 +55,7 @@ pub async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Value> {
     }))
 }
 
-/// `GET /status/{n}`: one status list, signed.
+/// `GET /status/{n}`: one status list, signed; as a CWT for who accepts that and not the JWT.
 ///
 /// # Errors
 /// 404 for anything that is not a list's number; 503 when the key does not sign.
@@ -62,17 +73,26 @@ pub async fn status_list(
     // good for.
     let now = authority.now();
     let window = now.0.div_euclid(status_list::TIME_TO_LIVE);
-    let tag = format!("\"{}-{window}\"", fingerprint(&list.encoded()));
+    let cwt = wants_cwt(&headers);
+    let form = if cwt { "cwt" } else { "jwt" };
+    let tag = format!("\"{}-{form}-{window}\"", fingerprint(list.bytes()));
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    let token = list.to_jwt(&uri, now, &authority.keys.token).map_err(|error| {
+    let token = status_list::token(list, uri, now);
+    let signer = &authority.keys.token;
+    let (signed, media_type) = match cwt {
+        true => (token.to_cwt(signer), CWT_MEDIA_TYPE),
+        false => (token.to_jwt(signer).map(String::into_bytes), JWT_MEDIA_TYPE),
+    };
+    let signed = signed.map_err(|error| {
         tracing::error!(%error, "cannot sign the status list");
         Problem::unavailable()
     })?;
-    let mut response = token.into_response();
+    let mut response = signed.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(status_list::MEDIA_TYPE));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
@@ -84,6 +104,14 @@ pub async fn status_list(
 #[must_use]
 pub fn status_uri(authority: &Authority, number: u64) -> String {
     format!("{}/status/{number}", authority.config.settings.issuer)
+}
+
+/// The index that an entry of ours stands for; `None` when it names no list of ours.
+#[must_use]
+pub fn status_index(authority: &Authority, entry: &StatusListEntry) -> Option<u64> {
+    let issuer = authority.config.settings.issuer.as_str();
+    let number = entry.uri.strip_prefix(issuer)?.strip_prefix("/status/")?;
+    number.parse::<u64>().ok()?.checked_mul(LIST_LENGTH)?.checked_add(entry.idx)
 }
 
 /// `GET /healthz`: the process answers.
@@ -126,7 +154,17 @@ fn cacheable(headers: &mut HeaderMap, seconds: i64) {
     }
 }
 
-fn fingerprint(text: &str) -> String {
-    let digest = signet_evidence::binding::sha256(text.as_bytes());
+/// Whether the caller asks for the CWT (draft-ietf-oauth-status-list-20 §8.1).
+fn wants_cwt(headers: &HeaderMap) -> bool {
+    let accepts = |media_type: &str| {
+        let all = headers.get_all(header::ACCEPT);
+        let mut texts = all.iter().filter_map(|value| value.to_str().ok());
+        texts.any(|text| text.contains(media_type))
+    };
+    accepts(CWT_MEDIA_TYPE) && !accepts(JWT_MEDIA_TYPE)
+}
+
+fn fingerprint(bytes: &[u8]) -> String {
+    let digest = signet_evidence::binding::sha256(bytes);
     signet_evidence::thumbprint::hex(&digest[..8])
 }

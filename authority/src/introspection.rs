@@ -13,6 +13,7 @@ use signet_verifier::Rejection;
 use signet_verifier::token::{CheckedToken, TokenClaims};
 
 use crate::decision;
+use crate::documents;
 use crate::extract::OAuthForm;
 use crate::gateway::{Asker, require_gateway};
 use crate::problem::{Audience, Problem};
@@ -99,7 +100,8 @@ fn check(
     let (Some(id), Some(session), Some(device)) = (entry.token, entry.session, device) else {
         return Err(RejectionCode::TokenMalformed.into());
     };
-    match authority.revocations.standing(&id, session, &device) {
+    let index = documents::status_index(authority, &claims.status.status_list);
+    match authority.revocations.standing(&id, session, &device, index) {
         Standing::Good => Ok(token),
         Standing::Revoked | Standing::Stale => Err(RejectionCode::TokenRevoked.into()),
     }

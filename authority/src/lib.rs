@@ -10,6 +10,7 @@ pub mod config;
 pub mod decision;
 pub mod documents;
 pub mod enrol;
+pub mod events;
 pub mod extract;
 pub mod gateway;
 pub mod in_force;

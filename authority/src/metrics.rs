@@ -31,6 +31,8 @@ pub struct Metrics {
     policy_decisions: Family<SlotLabels, Histogram>,
     policy_shadow: Family<ShadowLabels, Counter>,
     policy_activations: Family<LookLabels, Counter>,
+    revocation_latency: Histogram,
+    connected_verifiers: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -152,11 +154,25 @@ impl Default for Metrics {
             "Policies taken over from the store, by outcome",
             policy_activations.clone(),
         );
+        let (revocation_latency, connected_verifiers) = (latencies(), Gauge::default());
+        registry.register_with_unit(
+            "revocation_latency",
+            "From when this node heard of a revocation to a verifier's acknowledgement",
+            Unit::Seconds,
+            revocation_latency.clone(),
+        );
+        registry.register(
+            "connected_verifiers",
+            "Services and gateways that follow the events of this node",
+            connected_verifiers.clone(),
+        );
         Self {
             registry,
             policy_decisions,
             policy_shadow,
             policy_activations,
+            revocation_latency,
+            connected_verifiers,
             decisions,
             requests,
             live_sessions,
@@ -206,6 +222,16 @@ impl Metrics {
     pub fn policy_activated(&self, worked: bool) {
         let outcome = if worked { "ok" } else { "failed" };
         self.policy_activations.get_or_create(&LookLabels { outcome }).inc();
+    }
+
+    /// Records how long a verifier took to apply a revocation.
+    pub fn revocation_applied(&self, took: Duration) {
+        self.revocation_latency.observe(took.as_secs_f64());
+    }
+
+    /// How many verifiers are connected now.
+    pub fn verifiers_connected(&self, count: usize) {
+        self.connected_verifiers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a request that the store's failure refused.

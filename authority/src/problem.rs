@@ -133,6 +133,14 @@ impl Problem {
         Self::new(PROBLEM, "gateway-unknown", StatusCode::FORBIDDEN, title, detail)
     }
 
+    /// As many event streams as a gateway may have.
+    #[must_use]
+    pub fn too_many_streams() -> Self {
+        let title = "This gateway has as many event streams as it may";
+        let detail = "end others, or raise limits.verifiers in the authority's settings";
+        Self::new(PROBLEM, "too-many-streams", StatusCode::TOO_MANY_REQUESTS, title, detail)
+    }
+
     fn new(
         family: &'static str,
         code: &'static str,

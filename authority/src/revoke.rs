@@ -67,6 +67,10 @@ impl Authority {
         let revoked = self.store.revoke(target, entry.at, &entry).await;
         let revoked = revoked.map_err(|error| decision::failed(self, error))?;
         self.revocations.add(&revoked.unwrap_or_default());
+        // Pushes it. Should the store fail now, the next look at the feed does it.
+        if let Err(error) = self.revocations.refresh(self.store.as_ref()).await {
+            tracing::warn!(%error, "cannot read the revocations");
+        }
         self.metrics.decided(entry.event, entry.decision);
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::gateway::SocketGateway;
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::tls::PeerCertificate;
-use crate::{approvals, challenge, documents, gateway, introspection, revoke, token};
+use crate::{approvals, challenge, documents, events, gateway, introspection, revoke, token};
 
 /// Largest request without evidence.
 const MAX_BODY: usize = 96 * 1024;
@@ -47,6 +47,7 @@ pub fn gateways(authority: Arc<Authority>) -> Router {
     let router = Router::new()
         .merge(public_documents())
         .merge(gateway::routes())
+        .merge(events::routes())
         .route("/v1/introspect", post(introspection::introspect))
         .route("/metrics", get(documents::metrics));
     finish(router, authority)

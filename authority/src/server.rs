@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
 use crate::keys::{self, KeyError};
@@ -107,6 +108,8 @@ impl Server {
         let in_force = authority.in_force.clone();
         let (store, metrics) = (authority.store.clone(), authority.metrics.clone());
         tasks.spawn(in_force.follow(store, metrics, stop.clone()));
+        tasks.spawn(events::beat(authority.clone(), stop.clone()));
+        tasks.spawn(events::record(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
         while tasks.join_next().await.is_some() {}

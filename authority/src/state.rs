@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::enrol::PendingEnrolments;
+use crate::events::Hub;
 use crate::in_force::{FollowError, InForce, Sets};
 use crate::keys::{self, KeyError, Keys};
 use crate::metadata::Judging;
@@ -49,6 +50,8 @@ pub struct Authority {
     pub checker: TokenChecker,
     /// What was revoked.
     pub revocations: RevocationView,
+    /// What connected verifiers are told.
+    pub events: Hub,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Machines between the halves of their enrolment.
@@ -149,7 +152,8 @@ impl Authority {
             audience: config.settings.audience.clone(),
             keys: vec![VerifyingKey::from_jwk(&jwk).ok_or(StartError::TokenKey)?],
         };
-        let revocations = RevocationView::default();
+        let events = Hub::default();
+        let revocations = RevocationView::pushing(events.clone());
         revocations.refresh(store.as_ref()).await?;
         let in_force = in_force(&config, store.as_ref()).await?;
         let appraisal = trust::appraisal(&config, &keys)?;
@@ -163,6 +167,7 @@ impl Authority {
             checker,
             revocations,
             metrics: Arc::default(),
+            events,
             enrolments: PendingEnrolments::default(),
             status_indices: Mutex::default(),
             config,
@@ -184,6 +189,9 @@ impl Authority {
     /// [`StoreError`].
     pub async fn status_index(&self) -> Result<u64, StoreError> {
         let mut indices = self.status_indices.lock().await;
+        // Places that were reserved when everything was revoked are revoked with those in use.
+        let (below, _) = self.revocations.lists();
+        indices.retain(|index| *index >= below);
         if indices.is_empty() {
             indices.extend(self.store.reserve_status_indices(INDEX_BLOCK).await?);
         }

@@ -1,6 +1,7 @@
 //! The endpoints over real TLS, on free ports of the loopback.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+#[allow(dead_code)] // Each test program uses its part of the house.
 mod house;
 
 use base64::Engine;

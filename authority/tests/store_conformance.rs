@@ -9,6 +9,8 @@ mod postgres;
 mod rows;
 #[path = "conformance/tickets.rs"]
 mod tickets;
+#[path = "conformance/verifiers.rs"]
+mod verifiers;
 
 use std::sync::Arc;
 
@@ -30,6 +32,11 @@ use tickets::{
     a_recovery_ticket_revokes_the_keys_that_were_lost, a_ticket_takes_two_people_at_two_machines,
     requests_that_wait_are_bounded,
     the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so,
+};
+
+use verifiers::{
+    a_revoked_token_leaves_its_place_and_its_session_goes_on,
+    everything_ends_every_session_and_nothing_else, who_applied_what_is_on_record,
 };
 
 use rows::{
@@ -402,6 +409,9 @@ conformance! {
     only_a_persons_session_is_continued
     an_action_token_is_redeemed_once
     revocation_reaches_everything_below
+    a_revoked_token_leaves_its_place_and_its_session_goes_on
+    everything_ends_every_session_and_nothing_else
+    who_applied_what_is_on_record
     status_indices_are_given_once
     the_audit_trail_is_a_chain
     a_decision_that_hangs_up_does_not_take_others_records_along

@@ -6,6 +6,7 @@
 
 mod measure;
 mod report;
+pub mod revocation;
 pub mod start;
 pub mod tpm;
 
@@ -50,7 +51,8 @@ pub struct Bench {
 }
 
 /// Every bench, in the order in which they run.
-pub const ALL: &[Bench] = &[start::START, tpm::SESSION, tpm::RENEWAL, tpm::SIGNATURE];
+pub const ALL: &[Bench] =
+    &[start::START, tpm::SESSION, tpm::RENEWAL, tpm::SIGNATURE, revocation::REVOCATION];
 
 /// The folder of the built programs.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use signet_test_authenticators::{AttestationRoot, Firmware, KeyError};
 use tempfile::TempDir;
 
-pub use authority::{Audited, AuthorityService};
+pub use authority::{Audited, AuthorityService, GatewayFiles};
 pub use mesh::MeshCertificates;
 pub use station::{FINGER, PIN, Pending, Ran, Station};
 

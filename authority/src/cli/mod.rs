@@ -61,9 +61,8 @@ enum Command {
     Ticket(TicketCommand),
     /// Issue a gateway's client certificate.
     Gateway(GatewayArguments),
-    /// Revoke something and everything under it; counts within a second.
-    #[command(subcommand)]
-    Revoke(RevokeCommand),
+    /// Revoke something and everything under it; counts at once, and is pushed to every verifier.
+    Revoke(RevokeArguments),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -172,8 +171,30 @@ struct GatewayArguments {
     days: u16,
 }
 
+const REVOKE_EXAMPLES: &str = "Examples:
+  signet-authority revoke session 5f0c… --wait
+  signet-authority revoke operator bob --wait=10 --json
+  signet-authority revoke all --wait
+
+With --wait the exit code is 0 only when every verifier that follows the events has it in force. Gateways
+that ask /v1/authorize for each request need no push.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REVOKE_EXAMPLES)]
+struct RevokeArguments {
+    #[command(subcommand)]
+    target: RevokeTarget,
+    /// Wait until every connected verifier has it in force, for at most this many seconds, and say who
+    /// did not answer.
+    #[arg(
+        long, global = true, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "5"
+    )]
+    wait: Option<u64>,
+}
+
 #[derive(Debug, Subcommand)]
-enum RevokeCommand {
+enum RevokeTarget {
     /// One token, by its `jti`.
     Token {
         /// 32 hex digits.
@@ -184,8 +205,9 @@ enum RevokeCommand {
         /// 32 hex digits.
         id: String,
     },
-    /// A security key and the sessions that were proved with it.
-    Credential {
+    /// A key and the sessions that were proved with it.
+    #[command(alias = "credential")]
+    Key {
         /// Credential id, base64url.
         id: String,
     },
@@ -199,6 +221,8 @@ enum RevokeCommand {
         /// Name.
         id: String,
     },
+    /// Every session of everybody; machines and keys stay, and people log in again.
+    All,
 }
 
 #[derive(Debug, Subcommand)]

@@ -357,6 +357,8 @@ pub struct PolicySettings {
 pub struct Limits {
     /// Connections at once, on each listener.
     pub connections: usize,
+    /// Verifiers that may follow the events at once, for each gateway's certificate.
+    pub verifiers: usize,
     /// Time to send the request's head, and for the TLS handshake.
     pub header_timeout: Span,
     /// Time for a whole request.
@@ -369,6 +371,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            verifiers: 64,
             header_timeout: Span::seconds(10),
             request_timeout: Span::seconds(30),
             database_mebibytes: None,

@@ -143,6 +143,8 @@ directory = "policies"
 
 [limits]
 connections = 1024
+# Services and gateways that follow revocations at once, for each gateway's certificate.
+verifiers = 64
 header_timeout = "10s"
 request_timeout = "30s"
 # Largest database, so that it never fills a disk that others need. At the bound requests are refused.

@@ -34,7 +34,7 @@ pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
     Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
     RevocationTarget, SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind,
-    TicketMachine, TokenRow,
+    TicketMachine, TokenRow, VerifierRow,
 };
 pub use sql::{File, Location, OpenError, Server, ServerError, SqlStore, Unfit};
 
@@ -226,6 +226,13 @@ pub trait Store: Send + Sync {
 
     /// Revocations with a sequence number above `after`, in order.
     async fn revocations_after(&self, after: i64) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Records which verifiers are connected, and what each has in force. Decides nothing, so there is
+    /// no audit record.
+    async fn note_verifiers(&self, verifiers: &[VerifierRow]) -> Result<(), StoreError>;
+
+    /// Verifiers that were seen since then, by gateway and instance.
+    async fn verifiers(&self, since: UnixTime) -> Result<Vec<VerifierRow>, StoreError>;
 
     /// Takes new metadata, and marks the enrolled keys of models that something stands against: what
     /// was proved with them ends. A mark is lifted when nothing stands against the model any more.

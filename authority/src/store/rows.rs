@@ -397,6 +397,8 @@ pub enum RevocationTarget {
     Device(DeviceId),
     /// A person, their machines, keys and sessions.
     Operator(String),
+    /// Every session of everybody; machines and keys stay.
+    Everything,
 }
 
 /// What a revocation is about, for the nodes that must refuse it.
@@ -408,19 +410,25 @@ pub enum RevocationKind {
     Session,
     /// A machine.
     Device,
+    /// Every session whose place in the status lists is before this one's.
+    All,
 }
 
 impl RevocationKind {
-    pub(super) fn as_str(self) -> &'static str {
+    /// Its name in the store and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Session => "session",
             Self::Device => "device",
+            Self::All => "all",
         }
     }
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Token, Self::Session, Self::Device].into_iter().find(|kind| kind.as_str() == name)
+        let all = [Self::Token, Self::Session, Self::Device, Self::All];
+        all.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -435,4 +443,23 @@ pub struct Revocation {
     pub target: Vec<u8>,
     /// The session's bit in the status lists.
     pub status_index: Option<u64>,
+}
+
+/// A verifier that follows the events, as its node saw it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierRow {
+    /// SPIFFE ID that it connects as.
+    pub gateway: String,
+    /// Its own name for itself.
+    pub instance: [u8; 16],
+    /// The run of the node that it is or was connected to.
+    pub node: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Sequence number of the last revocation that it has in force; -1 before it said so.
+    pub position: i64,
+    /// When it said so, in milliseconds since the Unix epoch.
+    pub applied_at: Option<i64>,
+    /// When it was connected last.
+    pub seen_at: UnixTime,
 }

@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -70,6 +70,17 @@ pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and were closed");
+    }
+}
+
+/// Ends the connection that a request came over, whatever is under way on it.
+#[derive(Clone, Debug, Default)]
+pub struct Closer(Arc<Notify>);
+
+impl Closer {
+    /// Ends it.
+    pub fn close(&self) {
+        self.0.notify_one();
     }
 }
 
@@ -135,8 +146,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(&mut Request<Incoming>) + Clone + Send + 'static,
 {
+    let closer = Closer::default();
+    let closed = closer.clone();
     let service = router.map_request(move |mut request: Request<Incoming>| {
         mark(&mut request);
+        request.extensions_mut().insert(closer.clone());
         request.map(axum::body::Body::new)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -145,7 +159,13 @@ where
     let connection = builder
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .into_owned();
-    watcher.watch(connection).await
+    tokio::select! {
+        ended = watcher.watch(connection) => ended,
+        () = closed.0.notified() => {
+            tracing::debug!("connection cut");
+            Ok(())
+        }
+    }
 }
 
 /// Running out of file descriptors would otherwise turn this loop into a busy one.

@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use crate::keys::ServerIdentity;
 
+pub use accept::{Closer, Serving, serve};
 pub(crate) use accept::{DRAIN, pause_after, serve_http};
-pub use accept::{Serving, serve};
 
 /// The client certificate of the connection that a request came over: present only when the
 /// handshake proved its key and its path to the listener's CA.

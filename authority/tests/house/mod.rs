@@ -120,6 +120,14 @@ impl House {
         identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
         version: &'static SupportedProtocolVersion,
     ) -> reqwest::Client {
+        self.builder(identity, version).build().unwrap()
+    }
+
+    fn builder(
+        &self,
+        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        version: &'static SupportedProtocolVersion,
+    ) -> reqwest::ClientBuilder {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.keys.server_ca.certificate().clone()).unwrap();
         let provider = Arc::new(signet_authority::tls::provider());
@@ -133,17 +141,31 @@ impl House {
             }
             None => builder.with_no_client_auth(),
         };
-        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy()
     }
 
     /// A gateway with a certificate of the gateway CA.
     pub(crate) fn gateway(&self, name: &str) -> reqwest::Client {
+        self.client(Some(self.gateway_identity(name)), &rustls::version::TLS13)
+    }
+
+    /// The same, without HTTP/2.
+    pub(crate) fn gateway_over_http_1(&self, name: &str) -> reqwest::Client {
+        let builder = self.builder(Some(self.gateway_identity(name)), &rustls::version::TLS13);
+        builder.http1_only().build().unwrap()
+    }
+
+    /// A certificate of the gateway CA, and its key.
+    pub(crate) fn gateway_identity(
+        &self,
+        name: &str,
+    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let id = format!("spiffe://mesh.example/gateway/{name}");
         let lifetime = Duration::from_secs(3600);
         let now = self.authority.now();
         let issued = self.authority.keys.gateway_ca.issue_gateway(&id, now, lifetime).unwrap();
         let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-        self.client(Some((issued.certificate, key)), &rustls::version::TLS13)
+        (issued.certificate, key)
     }
 
     /// A machine with a good certificate that the store does not know.
@@ -171,7 +193,36 @@ impl House {
 
     /// A token as the endpoint mints it, with its rows in the store.
     pub(crate) async fn token(&self, machine: &Machine, kind: SessionKind) -> String {
-        tokens::token(&self.authority, machine, kind).await
+        tokens::token(&self.authority, machine, kind, None).await
+    }
+
+    /// The token of a session whose presence was proved with this key.
+    pub(crate) async fn token_of_key(&self, machine: &Machine, key: &[u8]) -> String {
+        tokens::token(&self.authority, machine, SessionKind::Person, Some(key)).await
+    }
+
+    /// The settings that the program reads.
+    pub(crate) fn settings_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("authority.toml")
+    }
+
+    /// Stops as SIGTERM does, and returns when nobody listens any more.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.send(true).unwrap();
+        self.serving.take().unwrap().await.unwrap();
+    }
+
+    /// Starts another authority over the same database and on the same ports.
+    pub(crate) async fn restart(&mut self) {
+        let mut config = self.authority.config.clone();
+        config.settings.listen.set_port(self.clients);
+        let gateways = std::net::SocketAddr::new([127, 0, 0, 1].into(), self.gateways);
+        config.settings.gateway_listen = toml::Spanned::new(0..0, gateways);
+        self.authority = Authority::start(config, system_clock()).await.unwrap();
+        let server = Server::bind(self.authority.clone()).await.unwrap();
+        let (stop, stopped) = watch::channel(false);
+        self.stop = stop;
+        self.serving = Some(tokio::spawn(server.run(stopped)));
     }
 
     pub(crate) async fn revoke(&self, target: RevocationTarget) {
@@ -193,7 +244,7 @@ impl House {
     /// Returns once this node refuses the machine.
     pub(crate) async fn until_revoked(&self, machine: &Machine) {
         let session = signet_evidence::SessionId([0; 16]);
-        while self.authority.revocations.standing(&[0; 16], session, &machine.id)
+        while self.authority.revocations.standing(&[0; 16], session, &machine.id, None)
             != Standing::Revoked
         {
             tokio::task::yield_now().await;

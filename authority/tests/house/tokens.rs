@@ -11,7 +11,12 @@ use signet_verifier::token::claims::{Confirmation, Facts, Status, StatusListEntr
 
 use super::{Machine, rows};
 
-pub(super) async fn token(authority: &Authority, machine: &Machine, kind: SessionKind) -> String {
+pub(super) async fn token(
+    authority: &Authority,
+    machine: &Machine,
+    kind: SessionKind,
+    credential: Option<&[u8]>,
+) -> String {
     let now = authority.now();
     let store = authority.store.as_ref();
     let device = store.device(&machine.id).await.unwrap().unwrap();
@@ -21,6 +26,7 @@ pub(super) async fn token(authority: &Authority, machine: &Machine, kind: Sessio
     let SessionChange::Start(session) = &mut record.session else { panic!() };
     session.expires = UnixTime(now.0 + 600);
     session.subject = Some(device.operator.clone());
+    session.credential = credential.map(<[u8]>::to_vec);
     let index = session.status_index;
     store.mint(&record, &rows::allowed(Event::TokenSession)).await.unwrap();
     let once = kind == SessionKind::Action;
@@ -57,6 +63,16 @@ pub(super) async fn token(authority: &Authority, machine: &Machine, kind: Sessio
         },
     };
     sign(authority, &claims)
+}
+
+/// What a token says; its signature is not looked at.
+pub(crate) fn claims(token: &str) -> TokenClaims {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn sign(authority: &Authority, claims: &TokenClaims) -> String {

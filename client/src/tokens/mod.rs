@@ -25,6 +25,9 @@ use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// How soon a keeper tries again after a failure.
 const KEEPER_PAUSE: Duration = Duration::from_secs(10);
+/// How long a keeper rests at most. Timers stand still while the machine sleeps; the boot clock, by which a
+/// renewal is due, does not.
+const KEEPER_REST: Duration = Duration::from_secs(10);
 
 /// A workstation's tokens.
 #[derive(Clone, Debug)]
@@ -153,7 +156,7 @@ impl Tokens {
         loop {
             let wait = match self.current().await {
                 Ok(record) if self.freshness(&record) == Freshness::Fresh => {
-                    record.renewal_in(BootTime::now()).max(Duration::from_secs(1))
+                    keeper_rest(record.renewal_in(BootTime::now()))
                 }
                 Ok(_) => KEEPER_PAUSE,
                 Err(error) if error.is_unavailable() => KEEPER_PAUSE,
@@ -275,6 +278,11 @@ impl Tokens {
     }
 }
 
+/// How long a keeper rests before it looks at the clock again.
+fn keeper_rest(due_in: Duration) -> Duration {
+    due_in.clamp(Duration::from_secs(1), KEEPER_REST)
+}
+
 impl TokensError {
     /// The authority's code, when it refused with one.
     #[must_use]
@@ -320,4 +328,18 @@ fn over(error: &PresenceError) -> bool {
 /// Whether a session cannot go on, so that a new one is due.
 fn ended(error: &PresenceError) -> bool {
     over(error) || error.rejection() == Some(RejectionCode::ChallengeInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that slept through the moment when renewal was due renews soon after it wakes, whatever its
+    /// timers counted.
+    #[test]
+    fn a_keeper_looks_at_the_clock_again_soon() {
+        assert_eq!(keeper_rest(Duration::from_secs(180)), KEEPER_REST);
+        assert_eq!(keeper_rest(Duration::from_secs(3)), Duration::from_secs(3));
+        assert_eq!(keeper_rest(Duration::ZERO), Duration::from_secs(1));
+    }
 }

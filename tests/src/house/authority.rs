@@ -46,9 +46,12 @@ impl Drop for Serving {
 }
 
 /// Files of an issued gateway certificate.
-pub(super) struct GatewayFiles {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+#[derive(Clone, Debug)]
+pub struct GatewayFiles {
+    /// PEM.
+    pub certificate: PathBuf,
+    /// PEM, mode 0600.
+    pub key: PathBuf,
 }
 
 /// One record of the audit trail.
@@ -156,11 +159,10 @@ impl AuthorityService {
     }
 
     /// Issues a gateway's certificate into `folder` and names the gateway in the settings.
-    pub(super) fn admit_gateway(
-        &self,
-        name: &str,
-        folder: &Path,
-    ) -> Result<GatewayFiles, HouseError> {
+    ///
+    /// # Errors
+    /// See [`HouseError`].
+    pub fn admit_gateway(&self, name: &str, folder: &Path) -> Result<GatewayFiles, HouseError> {
         let issued = self.run(&["gateway", name, "--out", &folder.display().to_string()])?;
         let id = text_of(&issued, "gateway", "spiffe_id")?;
         self.configure(&format!(

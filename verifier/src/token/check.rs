@@ -1,5 +1,6 @@
 //! Judging a token that came with a connection (protocol §3.3).
 
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use signet_evidence::{CertificateThumbprint, KeyThumbprint, RejectionCode, UnixTime};
 use thiserror::Error;
@@ -24,6 +25,17 @@ impl VerifyingKey {
     #[must_use]
     pub fn from_jwk(jwk: &Jwk) -> Option<Self> {
         Some(Self { key_id: jwk.kid.clone(), point: jwk.point()? })
+    }
+
+    /// RFC 7638 thumbprint, or whatever the issuer calls it.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Checks an ES256 signature (r ‖ s).
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), Unspecified> {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.point).verify(message, signature)
     }
 }
 
@@ -123,7 +135,7 @@ impl TokenChecker {
         &self,
         key_id: &str,
         signed: &[u8],
-        signature: &[u8],
+        signature: &[u8; 64],
     ) -> Result<(), Rejection> {
         let code = RejectionCode::TokenSignatureInvalid;
         let key = self
@@ -131,9 +143,7 @@ impl TokenChecker {
             .iter()
             .find(|key| key.key_id == key_id)
             .ok_or_else(|| Rejection::because(code, Cause::UnknownKey(key_id.to_owned())))?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point)
-            .verify(signed, signature)
-            .map_err(|_| Rejection::new(code))
+        key.verify(signed, signature).map_err(|_| Rejection::new(code))
     }
 
     fn check_claims(&self, claims: &TokenClaims, now: UnixTime) -> Result<(), Rejection> {

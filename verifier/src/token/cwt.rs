@@ -210,3 +210,26 @@ fn cbor_to_json(value: &Value) -> Option<serde_json::Value> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// The published example of a token that refers to a list has its place where ours have it.
+    #[test]
+    fn the_published_reference_to_a_status_list_is_read() {
+        let file = "../fixtures/published/status-list/referenced_token_cwt.md";
+        let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file));
+        let token: String = text.unwrap().split_whitespace().collect();
+        let cose = CoseSign1::from_tagged_slice(&unhex(&token).unwrap()).unwrap();
+        let payload: Value = ciborium::from_reader(cose.payload.unwrap().as_slice()).unwrap();
+        let mut claims = payload.as_map().unwrap().iter();
+        let (_, status) = claims.find(|(label, _)| *label == Value::from(STATUS)).unwrap();
+        let uri = "https://example.com/statuslists/1".to_owned();
+        let expected = Status { status_list: StatusListEntry { idx: 0, uri } };
+        assert_eq!(status_from_map(status), Some(expected.clone()));
+        assert_eq!(status_to_map(&expected), *status);
+    }
+}

@@ -15,6 +15,7 @@ mod postgres;
 mod read;
 mod revoke;
 mod sqlite;
+mod verifiers;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -463,6 +464,14 @@ impl Store for SqlStore {
         let end =
             u64::try_from(next).map_err(|_| StoreError::Corrupt { table: "status_indices" })?;
         Ok(end.saturating_sub(u64::from(count))..end)
+    }
+
+    async fn note_verifiers(&self, verifiers: &[VerifierRow]) -> Result<(), StoreError> {
+        self.write_verifiers(verifiers).await
+    }
+
+    async fn verifiers(&self, since: UnixTime) -> Result<Vec<VerifierRow>, StoreError> {
+        self.read_verifiers(since).await
     }
 
     async fn live_sessions(&self, now: UnixTime) -> Result<u64, StoreError> {

@@ -36,7 +36,8 @@ pub(super) async fn revoke_target(
             if !mark(connection, query, now, id).await? {
                 return Ok(false);
             }
-            feed(connection, RevocationKind::Token, id, None, now).await?;
+            let index = leave_place(connection, id).await?;
+            feed(connection, RevocationKind::Token, id, index, now).await?;
         }
         RevocationTarget::Session(id) => return end_session(connection, *id, now).await,
         RevocationTarget::Credential(id) => {
@@ -49,8 +50,48 @@ pub(super) async fn revoke_target(
         }
         RevocationTarget::Device(id) => return revoke_device(connection, id, now).await,
         RevocationTarget::Operator(name) => return revoke_operator(connection, name, now).await,
+        RevocationTarget::Everything => end_all_sessions(connection, now).await?,
     }
     Ok(true)
+}
+
+/// Gives a token's session another place in the status lists, and returns the one that its tokens have
+/// had: who knows the lists only must refuse this token, too. The session's next token has the new place.
+async fn leave_place(
+    connection: &mut Connection,
+    token: &[u8; 16],
+) -> Result<Option<i64>, StoreError> {
+    let session = query(
+        "SELECT sessions.id, sessions.status_index FROM sessions
+         JOIN tokens ON tokens.session = sessions.id
+         WHERE tokens.id = $1 AND sessions.ended_at IS NULL",
+    )
+    .bind(token.as_slice())
+    .fetch_optional(connection)
+    .await?;
+    let Some(session) = session else { return Ok(None) };
+    let (id, index): (Vec<u8>, i64) = (column(&session, "id")?, column(&session, "status_index")?);
+    let next = query("UPDATE status_indices SET next = next + 1 RETURNING next")
+        .fetch_one(connection)
+        .await?;
+    let next: i64 = next.get(0)?;
+    query("UPDATE sessions SET status_index = $1 WHERE id = $2")
+        .bind(next - 1)
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(Some(index))
+}
+
+/// Ends every session. One entry of the feed says so for all: every place that was given away so far.
+async fn end_all_sessions(connection: &mut Connection, now: UnixTime) -> Result<(), StoreError> {
+    query("UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL")
+        .bind(now.0)
+        .execute(connection)
+        .await?;
+    let next = query("SELECT next FROM status_indices").fetch_one(connection).await?;
+    let next: i64 = next.get(0)?;
+    feed(connection, RevocationKind::All, &[], Some(next), now).await
 }
 
 /// Revokes a machine and ends its sessions; `false` when there is no such live machine.

@@ -1,0 +1,78 @@
+//! Revocations as verifiers see them: places in the status lists, and who has applied what.
+
+use signet_authority::store::{
+    Event, RevocationKind, RevocationTarget, SessionChange, SessionKind, VerifierRow,
+};
+use signet_evidence::UnixTime;
+
+use super::Bench;
+use super::rows::{NOW, allowed, at, enrol_device, session_record};
+
+pub(super) async fn a_revoked_token_leaves_its_place_and_its_session_goes_on(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let record = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+    let SessionChange::Start(row) = &record.session else { panic!() };
+    let target = RevocationTarget::Token(record.token.id);
+    let revoked = store.revoke(&target, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+    let [one] = revoked.as_slice() else { panic!("{revoked:?}") };
+    assert_eq!((one.kind, one.status_index), (RevocationKind::Token, Some(row.status_index)));
+    let session = store.session(record.token.session).await.unwrap().unwrap();
+    assert!(!session.ended);
+    assert_ne!(session.status_index, row.status_index);
+    // Nobody else gets the new place.
+    assert_eq!(store.reserve_status_indices(1).await.unwrap().start, session.status_index + 1);
+}
+
+pub(super) async fn everything_ends_every_session_and_nothing_else(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    for _ in 0..3 {
+        let record = session_record(&*store, &device, SessionKind::Person).await;
+        store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+    }
+    let next = store.reserve_status_indices(1).await.unwrap().end;
+    let audit = allowed(Event::Revoke);
+    let everything = RevocationTarget::Everything;
+    let revoked = store.revoke(&everything, NOW, &audit).await.unwrap().unwrap();
+    let [one] = revoked.as_slice() else { panic!("{revoked:?}") };
+    assert_eq!((one.kind, one.status_index), (RevocationKind::All, Some(next)));
+    assert_eq!(store.revocations_after(0).await.unwrap(), revoked);
+    assert_eq!(store.live_sessions(NOW).await.unwrap(), 0);
+    assert!(!store.device(&device.id).await.unwrap().unwrap().revoked);
+    let after = session_record(&*store, &device, SessionKind::Person).await;
+    store.mint(&after, &allowed(Event::TokenSession)).await.unwrap();
+    let SessionChange::Start(row) = &after.session else { panic!() };
+    assert!(row.status_index >= next);
+    assert_eq!(store.live_sessions(NOW).await.unwrap(), 1);
+}
+
+pub(super) async fn who_applied_what_is_on_record(bench: &impl Bench) {
+    let store = bench.store().await;
+    let row = |instance: u8, position: i64, seen_at: UnixTime| VerifierRow {
+        gateway: "spiffe://mesh.example/gateway/edge".into(),
+        instance: [instance; 16],
+        node: "a".into(),
+        connected: true,
+        position,
+        applied_at: (position >= 0).then_some(1_790_000_000_123),
+        seen_at,
+    };
+    let (first, second) = (row(1, -1, NOW), row(2, 7, at(5)));
+    store.note_verifiers(&[first.clone(), second.clone()]).await.unwrap();
+    assert_eq!(store.verifiers(NOW).await.unwrap(), [first, second.clone()]);
+    assert_eq!(store.verifiers(at(1)).await.unwrap(), [second.clone()]);
+    let applied = row(1, 8, at(6));
+    store.note_verifiers(std::slice::from_ref(&applied)).await.unwrap();
+    assert_eq!(store.verifiers(NOW).await.unwrap(), [applied.clone(), second.clone()]);
+    // It is connected to another node by now: the end of its earlier stream is no news.
+    let elsewhere = VerifierRow { node: "b".into(), ..applied.clone() };
+    let gone = VerifierRow { connected: false, ..applied };
+    store.note_verifiers(&[elsewhere.clone(), gone]).await.unwrap();
+    assert_eq!(store.verifiers(NOW).await.unwrap(), [elsewhere.clone(), second]);
+    let gone = VerifierRow { connected: false, seen_at: at(700), ..elsewhere };
+    store.note_verifiers(std::slice::from_ref(&gone)).await.unwrap();
+    // Those that were not seen for ten minutes are forgotten.
+    assert_eq!(store.verifiers(NOW).await.unwrap(), [gone]);
+}
