@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
-    SignatureAlgorithm, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
+    SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use signet_evidence::UnixTime;
@@ -62,6 +62,15 @@ impl PublicKeyData for PublicPoint<'_> {
 /// [`IssueError::Signing`] when there is no randomness.
 pub fn new_key() -> Result<Zeroizing<String>, IssueError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssueError::Signing)?;
+    Ok(Zeroizing::new(key.serialize_pem()))
+}
+
+/// A new Ed25519 key, PKCS#8 PEM.
+///
+/// # Errors
+/// [`IssueError::Signing`] when there is no randomness.
+pub fn new_log_key() -> Result<Zeroizing<String>, IssueError> {
+    let key = KeyPair::generate_for(&PKCS_ED25519).map_err(IssueError::Signing)?;
     Ok(Zeroizing::new(key.serialize_pem()))
 }
 

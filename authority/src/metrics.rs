@@ -33,6 +33,7 @@ pub struct Metrics {
     policy_activations: Family<LookLabels, Counter>,
     revocation_latency: Histogram,
     connected_verifiers: Gauge,
+    log_unsound: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -166,6 +167,12 @@ impl Default for Metrics {
             "Services and gateways that follow the events of this node",
             connected_verifiers.clone(),
         );
+        let log_unsound = Gauge::default();
+        registry.register(
+            "audit_log_unsound",
+            "Whether the audit log contradicts what was signed of it, so that it is signed no more",
+            log_unsound.clone(),
+        );
         Self {
             registry,
             policy_decisions,
@@ -182,6 +189,7 @@ impl Default for Metrics {
             metadata_stale,
             boots,
             boot_findings,
+            log_unsound,
         }
     }
 }
@@ -242,6 +250,11 @@ impl Metrics {
     /// Counts something that a person should look at now.
     pub fn alerted(&self, code: RejectionCode) {
         self.alerts.get_or_create(&AlertLabels { code: code.as_str() }).inc();
+    }
+
+    /// Whether the audit log continues what was signed of it.
+    pub fn log_is_sound(&self, sound: bool) {
+        self.log_unsound.set(i64::from(!sound));
     }
 
     /// Counts a look for new metadata.

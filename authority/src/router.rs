@@ -16,7 +16,9 @@ use crate::gateway::SocketGateway;
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::tls::PeerCertificate;
-use crate::{approvals, challenge, documents, events, gateway, introspection, revoke, token};
+use crate::{
+    approvals, challenge, documents, events, gateway, introspection, log, revoke, token,
+};
 
 /// Largest request without evidence.
 const MAX_BODY: usize = 96 * 1024;
@@ -48,6 +50,7 @@ pub fn gateways(authority: Arc<Authority>) -> Router {
         .merge(public_documents())
         .merge(gateway::routes())
         .merge(events::routes())
+        .merge(log::http::routes())
         .route("/v1/introspect", post(introspection::introspect))
         .route("/metrics", get(documents::metrics));
     finish(router, authority)

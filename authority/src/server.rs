@@ -15,6 +15,7 @@ use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
 use crate::keys::{self, KeyError};
+use crate::log;
 use crate::metadata;
 use crate::router;
 use crate::state::Authority;
@@ -110,6 +111,7 @@ impl Server {
         tasks.spawn(in_force.follow(store, metrics, stop.clone()));
         tasks.spawn(events::beat(authority.clone(), stop.clone()));
         tasks.spawn(events::record(authority.clone(), stop.clone()));
+        tasks.spawn(log::keep_signed(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
         while tasks.join_next().await.is_some() {}

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use signet_evidence::UnixTime;
 use signet_verifier::certificate::AnchorError;
 use signet_verifier::enrolment::EnrolmentPolicy;
+use signet_verifier::log::NoteKeyError;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::token::{Jwk, TokenChecker, TokenSigner, VerifyingKey};
 use thiserror::Error;
@@ -17,6 +18,7 @@ use crate::enrol::PendingEnrolments;
 use crate::events::Hub;
 use crate::in_force::{FollowError, InForce, Sets};
 use crate::keys::{self, KeyError, Keys};
+use crate::log::AuditLog;
 use crate::metadata::Judging;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, PolicyLoadError};
@@ -52,6 +54,8 @@ pub struct Authority {
     pub revocations: RevocationView,
     /// What connected verifiers are told.
     pub events: Hub,
+    /// The audit log's signature.
+    pub log: AuditLog,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Machines between the halves of their enrolment.
@@ -78,6 +82,9 @@ pub enum StartError {
     /// The token key's public half.
     #[error("the token signing key is not a P-256 key")]
     TokenKey,
+    /// The log's name.
+    #[error("the audit log cannot be named after the issuer")]
+    Log(#[from] NoteKeyError),
     /// The first action policy.
     #[error("the action policy cannot be used")]
     Policy(#[from] PolicyLoadError),
@@ -146,6 +153,8 @@ impl Authority {
         store: Arc<dyn Store>,
     ) -> Result<Arc<Self>, StartError> {
         let keys = keys::load(&config.keys())?;
+        keys::ensure_log(&config.keys())?;
+        let log = AuditLog::new(config.settings.issuer.as_str(), keys::load_log(&config.keys())?)?;
         let jwk = Jwk::of_point(keys.token.public_point());
         let checker = TokenChecker {
             issuer: config.settings.issuer.to_string(),
@@ -166,6 +175,7 @@ impl Authority {
             in_force,
             checker,
             revocations,
+            log,
             metrics: Arc::default(),
             events,
             enrolments: PendingEnrolments::default(),

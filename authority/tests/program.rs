@@ -238,6 +238,45 @@ fn sigterm_is_a_clean_stop() {
 }
 
 #[test]
+fn the_audit_log_is_shown_checked_handed_on_and_pruned() {
+    let made = Made::new();
+    made.json(&["revoke", "operator", "alice"]);
+    let unsigned = &made.json(&["audit", "show", "1"])[0];
+    assert_eq!((&unsigned["record"]["event"], &unsigned["proof"]), (&json!("ticket"), &Value::Null));
+    let early = made.run(&["audit", "show", "1", "--proof"]);
+    assert!(text(&early.stderr).contains("not in a checkpoint yet"), "{}", text(&early.stderr));
+    // Whoever stops signs first.
+    let mut serving = made.serve();
+    let pid = serving.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(serving.child.wait().unwrap().success());
+    let report = &made.json(&["audit", "verify"])[0];
+    assert_eq!((&report["ok"], &report["records"], &report["signed"]), (&json!(true), &json!(2), &json!(2)));
+    let key = made.json(&["audit", "key"])[0]["key"].as_str().unwrap().to_owned();
+    assert!(key.starts_with("localhost/log+"), "{key}");
+    let proof = text(&made.run(&["audit", "show", "2", "--proof"]).stdout);
+    assert!(proof.starts_with("c2sp.org/tlog-proof@v1\nindex 1\n"), "{proof}");
+    assert!(text(&made.run(&["audit", "show", "2"]).stdout).contains("proved to be record 2 of 2"));
+    let missing = made.run(&["audit", "show", "3"]);
+    assert!(text(&missing.stderr).contains("there is no record 3"));
+    let records = |arguments: &[&str]| made.json(&[&["audit", "list"], arguments].concat()).len();
+    assert_eq!(records(&["--event", "revoke"]), 1);
+    assert_eq!(records(&["--subject", "alice", "--since", "1h"]), 2);
+    assert_eq!(records(&["--until", "2026-01-01"]), 0);
+    for (format, start) in [("jsonl", "{"), ("ocsf", "{"), ("journald", "__REALTIME_TIMESTAMP=")] {
+        let exported = text(&made.run(&["audit", "export", "--format", format]).stdout);
+        assert!(exported.starts_with(start), "{format}: {exported}");
+    }
+    let nothing = &made.json(&["audit", "prune", "--before", "1d"])[0];
+    assert_eq!(nothing["deleted"], 0);
+    let dry = &made.json(&["audit", "prune", "--before", "2999-01-01", "--dry-run"])[0];
+    assert_eq!((&dry["deleted"], &dry["kept_from"]), (&json!(2), &json!(3)));
+    assert_eq!(made.json(&["audit", "prune", "--before", "2999-01-01"])[0]["deleted"], 2);
+    let report = &made.json(&["audit", "verify"])[0];
+    assert_eq!((&report["ok"], &report["pruned"]), (&json!(true), &json!(2)));
+}
+
+#[test]
 fn help_has_examples_and_completion_is_a_script() {
     let help = Command::new(PROGRAM).arg("--help").output().unwrap();
     assert!(text(&help.stdout).contains("Examples:\n  signet-authority init"));

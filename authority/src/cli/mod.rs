@@ -32,7 +32,8 @@ const EXAMPLES: &str = "Examples:
   signet-authority metadata import blob.jwt
   signet-authority machine explain LT-4711
   signet-authority policy replay next --days 7
-  signet-authority audit list --json
+  signet-authority audit list --since 7d --subject alice
+  signet-authority audit verify
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
 
@@ -63,9 +64,9 @@ enum Command {
     Gateway(GatewayArguments),
     /// Revoke something and everything under it; counts at once, and is pushed to every verifier.
     Revoke(RevokeArguments),
-    /// The audit trail.
+    /// The log of all decisions.
     #[command(subcommand)]
-    Audit(AuditCommand),
+    Audit(audit::AuditCommand),
     /// Say what would be said to a piece of evidence, and which step refuses it; consumes nothing.
     Appraise(appraise::AppraiseArguments),
     /// FIDO metadata: what is published of models of security key.
@@ -163,7 +164,8 @@ struct TicketArguments {
 struct GatewayArguments {
     /// Its name: spiffe://<trust domain>/gateway/NAME.
     name: String,
-    /// Directory for NAME.pem, NAME.key (mode 0600) and authority-ca.pem.
+    /// Directory for NAME.pem, NAME.key (mode 0600), authority-ca.pem and authority-log.vkey (the public
+    /// key that a witness checks the audit log with).
     #[arg(long, default_value = ".")]
     out: PathBuf,
     /// How long the certificate lives, in days.
@@ -226,16 +228,6 @@ enum RevokeTarget {
 }
 
 #[derive(Debug, Subcommand)]
-enum AuditCommand {
-    /// Print records, oldest first; each is checked against the one before it.
-    List {
-        /// Only records after this sequence number.
-        #[arg(long, default_value_t = 0)]
-        after: i64,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check the settings, and everything that they name.
     Check,
@@ -254,7 +246,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ticket(ticket) => ticket::run(&config, ticket, output).await,
         Command::Gateway(gateway) => ticket::issue_gateway(&config, gateway, output).await,
         Command::Revoke(target) => revoke::run(&config, target, output).await,
-        Command::Audit(AuditCommand::List { after }) => audit::list(&config, after, output).await,
+        Command::Audit(command) => audit::run(&config, command, output).await,
         Command::Appraise(arguments) => appraise::run(&config, arguments, output).await,
         Command::Metadata(command) => metadata::run(&config, command, output).await,
         Command::Machine(command) => machine::run(&config, command, output).await,

@@ -80,10 +80,11 @@ pub(super) async fn issue_gateway(
     let lifetime = Duration::from_secs(u64::from(days) * 86400);
     let issued = keys.gateway_ca.issue_gateway(&spiffe_id, now, lifetime)?;
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    let (key, certificate, ca) = (
+    let (key, certificate, ca, log) = (
         out.join(format!("{name}.key")),
         out.join(format!("{name}.pem")),
         out.join("authority-ca.pem"),
+        out.join("authority-log.vkey"),
     );
     for path in [&key, &certificate] {
         if path.exists() {
@@ -99,6 +100,10 @@ pub(super) async fn issue_gateway(
     keys::write_public(&certificate, keys::pem(&issued.certificate).as_bytes())?;
     if !ca.exists() {
         keys::write_public(&ca, keys::pem(keys.server_ca.certificate()).as_bytes())?;
+    }
+    if !log.exists() {
+        // Public, and all that a witness needs to know of the log.
+        keys::write_public(&log, format!("{}\n", super::audit::log(&config)?.key()).as_bytes())?;
     }
     let known =
         config.settings.gateways.iter().any(|g| g.spiffe_id.get_ref().as_str() == spiffe_id);
@@ -117,7 +122,7 @@ pub(super) async fn issue_gateway(
         ca.display()
     );
     let value = json!({
-        "spiffe_id": spiffe_id, "certificate": certificate, "key": key, "ca": ca, "configured": known,
+        "spiffe_id": spiffe_id, "certificate": certificate, "key": key, "ca": ca, "log": log, "configured": known,
     });
     output.line(&text, &value)
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use settings::{
-    AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
+    AuditSettings, AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
     MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration, RequestForm,
     StalePolicy, TpmSettings, UserVerificationKind,
 };

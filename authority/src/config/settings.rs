@@ -65,6 +65,9 @@ pub struct Settings {
     /// Bounds on what one caller may take.
     #[serde(default)]
     pub limits: Limits,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: AuditSettings,
     /// Logging.
     #[serde(default)]
     pub log: LogSettings,
@@ -379,6 +382,20 @@ impl Default for Limits {
     }
 }
 
+/// The audit log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSettings {
+    /// How long at most new records wait for a signed checkpoint.
+    pub checkpoint: Spanned<Span>,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { checkpoint: Spanned::new(0..0, Span::seconds(1)) }
+    }
+}
+
 /// Logging to standard error.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -395,6 +412,11 @@ impl Settings {
             .or_else(|| self.address_conflict())
             .or_else(|| self.metadata_conflict())
             .or_else(|| self.recovery_conflict())
+            .or_else(|| {
+                let checkpoint = &self.audit.checkpoint;
+                let zero = checkpoint.get_ref().duration().is_zero();
+                zero.then(|| (checkpoint.span().start, Conflict::ZeroLifetime))
+            })
     }
 
     fn recovery_conflict(&self) -> Option<(usize, Conflict)> {

@@ -150,6 +150,10 @@ request_timeout = "30s"
 # Largest database, so that it never fills a disk that others need. At the bound requests are refused.
 # database_mebibytes = 4096
 
+[audit]
+# How long at most new records wait for a signed checkpoint, which witnesses then keep.
+checkpoint = "1s"
+
 [log]
 json = false
 "#

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use serde::Serialize;
-use signet_evidence::binding::{Sha256, sha256};
+use signet_evidence::binding::Sha256;
 use signet_evidence::cbor::{self, Value};
 use signet_evidence::thumbprint::hex;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
+use signet_verifier::log::leaf_hash;
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +62,10 @@ pub enum Event {
     BootAccept,
     /// Metadata turned against the model of an enrolled key, or for it again.
     KeyStatus,
+    /// A witness of this log was seen for the first time, or with another key.
+    Witness,
+    /// Old records were deleted; their hashes stay.
+    AuditPrune,
     /// Something that a person should look at now.
     Alert,
     /// An action policy was put into force, or into shadow.
@@ -99,6 +104,8 @@ impl Event {
             Self::EkApprove => "ek-approve",
             Self::BootAccept => "boot-accept",
             Self::KeyStatus => "key-status",
+            Self::Witness => "witness",
+            Self::AuditPrune => "audit-prune",
             Self::Alert => "alert",
             Self::PolicyActivate => "policy-activate",
             Self::PolicyRollback => "policy-rollback",
@@ -200,10 +207,10 @@ impl AuditEntry {
         }
     }
 
-    /// The record that follows a record with digest `previous`.
+    /// The record with the number `sequence`.
     #[must_use]
-    pub fn into_record(self, sequence: i64, previous: Sha256) -> AuditRecord {
-        let mut record = AuditRecord {
+    pub fn into_record(self, sequence: i64) -> AuditRecord {
+        AuditRecord {
             sequence,
             at: self.at.0,
             event: self.event.as_str().into(),
@@ -221,11 +228,7 @@ impl AuditEntry {
             detail: self.detail,
             policy: self.policy,
             request: self.request,
-            previous,
-            digest: [0; 32],
-        };
-        record.digest = record.computed_digest();
-        record
+        }
     }
 }
 
@@ -250,47 +253,42 @@ pub struct AuditRecord {
     pub detail: String,
     pub policy: Option<String>,
     pub request: Option<String>,
-    /// Digest of the record before; zeros for the first.
-    #[serde(serialize_with = "as_hex")]
-    pub previous: Sha256,
-    /// SHA-256 of the deterministic CBOR array of all members above.
-    #[serde(serialize_with = "as_hex")]
-    pub digest: Sha256,
 }
 
 impl AuditRecord {
-    /// The digest that this record's content has.
+    /// What the log holds of it: the deterministic CBOR map of the members that are set. The number
+    /// is not among them: the tree says where a record stands.
     #[must_use]
-    pub fn computed_digest(&self) -> Sha256 {
-        let text = |text: &Option<String>| {
-            text.as_ref().map_or(Value::Null, |text| Value::Text(text.clone()))
-        };
-        let mut members = vec![
-            self.sequence.into(),
-            self.at.into(),
-            self.event.as_str().into(),
-            self.decision.as_str().into(),
-            text(&self.code),
-            text(&self.subject),
-            text(&self.device),
-            text(&self.session),
-            text(&self.token),
-            text(&self.credential),
-            text(&self.gateway),
-            text(&self.action),
-            text(&self.evidence),
-            text(&self.rule),
-            self.detail.as_str().into(),
-            Value::Bytes(self.previous.to_vec()),
+    pub fn entry(&self) -> Vec<u8> {
+        let texts = [
+            ("action", &self.action),
+            ("code", &self.code),
+            ("credential", &self.credential),
+            ("device", &self.device),
+            ("evidence", &self.evidence),
+            ("gateway", &self.gateway),
+            ("policy", &self.policy),
+            ("request", &self.request),
+            ("rule", &self.rule),
+            ("session", &self.session),
+            ("subject", &self.subject),
+            ("token", &self.token),
         ];
-        // Records of earlier versions had neither.
-        if self.policy.is_some() || self.request.is_some() {
-            members.extend([text(&self.policy), text(&self.request)]);
-        }
-        sha256(&cbor::encode(&Value::Array(members)))
+        let set =
+            texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?.into())));
+        let always = [
+            ("at", self.at.into()),
+            ("decision", self.decision.as_str().into()),
+            ("detail", self.detail.as_str().into()),
+            ("event", self.event.as_str().into()),
+        ];
+        let members = set.chain(always).map(|(name, value): (&str, Value)| (name.into(), value));
+        cbor::encode(&Value::Map(members.collect()))
     }
-}
 
-fn as_hex<S: serde::Serializer>(digest: &Sha256, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex(digest))
+    /// Its leaf in the tree.
+    #[must_use]
+    pub fn leaf(&self) -> Sha256 {
+        leaf_hash(&self.entry())
+    }
 }

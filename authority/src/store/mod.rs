@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod audit;
 mod integrity;
+pub mod log;
 pub mod machines;
 pub mod policies;
 pub mod rows;
@@ -17,6 +18,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use signet_evidence::binding::Sha256;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
+use signet_verifier::log::NoteKey;
 use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,6 +28,7 @@ pub use approvals::{
 };
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
 pub use integrity::IntegrityKey;
+pub use log::{AuditFilter, Cosignature, FoundRecord, Mark, SignedCheckpoint, TILE, WitnessRow};
 pub use machines::{
     AcceptedBoot, BootRow, EkApproval, EkPin, ListedMachine, MachineRow, Minded, NewBoot,
 };
@@ -91,6 +94,56 @@ pub trait Store: Send + Sync {
 
     /// At most `limit` audit records with a sequence number above `after`, in order.
     async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Of those, the ones that are asked for.
+    async fn audit_matching(
+        &self,
+        filter: &AuditFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// The same without a filter, whoever wrote them: for checking the log.
+    async fn audit_found_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundRecord>, StoreError>;
+
+    /// Deletes the records below number `kept_from`, and returns how many; their hashes stay.
+    async fn prune_audit(&self, kept_from: i64, audit: &AuditEntry) -> Result<u64, StoreError>;
+
+    /// Leaves of the tree over the audit records.
+    async fn log_size(&self) -> Result<u64, StoreError>;
+
+    /// Hashes of that tree: at level 0 the leaves, at each further level the roots over [`TILE`]
+    /// hashes of the level below. Those that are not there yet are left out.
+    async fn log_hashes(&self, level: u8, numbers: Range<u64>) -> Result<Vec<Sha256>, StoreError>;
+
+    /// Keeps a checkpoint; one of that size that is there already stays.
+    async fn add_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), StoreError>;
+
+    /// The checkpoint of the largest tree.
+    async fn newest_checkpoint(&self) -> Result<Option<SignedCheckpoint>, StoreError>;
+
+    /// At most `limit` checkpoints of more than `size` records, in order.
+    async fn checkpoints_after(
+        &self,
+        size: u64,
+        limit: u32,
+    ) -> Result<Vec<SignedCheckpoint>, StoreError>;
+
+    /// The cosignatures under the checkpoint of `size` records.
+    async fn cosignatures(&self, size: u64) -> Result<Vec<Cosignature>, StoreError>;
+
+    /// Keeps a cosignature under a checkpoint that is there.
+    async fn add_cosignature(&self, cosignature: &Cosignature) -> Result<(), StoreError>;
+
+    /// All witnesses.
+    async fn witnesses(&self) -> Result<Vec<WitnessRow>, StoreError>;
+
+    /// Remembers a witness's key; an earlier key of that name counts no more.
+    async fn pin_witness(&self, key: &NoteKey, audit: &AuditEntry) -> Result<(), StoreError>;
 
     /// Adds a ticket and, where there is none, its operator.
     async fn add_ticket(&self, ticket: &NewTicket, audit: &AuditEntry) -> Result<(), StoreError>;

@@ -43,7 +43,7 @@ impl Decided {
 }
 
 pub(super) fn trail(stage: &mut Stage, notes: &mut Notes) -> Result<(), Fault> {
-    notes.did("signet-authority audit list   (each record holds the digest of the one before)");
+    notes.did("signet-authority audit list   (each record is a leaf of a signed Merkle tree)");
     let trail = stage.house.authority.audit()?;
     let mut records = trail.iter();
     for expected in &stage.decided {

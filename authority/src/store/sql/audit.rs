@@ -8,6 +8,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 
 const TABLE: &str = "audit";
+/// How far from its place a record that was moved is recognised.
+const NEAR: i64 = 64;
 
 /// Records that wait for the writer. Whoever gets it first writes for all: one synchronous commit
 /// then serves every decision that was made meanwhile.
@@ -65,27 +67,27 @@ impl SqlStore {
         connection: &mut Connection,
         entry: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let last = query("SELECT sequence, digest FROM audit ORDER BY sequence DESC LIMIT 1")
-            .fetch_optional(connection)
+        let last = query("SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0")
+            .fetch_one(connection)
             .await?;
-        let (sequence, previous) = match last {
-            None => (1, [0; 32]),
-            Some(row) => {
-                let sequence: i64 = row.get(0)?;
-                let digest: Vec<u8> = row.get(1)?;
-                let digest = digest.try_into().map_err(|_| StoreError::Corrupt { table: TABLE })?;
-                (sequence + 1, digest)
-            }
-        };
-        let record = entry.clone().into_record(sequence, previous);
-        let mac = self.integrity.mac(TABLE, &[&record.digest]);
+        let sequence: i64 = last.get(0)?;
+        self.insert_record(connection, entry.clone().into_record(sequence + 1)).await
+    }
+
+    /// Writes a record and its leaf.
+    pub(super) async fn insert_record(
+        &self,
+        connection: &mut Connection,
+        record: AuditRecord,
+    ) -> Result<(), StoreError> {
+        let (sequence, leaf) = (record.sequence, record.leaf());
+        let mac = self.integrity.mac(TABLE, &[&sequence.to_be_bytes(), &leaf]);
         query(
             "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
-             credential, gateway, action, evidence, rule, detail, policy, request, previous, digest, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-             $20)",
+             credential, gateway, action, evidence, rule, detail, policy, request, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
-        .bind(record.sequence)
+        .bind(sequence)
         .bind(record.at)
         .bind(record.event)
         .bind(record.decision)
@@ -102,49 +104,77 @@ impl SqlStore {
         .bind(record.detail)
         .bind(record.policy)
         .bind(record.request)
-        .bind(record.previous.to_vec())
-        .bind(record.digest.to_vec())
-        .bind(mac.to_vec())
+        .bind(mac.as_slice())
         .execute(connection)
         .await?;
-        Ok(())
+        super::log::add_leaf(connection, sequence, &leaf).await
     }
 
-    pub(super) async fn read_audit(
+    /// Records after number `after`, as they lie in the table.
+    pub(super) async fn find_audit(
         &self,
+        filter: &AuditFilter,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
+    ) -> Result<Vec<FoundRecord>, StoreError> {
         let rows = query(
             "SELECT sequence, at, event, decision, code, subject, device, session, token, credential,
-             gateway, action, evidence, rule, detail, policy, request, previous, digest, mac
-             FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+             gateway, action, evidence, rule, detail, policy, request, mac FROM audit
+             WHERE sequence > $1 AND ($2 IS NULL OR at >= $2) AND ($3 IS NULL OR at < $3)
+             AND ($4 IS NULL OR subject = $4) AND ($5 IS NULL OR code = $5)
+             AND ($6 IS NULL OR event = $6) ORDER BY sequence LIMIT $7",
         )
         .bind(after)
+        .bind(filter.since.map(|time| time.0))
+        .bind(filter.until.map(|time| time.0))
+        .bind(&filter.subject)
+        .bind(&filter.code)
+        .bind(&filter.event)
         .bind(limit)
         .fetch_all(&mut self.reader().await?)
         .await?;
-        rows.iter().map(|row| self.audit_record(row)).collect()
+        rows.iter()
+            .map(|row| {
+                let (record, mac) = (read_record(row)?, row.get::<Vec<u8>>("mac")?);
+                let mark = self.mark(&record, &mac);
+                Ok(FoundRecord { record, mark })
+            })
+            .collect()
     }
 
-    fn audit_record(&self, row: &Row) -> Result<AuditRecord, StoreError> {
-        let corrupt = StoreError::Corrupt { table: TABLE };
-        let record = read_record(row)?;
-        let mac: Vec<u8> = row.get("mac")?;
-        let Some(record) = record else { return Err(corrupt) };
-        if record.computed_digest() != record.digest {
-            return Err(corrupt);
+    /// The same, of records that the authority wrote.
+    pub(super) async fn read_audit(
+        &self,
+        filter: &AuditFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let found = self.find_audit(filter, after, limit).await?;
+        let genuine = |found: FoundRecord| match found.mark {
+            Mark::Genuine => Ok(found.record),
+            Mark::Moved { .. } | Mark::Foreign => Err(StoreError::Corrupt { table: TABLE }),
+        };
+        found.into_iter().map(genuine).collect()
+    }
+
+    fn mark(&self, record: &AuditRecord, mac: &[u8]) -> Mark {
+        let leaf = record.leaf();
+        let is_number =
+            |number: i64| self.integrity.check(TABLE, &[&number.to_be_bytes(), &leaf], mac).is_ok();
+        let number = record.sequence;
+        if is_number(number) {
+            return Mark::Genuine;
         }
-        self.integrity.check(TABLE, &[&record.digest], &mac)?;
-        Ok(record)
+        let near =
+            (1..=NEAR).flat_map(|way| [number.saturating_add(way), number.saturating_sub(way)]);
+        near.into_iter()
+            .find(|near| is_number(*near))
+            .map_or(Mark::Foreign, |from| Mark::Moved { from })
     }
 }
 
-fn read_record(row: &Row) -> Result<Option<AuditRecord>, StoreError> {
-    let previous: Result<_, _> = row.get::<Vec<u8>>("previous")?.try_into();
-    let digest: Result<_, _> = row.get::<Vec<u8>>("digest")?.try_into();
-    let (Ok(previous), Ok(digest)) = (previous, digest) else { return Ok(None) };
-    Ok(Some(AuditRecord {
+pub(super) fn read_record(row: &Row) -> Result<AuditRecord, StoreError> {
+    Ok(AuditRecord {
         sequence: row.get("sequence")?,
         at: row.get("at")?,
         event: row.get("event")?,
@@ -162,7 +192,5 @@ fn read_record(row: &Row) -> Result<Option<AuditRecord>, StoreError> {
         detail: row.get("detail")?,
         policy: row.get("policy")?,
         request: row.get("request")?,
-        previous,
-        digest,
-    }))
+    })
 }

@@ -2,8 +2,10 @@
 
 mod approvals;
 mod audit;
+mod chain;
 mod database;
 mod enrol;
+mod log;
 mod machines;
 mod metadata;
 mod mint;
@@ -121,6 +123,14 @@ pub enum OpenError {
         /// Why.
         source: Unfit,
     },
+    /// Records of an earlier version do not follow each other.
+    #[error("cannot take over the audit records of an earlier version in {place}")]
+    Chain {
+        /// Where.
+        place: String,
+        /// Why.
+        source: StoreError,
+    },
     /// Its tables are of another version.
     #[error("cannot bring the database {place} to this version")]
     Migration {
@@ -181,13 +191,16 @@ impl SqlStore {
 
     async fn connect(location: Location, integrity: IntegrityKey) -> Result<Self, OpenError> {
         migrate(&location).await?;
-        Ok(Self {
+        let place = location.to_string();
+        let store = Self {
             readers: Pool::new(location.clone(), READERS),
             writers: Pool::new(location, WRITERS),
             news: news::News::default(),
             audit_queue: audit::Queue::default(),
             integrity,
-        })
+        };
+        store.take_over_chain().await.map_err(|source| OpenError::Chain { place, source })?;
+        Ok(store)
     }
 
     /// For reads only.
@@ -249,7 +262,68 @@ impl Store for SqlStore {
     }
 
     async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
-        self.read_audit(after, limit).await
+        self.read_audit(&AuditFilter::default(), after, limit).await
+    }
+
+    async fn audit_matching(
+        &self,
+        filter: &AuditFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read_audit(filter, after, limit).await
+    }
+
+    async fn audit_found_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundRecord>, StoreError> {
+        self.find_audit(&AuditFilter::default(), after, limit).await
+    }
+
+    async fn prune_audit(&self, kept_from: i64, audit: &AuditEntry) -> Result<u64, StoreError> {
+        self.delete_records(kept_from, audit).await
+    }
+
+    async fn log_size(&self) -> Result<u64, StoreError> {
+        self.read_log_size().await
+    }
+
+    async fn log_hashes(&self, level: u8, numbers: Range<u64>) -> Result<Vec<Sha256>, StoreError> {
+        self.read_log_hashes(level, numbers).await
+    }
+
+    async fn add_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), StoreError> {
+        self.write_checkpoint(checkpoint).await
+    }
+
+    async fn newest_checkpoint(&self) -> Result<Option<SignedCheckpoint>, StoreError> {
+        self.read_newest_checkpoint().await
+    }
+
+    async fn checkpoints_after(
+        &self,
+        size: u64,
+        limit: u32,
+    ) -> Result<Vec<SignedCheckpoint>, StoreError> {
+        self.read_checkpoints(size, limit).await
+    }
+
+    async fn cosignatures(&self, size: u64) -> Result<Vec<Cosignature>, StoreError> {
+        self.read_cosignatures(size).await
+    }
+
+    async fn add_cosignature(&self, cosignature: &Cosignature) -> Result<(), StoreError> {
+        self.write_cosignature(cosignature).await
+    }
+
+    async fn witnesses(&self) -> Result<Vec<WitnessRow>, StoreError> {
+        self.read_witnesses().await
+    }
+
+    async fn pin_witness(&self, key: &NoteKey, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.write_witness(key, audit).await
     }
 
     async fn add_ticket(&self, ticket: &NewTicket, audit: &AuditEntry) -> Result<(), StoreError> {

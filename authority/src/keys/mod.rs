@@ -15,11 +15,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signet_evidence::UnixTime;
 use signet_verifier::challenge::ChallengeKey;
+use signet_verifier::log::{FileLogSigner, LogSigner};
 use signet_verifier::token::{FileSigner, SigningUnavailable};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::ca::{CertificateAuthority, IssueError, new_key};
+use crate::ca::{CertificateAuthority, IssueError, new_key, new_log_key};
 use crate::store::IntegrityKey;
 
 /// How long the authority's own certificate lives.
@@ -89,7 +90,7 @@ pub enum KeyError {
     #[error("cannot issue a certificate")]
     Issue(#[from] IssueError),
     /// The token key is of no use.
-    #[error("the token signing key cannot be used")]
+    #[error("a signing key cannot be used")]
     Token(#[from] SigningUnavailable),
 }
 
@@ -111,6 +112,7 @@ pub fn create(directory: &Path, now: UnixTime) -> Result<(), KeyError> {
         write_secret(&directory.join(name), text.as_bytes())?;
     }
     write_secret(&directory.join("token.key"), new_key()?.as_bytes())?;
+    write_secret(&directory.join("log.key"), new_log_key()?.as_bytes())?;
     for (file, name) in CERTIFICATE_AUTHORITIES {
         let key = new_key()?;
         let certificate = CertificateAuthority::self_signed(name, &key, now)?;
@@ -180,6 +182,31 @@ fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
         gateway_ca: ca("gateway-ca")?,
         server_ca: ca("server-ca")?,
     })
+}
+
+/// Loads the key that signs the audit log's checkpoints.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_log(directory: &Path) -> Result<Box<dyn LogSigner>, KeyError> {
+    let credentials = credentials();
+    let secrets = Secrets { directory, credentials: credentials.as_deref() };
+    let (log, path) = secrets.read("log.key")?;
+    Ok(Box::new(FileLogSigner::from_pkcs8(&pkcs8(&log, &path)?)?))
+}
+
+/// Makes the log's key where there is none: for directories from before there was a log.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn ensure_log(directory: &Path) -> Result<(), KeyError> {
+    let credentials = credentials();
+    let provided = credentials.is_some_and(|folder| folder.join("log.key").exists());
+    let path = directory.join("log.key");
+    if provided || path.exists() {
+        return Ok(());
+    }
+    write_secret(&path, new_log_key()?.as_bytes())
 }
 
 /// Loads the key that marks the authority's own rows.

@@ -1,0 +1,130 @@
+//! `audit`: the log of all decisions.
+
+mod check;
+mod export;
+mod list;
+mod retain;
+mod when;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use signet_authority::config::Config;
+use signet_authority::keys;
+use signet_authority::log::AuditLog;
+use signet_authority::store::AuditFilter;
+
+use super::output::Output;
+use when::When;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print records, oldest first.
+    List {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Print one record, and the proof that it is in the log.
+    Show {
+        /// Its number.
+        record: u64,
+        /// Print only the proof, to be kept or given away (c2sp.org/tlog-proof).
+        #[arg(long)]
+        proof: bool,
+    },
+    /// Check records, tree, checkpoints and cosignatures against each other; say what does not fit.
+    Verify {
+        /// Checkpoints that somebody else kept, such as a witness's file: shows a log that was signed
+        /// anew.
+        #[arg(long, value_name = "FILE")]
+        against: Vec<PathBuf>,
+    },
+    /// Write records in a form that other programs read.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// The form.
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: Format,
+    },
+    /// Delete old records; their hashes stay, so that the log can be checked as before.
+    Prune {
+        /// Records from before then go: a date, a time, or an age such as 400d.
+        #[arg(long)]
+        before: When,
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print the key that checkpoints are checked with, for witnesses.
+    Key,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Only records after this number.
+    #[arg(long, default_value_t = 0)]
+    after: i64,
+    /// Not before: a date, a time, or an age such as 7d.
+    #[arg(long)]
+    since: Option<When>,
+    /// Not from then on.
+    #[arg(long)]
+    until: Option<When>,
+    /// Only about this operator.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only refusals with this code.
+    #[arg(long)]
+    code: Option<String>,
+    /// Only this event, such as token-session.
+    #[arg(long)]
+    event: Option<String>,
+}
+
+impl Which {
+    fn filter(self) -> AuditFilter {
+        AuditFilter {
+            since: self.since.map(|when| when.0),
+            until: self.until.map(|when| when.0),
+            subject: self.subject,
+            code: self.code,
+            event: self.event,
+        }
+    }
+}
+
+/// A form of records for other programs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line, as stored.
+    Jsonl,
+    /// One event of the Open Cybersecurity Schema Framework (1.5) a line.
+    Ocsf,
+    /// Journal Export Format, for `systemd-journal-remote -o FILE -`.
+    Journald,
+}
+
+pub(super) async fn run(file: &Path, command: AuditCommand, output: Output) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    match command {
+        AuditCommand::List { which } => list::list(&config, which, output).await,
+        AuditCommand::Show { record, proof } => list::show(&config, record, proof, output).await,
+        AuditCommand::Verify { against } => check::verify(&config, &against, output).await,
+        AuditCommand::Export { which, format } => export::export(&config, which, format).await,
+        AuditCommand::Prune { before, dry_run } => {
+            retain::prune(&config, before, dry_run, output).await
+        }
+        AuditCommand::Key => {
+            let key = log(&config)?.key().to_string();
+            output.line(&key, &serde_json::json!({ "key": key }))
+        }
+    }
+}
+
+/// The log's key, and with it its name.
+pub(super) fn log(config: &Config) -> anyhow::Result<AuditLog> {
+    let signer = keys::load_log(&config.keys())?;
+    Ok(AuditLog::new(config.settings.issuer.as_str(), signer)?)
+}

@@ -1,0 +1,184 @@
+//! Signs the tree when it has grown, and refuses to sign what contradicts what was signed before.
+
+use std::sync::Arc;
+
+use signet_evidence::UnixTime;
+use signet_verifier::log::{
+    Checkpoint, CheckpointError, LogSigner, Note, NoteError, NoteKey, NoteKeyError, SignatureKind,
+    TreeHead, key_name,
+};
+use signet_verifier::token::SigningUnavailable;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::prove::root_at;
+use crate::state::Authority;
+use crate::store::{SignedCheckpoint, Store, StoreError};
+
+const PAGE: u32 = 500;
+
+/// The log's key and the newest checkpoint that it signed.
+pub struct AuditLog {
+    key: NoteKey,
+    signer: Box<dyn LogSigner>,
+    newest: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+}
+
+/// A tree that is not signed.
+#[derive(Debug, Error)]
+pub enum SignError {
+    /// The store.
+    #[error("the log cannot be read or written")]
+    Store(#[from] StoreError),
+    /// The key.
+    #[error("the log's key does not sign")]
+    Key(#[from] SigningUnavailable),
+    /// The newest checkpoint in the store is not one of this log's key.
+    #[error("the newest checkpoint was not signed by this log's key")]
+    Foreign(#[from] CheckpointError),
+    /// A leaf that is not of the record that it should be of.
+    #[error(
+        "record {0} is not the one that its leaf in the tree is of; run `signet-authority audit verify`"
+    )]
+    Record(u64),
+    /// The tree does not hold what was signed.
+    #[error(
+        "the log was rewritten: its first {size} records are not those that were signed; run \
+         `signet-authority audit verify`"
+    )]
+    Rewritten {
+        /// Records of the checkpoint that it contradicts.
+        size: u64,
+    },
+}
+
+impl From<NoteError> for SignError {
+    fn from(error: NoteError) -> Self {
+        Self::Foreign(error.into())
+    }
+}
+
+impl AuditLog {
+    /// The log of the authority `issuer`, signed by `signer`. Its name is that of the URL under which
+    /// it is served, without the scheme.
+    ///
+    /// # Errors
+    /// [`NoteKeyError`] when the issuer gives no name.
+    pub fn new(issuer: &str, signer: Box<dyn LogSigner>) -> Result<Self, NoteKeyError> {
+        let name = format!("{}/log", key_name(issuer.trim_start_matches("https://")));
+        let key = NoteKey::new(&name, SignatureKind::Log, signer.public_key())?;
+        Ok(Self { key, signer, newest: watch::Sender::default() })
+    }
+
+    /// What its checkpoints are checked with.
+    #[must_use]
+    pub fn key(&self) -> &NoteKey {
+        &self.key
+    }
+
+    /// The newest checkpoint that this process knows, and those to come.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
+        self.newest.subscribe()
+    }
+
+    /// Signs what is new, after checking that it continues what was signed, and that the authority
+    /// wrote it; returns whether something was.
+    ///
+    /// # Errors
+    /// See [`SignError`]; nothing is signed then.
+    pub async fn sign_news(&self, store: &dyn Store, now: UnixTime) -> Result<bool, SignError> {
+        let stored = store.newest_checkpoint().await?;
+        // Whoever writes to the database cannot make this process forget.
+        let known = self.newest.borrow().clone();
+        let size = store.log_size().await?;
+        let mut from = 0;
+        for signed in stored.iter().chain(known.as_deref()) {
+            let head = self.read(signed)?;
+            if size < head.size || root_at(store, head.size).await? != head.root {
+                return Err(SignError::Rewritten { size: head.size });
+            }
+            from = from.max(head.size);
+        }
+        if size == from {
+            self.tell(stored);
+            return Ok(false);
+        }
+        check_records(store, from, size).await?;
+        let head = TreeHead { size, root: root_at(store, size).await? };
+        let checkpoint = Checkpoint { origin: self.key.name().to_owned(), head };
+        let note = checkpoint.sign(self.signer.as_ref())?.to_string();
+        let checkpoint = SignedCheckpoint { size, at: now, note };
+        store.add_checkpoint(&checkpoint).await?;
+        self.tell(Some(checkpoint));
+        Ok(true)
+    }
+
+    fn read(&self, checkpoint: &SignedCheckpoint) -> Result<TreeHead, SignError> {
+        let note = Note::parse(&checkpoint.note)?;
+        Ok(Checkpoint::verify(&note, &self.key)?.head)
+    }
+
+    fn tell(&self, checkpoint: Option<SignedCheckpoint>) {
+        self.newest.send_if_modified(|newest| {
+            let size = |one: &SignedCheckpoint| one.size;
+            let newer = checkpoint.as_ref().map(size) > newest.as_deref().map(size);
+            if newer {
+                *newest = checkpoint.map(Arc::new);
+            }
+            newer
+        });
+    }
+}
+
+/// That the records from number `from` (zero-based) on are the authority's, and their leaves theirs.
+async fn check_records(store: &dyn Store, from: u64, size: u64) -> Result<(), SignError> {
+    let mut next = from;
+    while next < size {
+        let after = i64::try_from(next).unwrap_or(i64::MAX);
+        let mut records = store.audit_after(after, PAGE).await?;
+        records.truncate(usize::try_from(size - next).unwrap_or(usize::MAX));
+        let leaves = store.log_hashes(0, next..next + records.len() as u64).await?;
+        if records.is_empty() || leaves.len() != records.len() {
+            return Err(SignError::Record(next + 1));
+        }
+        for (record, leaf) in records.iter().zip(leaves) {
+            next += 1;
+            if u64::try_from(record.sequence) != Ok(next) || record.leaf() != leaf {
+                return Err(SignError::Record(next));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Signs the log whenever it has grown, until `stop` becomes true, and once more then.
+pub async fn keep_signed(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+    let interval = authority.config.settings.audit.checkpoint.get_ref().duration();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let last = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        let signed = authority.log.sign_news(authority.store.as_ref(), authority.now()).await;
+        match &signed {
+            Ok(_) => authority.metrics.log_is_sound(true),
+            // What the next try may mend.
+            Err(SignError::Store(error @ (StoreError::Unavailable(_) | StoreError::Full))) => {
+                tracing::warn!(%error, "cannot sign the audit log");
+            }
+            Err(error) => {
+                authority.metrics.log_is_sound(false);
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the audit log is not signed any more"
+                );
+            }
+        }
+        if last {
+            return;
+        }
+    }
+}
