@@ -93,6 +93,21 @@ impl CertificateAuthority {
         Ok(certificate.der().clone())
     }
 
+    /// A request for a certificate of a CA named `name` for the key in `key_pem`, PEM (RFC 2986).
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub fn request(name: &str, key_pem: &str) -> Result<String, IssueError> {
+        let key = KeyPair::from_pem(key_pem).map_err(IssueError::Signing)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let request = params.serialize_request(&key).map_err(IssueError::Signing)?;
+        request.pem().map_err(IssueError::Signing)
+    }
+
     /// The CA with this certificate and key.
     ///
     /// # Errors

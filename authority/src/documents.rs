@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use signet_verifier::AssuranceLevel;
 use signet_verifier::status_list::{CWT_MEDIA_TYPE, JWT_MEDIA_TYPE};
 use signet_verifier::token::claims::StatusListEntry;
-use signet_verifier::token::{Jwk, TokenSigner};
 
 use crate::problem::Problem;
 use crate::state::Authority;
@@ -25,7 +24,7 @@ pub async fn jwks(State(authority): State<Arc<Authority>>) -> Response {
 }
 
 fn key_set(authority: &Authority) -> Value {
-    json!({"keys": [Jwk::of_point(authority.keys.token.public_point())]})
+    json!({"keys": authority.keys.token.published(authority.now())})
 }
 
 /// Names the set of keys: another set has another name.
@@ -80,10 +79,10 @@ pub async fn status_list(
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
     let token = status_list::token(list, uri, now);
-    let signer = &authority.keys.token;
+    let signer = authority.keys.token.signer(now);
     let (signed, media_type) = match cwt {
-        true => (token.to_cwt(signer), CWT_MEDIA_TYPE),
-        false => (token.to_jwt(signer).map(String::into_bytes), JWT_MEDIA_TYPE),
+        true => (token.to_cwt(&*signer), CWT_MEDIA_TYPE),
+        false => (token.to_jwt(&*signer).map(String::into_bytes), JWT_MEDIA_TYPE),
     };
     let signed = signed.map_err(|error| {
         tracing::error!(%error, "cannot sign the status list");

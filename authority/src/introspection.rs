@@ -90,7 +90,7 @@ fn check(
         // RFC 8705 §3.2: the gateway reads `cnf` from the answer and compares.
         None => claimed_binding(&request.token).ok_or(RejectionCode::TokenMalformed)?,
     };
-    let token = authority.checker.check_jwt(&request.token, peer, now)?;
+    let token = authority.checker().check_jwt(&request.token, peer, now)?;
     let claims = token.claims();
     entry.subject = Some(claims.sub.clone());
     entry.session = claims.session();

@@ -34,7 +34,7 @@ pub async fn revoke(
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::Revoke, Decision::Allowed);
     entry.device = Some(device.id);
-    let checked = authority.checker.check_jwt(&request.token, certificate.thumbprint(), now);
+    let checked = authority.checker().check_jwt(&request.token, certificate.thumbprint(), now);
     let token = match checked {
         Ok(token) => token,
         Err(rejection) => {

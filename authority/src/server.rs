@@ -19,7 +19,7 @@ use crate::log;
 use crate::metadata;
 use crate::router;
 use crate::state::Authority;
-use crate::tls::{self, ClientCertificate, Serving, TlsError};
+use crate::tls::{self, ClientCertificate, Identity, Serving, TlsError};
 
 /// How often what has run out is forgotten.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ pub enum ServeError {
 /// Both listeners, bound: callers can connect from now on.
 pub struct Server {
     authority: Arc<Authority>,
+    identity: Arc<Identity>,
     clients: Serving,
     gateways: Serving,
     sockets: Vec<GatewaySocket>,
@@ -65,9 +66,13 @@ impl Server {
     pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
         authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
         let settings = &authority.config.settings;
+        let names = server_names(&authority.config);
+        let issued = keys::server_identity(&authority.keys.server_ca, &names, authority.now())?;
+        let identity = Arc::new(Identity::new(issued)?);
         let clients = listener(
             &authority,
             settings.listen,
+            identity.clone(),
             authority.keys.device_ca.certificate(),
             ClientCertificate::Optional,
             router::clients(authority.clone()),
@@ -76,13 +81,14 @@ impl Server {
         let gateways = listener(
             &authority,
             *settings.gateway_listen.get_ref(),
+            identity.clone(),
             authority.keys.gateway_ca.certificate(),
             ClientCertificate::Required,
             router::gateways(authority.clone()),
         )
         .await?;
         let sockets = sockets(&authority.config)?;
-        Ok(Self { authority, clients, gateways, sockets })
+        Ok(Self { authority, identity, clients, gateways, sockets })
     }
 
     /// Where clients and gateways can connect.
@@ -95,7 +101,7 @@ impl Server {
 
     /// Serves until `stop` becomes true, then lets requests under way finish.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { authority, clients, gateways, sockets } = self;
+        let Self { authority, identity, clients, gateways, sockets } = self;
         let mut tasks = JoinSet::new();
         let limits = authority.config.settings.limits;
         for socket in sockets {
@@ -111,6 +117,7 @@ impl Server {
         tasks.spawn(in_force.follow(store, metrics, stop.clone()));
         tasks.spawn(events::beat(authority.clone(), stop.clone()));
         tasks.spawn(events::record(authority.clone(), stop.clone()));
+        tasks.spawn(keys::keep(authority.clone(), identity, stop.clone()));
         tasks.spawn(log::keep_signed(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
@@ -133,13 +140,12 @@ fn sockets(config: &Config) -> Result<Vec<GatewaySocket>, SocketError> {
 async fn listener(
     authority: &Authority,
     address: SocketAddr,
+    identity: Arc<Identity>,
     client_ca: &CertificateDer<'static>,
     client_certificate: ClientCertificate,
     router: axum::Router,
 ) -> Result<Serving, ServeError> {
     let config = &authority.config;
-    let names = server_names(config);
-    let identity = keys::server_identity(&authority.keys.server_ca, &names, authority.now())?;
     let tls = tls::server_config(identity, client_ca, client_certificate)?;
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
@@ -153,7 +159,7 @@ async fn listener(
 }
 
 /// The names under which callers reach this authority: the issuer's host and the listeners' addresses.
-fn server_names(config: &Config) -> Vec<String> {
+pub(crate) fn server_names(config: &Config) -> Vec<String> {
     let settings = &config.settings;
     let authority = settings.issuer.as_str().trim_start_matches("https://");
     let host = match authority.strip_prefix('[') {

@@ -9,7 +9,7 @@ use signet_verifier::certificate::AnchorError;
 use signet_verifier::enrolment::EnrolmentPolicy;
 use signet_verifier::log::NoteKeyError;
 use signet_verifier::policy::AppraisalPolicy;
-use signet_verifier::token::{Jwk, TokenChecker, TokenSigner, VerifyingKey};
+use signet_verifier::token::TokenChecker;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -48,8 +48,6 @@ pub struct Authority {
     pub enrolment: EnrolmentPolicy,
     /// Who may do what.
     pub in_force: InForce,
-    /// Judges this authority's tokens.
-    pub checker: TokenChecker,
     /// What was revoked.
     pub revocations: RevocationView,
     /// What connected verifiers are told.
@@ -79,9 +77,6 @@ pub enum StartError {
     /// A CA certificate.
     #[error("a CA certificate cannot be used")]
     Anchor(#[from] AnchorError),
-    /// The token key's public half.
-    #[error("the token signing key is not a P-256 key")]
-    TokenKey,
     /// The log's name.
     #[error("the audit log cannot be named after the issuer")]
     Log(#[from] NoteKeyError),
@@ -155,12 +150,6 @@ impl Authority {
         let keys = keys::load(&config.keys())?;
         keys::ensure_log(&config.keys())?;
         let log = AuditLog::new(config.settings.issuer.as_str(), keys::load_log(&config.keys())?)?;
-        let jwk = Jwk::of_point(keys.token.public_point());
-        let checker = TokenChecker {
-            issuer: config.settings.issuer.to_string(),
-            audience: config.settings.audience.clone(),
-            keys: vec![VerifyingKey::from_jwk(&jwk).ok_or(StartError::TokenKey)?],
-        };
         let events = Hub::default();
         let revocations = RevocationView::pushing(events.clone());
         revocations.refresh(store.as_ref()).await?;
@@ -173,7 +162,6 @@ impl Authority {
             appraisal,
             enrolment: trust::enrolment(&config)?,
             in_force,
-            checker,
             revocations,
             log,
             metrics: Arc::default(),
@@ -185,6 +173,16 @@ impl Authority {
             keys,
             clock,
         }))
+    }
+
+    /// Judges this authority's tokens, by the keys that count now.
+    #[must_use]
+    pub fn checker(&self) -> TokenChecker {
+        TokenChecker {
+            issuer: self.config.settings.issuer.to_string(),
+            audience: self.config.settings.audience.clone(),
+            keys: self.keys.token.verifying(self.now()),
+        }
     }
 
     /// The authority's time.

@@ -219,7 +219,7 @@ fn mint_token(
         status: granted.status.clone(),
         scope: granted.scope.clone(),
     };
-    mint(result, peer.thumbprint(), &terms, format, &authority.keys.token)
+    mint(result, peer.thumbprint(), &terms, format, &*authority.keys.token.signer(authority.now()))
 }
 
 fn mint_code(error: &MintError) -> RejectionCode {

@@ -15,8 +15,8 @@ use signet_authority::store::{
 };
 use signet_evidence::UnixTime;
 use signet_verifier::log::{
-    Checkpoint, FileLogSigner, Frontier, Inconsistent, Note, NoteKey, ProofError, Receipt, TreeHead,
-    Update, UpdateError,
+    Checkpoint, FileLogSigner, Frontier, Inconsistent, Note, NoteKey, ProofError, Receipt,
+    TreeHead, Update, UpdateError,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use zeroize::Zeroizing;
@@ -54,7 +54,8 @@ impl House {
 
     async fn with_key(log_key: Zeroizing<Vec<u8>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqlStore::create(&folder.path().join("authority.db"), integrity()).await.unwrap();
+        let store =
+            SqlStore::create(&folder.path().join("authority.db"), integrity()).await.unwrap();
         Self { folder, store, log: audit_log(&log_key), log_key }
     }
 
@@ -211,9 +212,11 @@ async fn a_deleted_record_is_missed_by_all() {
     assert!(shown.starts_with("records 5 to 39 are those that were 6 and on"), "{shown}");
     // A gap at the end is filled with a record of somebody's own.
     house
-        .attack("INSERT INTO audit SELECT 40, at, event, decision, code, subject, device, session,
+        .attack(
+            "INSERT INTO audit SELECT 40, at, event, decision, code, subject, device, session,
                  token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac
-                 FROM audit WHERE sequence = 39")
+                 FROM audit WHERE sequence = 39",
+        )
         .await;
     house.rebuild_tree().await;
     let findings = [
@@ -235,8 +238,7 @@ async fn an_edited_record_is_seen_by_all() {
     let read = house.store.audit_after(4, 1).await;
     assert!(matches!(read, Err(StoreError::Corrupt { table: "audit" })), "{read:?}");
     house.rebuild_tree().await;
-    let findings =
-        [Finding::Edited { record: 5 }, Finding::Rewritten { sound: 0, signed: 20 }];
+    let findings = [Finding::Edited { record: 5 }, Finding::Rewritten { sound: 0, signed: 20 }];
     house.is_caught(&known, &findings).await;
 }
 
@@ -320,9 +322,11 @@ async fn nobody_has_the_authority_sign_a_record_of_their_own() {
     let house = House::new().await;
     house.grow(3).await;
     house
-        .attack("INSERT INTO audit SELECT 4, at, event, decision, code, subject, device, session,
+        .attack(
+            "INSERT INTO audit SELECT 4, at, event, decision, code, subject, device, session,
                  token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac
-                 FROM audit WHERE sequence = 3")
+                 FROM audit WHERE sequence = 3",
+        )
         .await;
     assert_eq!(house.verify(&[]).await.findings, [Finding::Added { record: 4 }]);
     house.rebuild_tree().await;
@@ -371,7 +375,11 @@ async fn old_records_go_and_the_log_stays_whole() {
     let receipt = Receipt { index: 290, proof, note: house.newest().await };
     receipt.verify(&left[0].entry(), house.key()).unwrap();
     // A deletion that no record speaks of is none for age.
-    house.attack("UPDATE audit_retention SET kept_from = 294; DELETE FROM audit WHERE sequence < 294").await;
+    house
+        .attack(
+            "UPDATE audit_retention SET kept_from = 294; DELETE FROM audit WHERE sequence < 294",
+        )
+        .await;
     assert_eq!(house.verify(&[]).await.findings, [Finding::Deleted { first: 291, last: 293 }]);
 }
 

@@ -20,8 +20,7 @@ async fn signed(house: &House, records: u64) -> SignedCheckpoint {
     use signet_authority::store::{AuditEntry, Decision, Event};
     let store = house.authority.store.as_ref();
     for number in 0..records {
-        let mut entry =
-            AuditEntry::new(house.authority.now(), Event::Authorize, Decision::Allowed);
+        let mut entry = AuditEntry::new(house.authority.now(), Event::Authorize, Decision::Allowed);
         entry.detail = format!("decision {number}");
         store.append_audit(&entry).await.unwrap();
     }
@@ -134,7 +133,9 @@ async fn a_witness_s_line_is_kept_under_its_checkpoint() {
 async fn the_log_is_the_gateways_alone() {
     let house = House::start().await;
     signed(&house, 1).await;
-    for path in ["/log/checkpoint", "/log/update?old=0", "/log/proof?sequence=1", "/log/tile/0/000.p/1"] {
+    for path in
+        ["/log/checkpoint", "/log/update?old=0", "/log/proof?sequence=1", "/log/tile/0/000.p/1"]
+    {
         let response = get(&house.stranger(), house.clients(path)).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         let unknown = get(&house.gateway("other"), house.gateways(path)).await;

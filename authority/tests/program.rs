@@ -1,108 +1,15 @@
 //! The program itself: what it lays down, what it refuses, and what a kill leaves.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
-use std::io::{BufRead, BufReader};
+mod made;
+
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_signet-authority");
-
-/// A directory that `init` made.
-struct Made {
-    folder: tempfile::TempDir,
-}
-
-/// A serving process; it dies with the test.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Made {
-    fn new() -> Self {
-        let made = Self { folder: tempfile::tempdir().unwrap() };
-        let output = made.init();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        made
-    }
-
-    fn init(&self) -> Output {
-        let dir = self.dir();
-        Command::new(PROGRAM)
-            .args(["--json", "init", "--operator", "alice", "--listen", "127.0.0.1:0"])
-            .args(["--gateway-listen", "127.0.0.1:0", "--issuer", "https://localhost", "--dir"])
-            .arg(dir)
-            .output()
-            .unwrap()
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.folder.path().join("authority")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(arguments).arg("--config").arg(self.dir().join("authority.toml"));
-        command.env_remove("SIGNET_LOG");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        let output = self.command(arguments).arg("--json").output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Serves, and waits until it says so.
-    fn serve(&self) -> Serving {
-        let mut command = self.command(&["serve"]);
-        command.env("SIGNET_LOG", "info").env("NO_COLOR", "1").stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let ready = log.lines().map(Result::unwrap).find(|line| line.contains("ready clients="));
-        let ready = ready.unwrap();
-        let (_, rest) = ready.split_once("clients=").unwrap();
-        let address = rest.split(' ').next().unwrap().to_owned();
-        Serving { child, address }
-    }
-
-    fn client(&self) -> reqwest::Client {
-        let mut roots = rustls::RootCertStore::empty();
-        let pem = self.dir().join("keys/server-ca.pem");
-        for certificate in signet_authority::keys::read_certificates(&pem).unwrap() {
-            roots.add(certificate).unwrap();
-        }
-        let provider = signet_authority::tls::provider();
-        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
+use made::{Made, PROGRAM, mode, text};
 
 #[test]
 fn init_keeps_secrets_to_itself_and_overwrites_nothing() {
@@ -126,7 +33,7 @@ fn init_keeps_secrets_to_itself_and_overwrites_nothing() {
 
 #[test]
 fn an_init_that_was_killed_is_made_anew() {
-    let made = Made { folder: tempfile::tempdir().unwrap() };
+    let made = Made { folder: tempfile::tempdir().unwrap(), environment: Vec::new() };
     let partial = made.folder.path().join(".authority.partial/keys");
     std::fs::create_dir_all(&partial).unwrap();
     std::fs::write(partial.join("token.key"), "half").unwrap();
@@ -242,7 +149,10 @@ fn the_audit_log_is_shown_checked_handed_on_and_pruned() {
     let made = Made::new();
     made.json(&["revoke", "operator", "alice"]);
     let unsigned = &made.json(&["audit", "show", "1"])[0];
-    assert_eq!((&unsigned["record"]["event"], &unsigned["proof"]), (&json!("ticket"), &Value::Null));
+    assert_eq!(
+        (&unsigned["record"]["event"], &unsigned["proof"]),
+        (&json!("ticket"), &Value::Null)
+    );
     let early = made.run(&["audit", "show", "1", "--proof"]);
     assert!(text(&early.stderr).contains("not in a checkpoint yet"), "{}", text(&early.stderr));
     // Whoever stops signs first.
@@ -251,7 +161,10 @@ fn the_audit_log_is_shown_checked_handed_on_and_pruned() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(serving.child.wait().unwrap().success());
     let report = &made.json(&["audit", "verify"])[0];
-    assert_eq!((&report["ok"], &report["records"], &report["signed"]), (&json!(true), &json!(2), &json!(2)));
+    assert_eq!(
+        (&report["ok"], &report["records"], &report["signed"]),
+        (&json!(true), &json!(2), &json!(2))
+    );
     let key = made.json(&["audit", "key"])[0]["key"].as_str().unwrap().to_owned();
     assert!(key.starts_with("localhost/log+"), "{key}");
     let proof = text(&made.run(&["audit", "show", "2", "--proof"]).stdout);

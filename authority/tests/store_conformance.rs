@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use signet_authority::random;
 use signet_authority::store::{
-    AuditEntry, AuditFilter, AuditRecord, Authorisation, Cosignature, Decision, SignedCheckpoint, WitnessRow, CommitError, DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, MintRecord,
-    OpenError, RevocationKind, RevocationTarget, SessionChange, SessionKind, SqlStore, Store,
-    StoreError, TicketKind,
+    AuditEntry, AuditFilter, AuditRecord, Authorisation, CommitError, Cosignature, Decision,
+    DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, MintRecord, OpenError, RevocationKind,
+    RevocationTarget, SessionChange, SessionKind, SignedCheckpoint, SqlStore, Store, StoreError,
+    TicketKind, WitnessRow,
 };
 use signet_evidence::{RejectionCode, SessionId, UnixTime};
 use signet_verifier::log::{Frontier, NoteKey, SignatureKind};

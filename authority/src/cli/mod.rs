@@ -3,6 +3,7 @@
 mod appraise;
 mod audit;
 mod init;
+mod keys;
 mod machine;
 mod metadata;
 pub(crate) mod output;
@@ -34,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   signet-authority policy replay next --days 7
   signet-authority audit list --since 7d --subject alice
   signet-authority audit verify
+  signet-authority keys rotate
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
 
@@ -78,6 +80,9 @@ enum Command {
     /// TPMs that no certificate vouches for, and the makers' certificates.
     #[command(subcommand)]
     Tpm(tpm::TpmCommand),
+    /// Signing keys and CA certificates.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// The settings file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -251,6 +256,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Metadata(command) => metadata::run(&config, command, output).await,
         Command::Machine(command) => machine::run(&config, command, output).await,
         Command::Tpm(command) => tpm::run(&config, command, output).await,
+        Command::Keys(command) => keys::run(&config, command, output).await,
         Command::Config(ConfigCommand::Check) => {
             Authority::start(Config::load(&config)?, system_clock())
                 .await

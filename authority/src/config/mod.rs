@@ -93,6 +93,9 @@ pub enum Conflict {
     /// A zero lifetime would refuse everything.
     #[error("a lifetime of zero refuses everything; write at least 1s")]
     ZeroLifetime,
+    /// Keys that change before anybody has heard of them.
+    #[error("a token key takes ten minutes to take over; write at least 1h")]
+    RotatesTooOften,
     /// Both listeners on one address.
     #[error("listen and gateway_listen are the same address; give gateways their own port")]
     SameListener,

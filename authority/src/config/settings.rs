@@ -39,6 +39,8 @@ pub struct Settings {
     /// Directory of keys and certificates.
     #[serde(default = "default_keys")]
     pub keys: PathBuf,
+    /// How often a new token key takes over; never by itself without this.
+    pub rotate_token_key: Option<Spanned<Span>>,
     /// How long things live.
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -412,6 +414,11 @@ impl Settings {
             .or_else(|| self.address_conflict())
             .or_else(|| self.metadata_conflict())
             .or_else(|| self.recovery_conflict())
+            .or_else(|| {
+                let often = self.rotate_token_key.as_ref()?;
+                let least = Span::seconds(3600);
+                (*often.get_ref() < least).then(|| (often.span().start, Conflict::RotatesTooOften))
+            })
             .or_else(|| {
                 let checkpoint = &self.audit.checkpoint;
                 let zero = checkpoint.get_ref().duration().is_zero();

@@ -33,6 +33,10 @@ rp_id = "{rp_id}"
 # (mode 0700).
 database = "authority.db"
 keys = "keys"
+# How often a new token key takes over by itself; it is published ten minutes before, and tokens of the key
+# before it stay good. Where several authorities have copies of the directory, leave it out and run
+# `signet-authority keys rotate` on one of them.
+# rotate_token_key = "90d"
 
 [lifetimes]
 # At most 15m.

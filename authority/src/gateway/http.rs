@@ -73,7 +73,7 @@ async fn authorize(
 pub(super) async fn answer(authority: &Authority, raw: &RawQuestion<'_>) -> Response {
     let sets = authority.in_force.sets();
     let arbiter = Arbiter {
-        checker: &authority.checker,
+        checker: &authority.checker(),
         sets: &sets,
         metrics: &authority.metrics,
         ledger: authority,

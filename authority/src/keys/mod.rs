@@ -1,12 +1,19 @@
 //! The directory of keys and certificates: 0700, its secrets 0600, never in the database.
 //!
 //! A secret that the service manager provides under its file's name (`LoadCredentialEncrypted=`,
-//! `$CREDENTIALS_DIRECTORY`) counts instead of the file, which then need not exist.
+//! `$CREDENTIALS_DIRECTORY`) counts instead of the file, which then need not exist. A file holds a key in
+//! PEM, or the PKCS#11 URI of a key in a token.
+
+mod keep;
+mod outside;
+mod pkcs11;
+mod ring;
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,17 +23,25 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signet_evidence::UnixTime;
 use signet_verifier::challenge::ChallengeKey;
 use signet_verifier::log::{FileLogSigner, LogSigner};
-use signet_verifier::token::{FileSigner, SigningUnavailable};
+use signet_verifier::token::{FileSigner, SigningUnavailable, TokenSigner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::ca::{CertificateAuthority, IssueError, new_key, new_log_key};
 use crate::store::IntegrityKey;
 
-/// How long the authority's own certificate lives.
-const SERVER_LIFETIME: Duration = Duration::from_secs(397 * 86400);
+pub use keep::keep;
+pub use outside::{CertificateFault, certificate_request, import_certificate};
+pub use pkcs11::TokenError;
+use pkcs11::{Location, Pkcs11LogSigner, Pkcs11Signer};
 
-const CERTIFICATE_AUTHORITIES: [(&str, &str); 4] = [
+pub use ring::{AHEAD, KeyState, ListedKey, OVERLAP, TokenKeys, Urgency, newest, rotate};
+
+/// How long the authority's own certificate lives; it is made anew at each start and each third of this.
+const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 86400);
+
+/// Files of the CAs, and their names.
+pub const CERTIFICATE_AUTHORITIES: [(&str, &str); 4] = [
     ("device-ca", "Signet device CA"),
     ("ak-ca", "Signet attestation key CA"),
     ("gateway-ca", "Signet gateway CA"),
@@ -35,8 +50,8 @@ const CERTIFICATE_AUTHORITIES: [(&str, &str); 4] = [
 
 /// Everything that is secret, loaded.
 pub struct Keys {
-    /// Signs tokens and status lists.
-    pub token: FileSigner,
+    /// Sign tokens and status lists.
+    pub token: TokenKeys,
     /// Makes and checks challenges.
     pub challenge: ChallengeKey,
     /// Issues machines' certificates.
@@ -85,6 +100,22 @@ pub enum KeyError {
     Malformed {
         /// The file.
         path: PathBuf,
+    },
+    /// A certificate that is not one for our key.
+    #[error("the certificate cannot take the place of {}'s: {fault}", path.display())]
+    Certificate {
+        /// The file whose place it should take.
+        path: PathBuf,
+        /// Why not.
+        fault: outside::CertificateFault,
+    },
+    /// A key in a token (PKCS#11).
+    #[error("the key that {} names cannot be used", path.display())]
+    Pkcs11 {
+        /// The file with its URI.
+        path: PathBuf,
+        /// Why.
+        source: TokenError,
     },
     /// A certificate could not be made.
     #[error("cannot issue a certificate")]
@@ -144,6 +175,15 @@ impl Secrets<'_> {
         }
     }
 
+    /// Where the key of a URI is, and the PIN to it.
+    fn in_token(&self, uri: &str, path: &Path) -> Result<(Location, Zeroizing<String>), KeyError> {
+        let at = |source| KeyError::Pkcs11 { path: path.to_owned(), source };
+        let location = Location::parse(uri).map_err(at)?;
+        // A path of its own is taken as such: joining keeps it.
+        let (pin, _) = self.read(&location.pin_source)?;
+        Ok((location, pin))
+    }
+
     /// 32 bytes, base64.
     fn read_key(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
         let (text, path) = self.read(name)?;
@@ -173,9 +213,8 @@ fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
         let certificate = read_certificate(&secrets.directory.join(format!("{name}.pem")))?;
         Ok(CertificateAuthority::load(certificate, &key)?)
     };
-    let (token, path) = secrets.read("token.key")?;
     Ok(Keys {
-        token: FileSigner::from_pkcs8(&pkcs8(&token, &path)?)?,
+        token: TokenKeys::load(secrets)?,
         challenge: ChallengeKey::new(&secrets.read_key("challenge.key")?),
         device_ca: ca("device-ca")?,
         ak_ca: ca("ak-ca")?,
@@ -192,6 +231,11 @@ pub fn load_log(directory: &Path) -> Result<Box<dyn LogSigner>, KeyError> {
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
     let (log, path) = secrets.read("log.key")?;
+    if Location::is_one(&log) {
+        let (location, pin) = secrets.in_token(&log, &path)?;
+        let opened = Pkcs11LogSigner::open(location, pin);
+        return Ok(Box::new(opened.map_err(|source| KeyError::Pkcs11 { path, source })?));
+    }
     Ok(Box::new(FileLogSigner::from_pkcs8(&pkcs8(&log, &path)?)?))
 }
 
@@ -249,6 +293,47 @@ pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), KeyError> {
 /// See [`KeyError`].
 pub fn write_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
     write_new(path, content, 0o644)
+}
+
+/// Puts public data in a file's place, whole or not at all.
+fn replace_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => write_public(&new, content)?,
+    }
+    fs::rename(&new, path).map_err(io)
+}
+
+/// The token key of a file.
+fn signer(secrets: Secrets<'_>, file: &str) -> Result<Arc<dyn TokenSigner>, KeyError> {
+    let (secret, path) = secrets.read(file)?;
+    if !Location::is_one(&secret) {
+        return Ok(Arc::new(FileSigner::from_pkcs8(&pkcs8(&secret, &path)?)?));
+    }
+    let (location, pin) = secrets.in_token(&secret, &path)?;
+    let opened = Pkcs11Signer::open(location, pin);
+    Ok(Arc::new(opened.map_err(|source| KeyError::Pkcs11 { path, source })?))
+}
+
+/// A new token key in the same kind of place as that in `before`; returns its file.
+fn new_token_key(directory: &Path, before: &str, now: UnixTime) -> Result<String, KeyError> {
+    let credentials = credentials();
+    let secrets = Secrets { directory, credentials: credentials.as_deref() };
+    let random = crate::random::bytes::<4>();
+    let name = format!("token-{}-{}", now.0, signet_evidence::thumbprint::hex(&random));
+    let (secret, path) = secrets.read(before)?;
+    let text = if Location::is_one(&secret) {
+        let (location, pin) = secrets.in_token(&secret, &path)?;
+        let made = pkcs11::generate(&location, &pin, &name);
+        Zeroizing::new(made.map_err(|source| KeyError::Pkcs11 { path, source })?)
+    } else {
+        new_key()?
+    };
+    let file = format!("{name}.key");
+    write_secret(&directory.join(&file), text.as_bytes())?;
+    Ok(file)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), KeyError> {
@@ -310,8 +395,6 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ke
 
 #[cfg(test)]
 mod tests {
-    use signet_verifier::token::TokenSigner as _;
-
     use super::*;
 
     #[test]
@@ -321,13 +404,14 @@ mod tests {
         create(&directory, UnixTime(1_800_000_000)).unwrap();
         fs::create_dir(&provided).unwrap();
         let secrets = Secrets { directory: &directory, credentials: Some(&provided) };
-        let before = load_from(secrets).unwrap().token.public_point().to_vec();
+        let point = || *load_from(secrets).unwrap().token.signer(UnixTime(0)).public_point();
+        let before = point();
         for name in ["token.key", "device-ca.key", "challenge.key"] {
             fs::rename(directory.join(name), provided.join(name)).unwrap();
             // systemd gives access by an ACL, which shows in the group's bits.
             fs::set_permissions(provided.join(name), fs::Permissions::from_mode(0o440)).unwrap();
         }
-        assert_eq!(load_from(secrets).unwrap().token.public_point().to_vec(), before);
+        assert_eq!(point(), before);
 
         let without = load_from(Secrets { credentials: None, ..secrets }).err();
         let Some(KeyError::Io { path, .. }) = without else { panic!("it has keys") };

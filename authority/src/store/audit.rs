@@ -66,6 +66,8 @@ pub enum Event {
     Witness,
     /// Old records were deleted; their hashes stay.
     AuditPrune,
+    /// A new token key is to take over, or a CA got another certificate.
+    Keys,
     /// Something that a person should look at now.
     Alert,
     /// An action policy was put into force, or into shadow.
@@ -106,6 +108,7 @@ impl Event {
             Self::KeyStatus => "key-status",
             Self::Witness => "witness",
             Self::AuditPrune => "audit-prune",
+            Self::Keys => "keys",
             Self::Alert => "alert",
             Self::PolicyActivate => "policy-activate",
             Self::PolicyRollback => "policy-rollback",

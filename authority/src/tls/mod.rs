@@ -2,11 +2,14 @@
 
 mod accept;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use signet_evidence::CertificateThumbprint;
 use thiserror::Error;
@@ -61,12 +64,47 @@ pub enum TlsError {
     Identity(#[source] rustls::Error),
 }
 
+/// The authority's own certificate: another can take its place while it serves.
+#[derive(Debug)]
+pub struct Identity(RwLock<Arc<CertifiedKey>>);
+
+impl Identity {
+    /// Shows `identity`.
+    ///
+    /// # Errors
+    /// [`TlsError::Identity`].
+    pub fn new(identity: ServerIdentity) -> Result<Self, TlsError> {
+        Ok(Self(RwLock::new(certified(identity)?)))
+    }
+
+    /// Shows `identity` from now on; connections that are open stay.
+    ///
+    /// # Errors
+    /// [`TlsError::Identity`]; the one before stays then.
+    pub fn replace(&self, identity: ServerIdentity) -> Result<(), TlsError> {
+        let certified = certified(identity)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Identity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn certified(identity: ServerIdentity) -> Result<Arc<CertifiedKey>, TlsError> {
+    let certified = CertifiedKey::from_der(identity.chain, identity.key, &provider());
+    Ok(Arc::new(certified.map_err(TlsError::Identity)?))
+}
+
 /// TLS 1.3 only, X25519MLKEM768 first, no session tickets: each connection proves the client's key.
 ///
 /// # Errors
 /// See [`TlsError`].
 pub fn server_config(
-    identity: ServerIdentity,
+    identity: Arc<Identity>,
     client_ca: &CertificateDer<'static>,
     client_certificate: ClientCertificate,
 ) -> Result<ServerConfig, TlsError> {
@@ -82,8 +120,7 @@ pub fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Identity)?
         .with_client_cert_verifier(verifier.build().map_err(TlsError::ClientCa)?)
-        .with_single_cert(identity.chain, identity.key)
-        .map_err(TlsError::Identity)?;
+        .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});

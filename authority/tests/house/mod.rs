@@ -61,6 +61,14 @@ impl House {
         Self::serve(folder, authority, None).await
     }
 
+    /// A house that goes by this clock.
+    pub(crate) async fn with_clock(clock: signet_authority::state::Clock) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), None).await;
+        let authority = Authority::start(config, clock).await.unwrap();
+        Self::serve(folder, authority, None).await
+    }
+
     /// A house whose database cannot grow any more; one machine was enrolled before.
     pub(crate) async fn with_full_disk() -> Self {
         let folder = tempfile::tempdir().unwrap();

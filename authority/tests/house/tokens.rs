@@ -31,8 +31,8 @@ pub(super) async fn token(
     store.mint(&record, &rows::allowed(Event::TokenSession)).await.unwrap();
     let once = kind == SessionKind::Action;
     let claims = TokenClaims {
-        iss: authority.checker.issuer.clone(),
-        aud: authority.checker.audience.clone(),
+        iss: authority.checker().issuer,
+        aud: authority.checker().audience,
         sub: device.operator,
         client_id: authority.config.device_spiffe_id(&machine.id),
         iat: now.0,
@@ -76,7 +76,7 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
 }
 
 fn sign(authority: &Authority, claims: &TokenClaims) -> String {
-    let key = &authority.keys.token;
+    let key = authority.keys.token.signer(authority.now());
     let header = serde_json::json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()});
     let claims = serde_json::to_vec(claims).unwrap();
     let signed = format!(

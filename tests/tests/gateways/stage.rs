@@ -289,7 +289,7 @@ impl Stage {
     }
 
     fn sign(&self, claims: &TokenClaims) -> String {
-        let signer = &self.authority.keys.token;
+        let signer = self.authority.keys.token.signer(now());
         let header = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"{}"}}"#, signer.key_id());
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).unwrap());
         let signed = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header));
@@ -524,7 +524,8 @@ fn gateway_settings(
     let issued = authority.keys.gateway_ca.issue_gateway(gateway, now(), DAY).unwrap();
     fs::write(folder.join("gateway.pem"), keys::pem(&issued.certificate)).unwrap();
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
-    let point = authority.keys.token.public_point();
+    let signer = authority.keys.token.signer(authority.now());
+    let point = signer.public_point();
     fs::write(folder.join("token-key.pem"), public_key_pem(point)).unwrap();
     GatewaySettings {
         listen_certificate: folder.join("listener.pem"),

@@ -16,6 +16,7 @@ use signet_authority::store::AuditFilter;
 
 use super::output::Output;
 use when::When;
+pub(super) use when::shown;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {

@@ -82,7 +82,7 @@ fn date_of(days: i64) -> (i64, i64, i64) {
 }
 
 /// `2026-11-22T13:00:00Z`.
-pub(super) fn shown(time: i64) -> String {
+pub(in crate::cli) fn shown(time: i64) -> String {
     let (year, month, day) = date_of(time.div_euclid(DAY));
     let seconds = time.rem_euclid(DAY);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

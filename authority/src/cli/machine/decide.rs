@@ -189,7 +189,7 @@ fn decision(
         "device": device.to_string(), "state": state, "pcrs": pcrs,
         "by": accepted.by, "reason": accepted.reason, "replaces": accepted.replaces,
     });
-    Ok(jws::signed(DECISION, &claims, &keys.token)?)
+    Ok(jws::signed(DECISION, &claims, &*keys.token.signer(accepted.at))?)
 }
 
 fn committed(outcome: Result<(), CommitError>) -> anyhow::Result<()> {
