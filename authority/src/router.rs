@@ -16,9 +16,7 @@ use crate::gateway::SocketGateway;
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::tls::PeerCertificate;
-use crate::{
-    approvals, challenge, documents, events, gateway, introspection, log, revoke, token,
-};
+use crate::{approvals, challenge, documents, events, gateway, introspection, log, revoke, token};
 
 /// Largest request without evidence.
 const MAX_BODY: usize = 96 * 1024;

@@ -1,6 +1,7 @@
 //! A rotation of the token key under a serving authority: no valid token is refused on the way.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+#[allow(dead_code)] // Each test program uses its part of the house.
 mod house;
 
 use std::sync::Arc;

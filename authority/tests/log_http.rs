@@ -1,6 +1,7 @@
 //! The log as gateways see it: checkpoint, tiles, updates, receipts and cosignatures.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+#[allow(dead_code)] // Each test program uses its part of the house.
 mod house;
 
 use reqwest::{Client, StatusCode};

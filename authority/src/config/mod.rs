@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use settings::{
-    AuditSettings, AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes, Limits, LogSettings,
-    MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration, RequestForm,
-    StalePolicy, TpmSettings, UserVerificationKind,
+    AuditSettings, AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes,
+    Limits, LogSettings, MetadataSettings, PeerCertificateSource, PolicySettings, Recovery,
+    Registration, RequestForm, StalePolicy, TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
 pub use values::{

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use signet_evidence::UnixTime;
+use signet_verifier::events::Topic;
 use signet_verifier::log::{
     Checkpoint, CheckpointError, LogSigner, Note, NoteError, NoteKey, NoteKeyError, SignatureKind,
     TreeHead, key_name,
@@ -164,7 +166,13 @@ pub async fn keep_signed(authority: Arc<Authority>, mut stop: watch::Receiver<bo
         };
         let signed = authority.log.sign_news(authority.store.as_ref(), authority.now()).await;
         match &signed {
-            Ok(_) => authority.metrics.log_is_sound(true),
+            Ok(is_news) => {
+                authority.metrics.log_is_sound(true);
+                if *is_news && let Some(newest) = authority.log.newest().borrow().as_deref() {
+                    let news = json!({"size": newest.size, "note": newest.note});
+                    authority.events.publish(Topic::Checkpoint, &news);
+                }
+            }
             // What the next try may mend.
             Err(SignError::Store(error @ (StoreError::Unavailable(_) | StoreError::Full))) => {
                 tracing::warn!(%error, "cannot sign the audit log");

@@ -69,6 +69,23 @@ impl House {
         Self::serve(folder, authority, None).await
     }
 
+    /// Another house with the keys of the first: what somebody has who copied them all.
+    pub(crate) async fn with_keys_of(directory: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), None).await;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.path().join("keys").join(entry.file_name()))
+                .unwrap();
+        }
+        // The rows that its making wrote have the marks of other keys.
+        std::fs::remove_file(folder.path().join("authority.db")).unwrap();
+        let integrity = keys::load_integrity(&config.keys()).unwrap();
+        SqlStore::create(config.database(), integrity).await.unwrap().close().await;
+        let authority = Authority::start(config, system_clock()).await.unwrap();
+        Self::serve(folder, authority, None).await
+    }
+
     /// A house whose database cannot grow any more; one machine was enrolled before.
     pub(crate) async fn with_full_disk() -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,6 @@ use signet_authority::state::Authority;
 use signet_authority::store::{Event, SessionChange, SessionKind};
 use signet_evidence::action::content_digest;
 use signet_evidence::{ActionDetails, ActionKind, SessionId, UnixTime};
-use signet_verifier::token::TokenSigner;
 use signet_verifier::token::claims::{Confirmation, Facts, Status, StatusListEntry, TokenClaims};
 
 use super::{Machine, rows};

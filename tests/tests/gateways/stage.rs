@@ -34,7 +34,7 @@ use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::records::TpmClock;
 use signet_verifier::token::claims::{Confirmation, Status, StatusListEntry};
-use signet_verifier::token::{Facts, PresenceRecord, TokenClaims, TokenSigner};
+use signet_verifier::token::{Facts, PresenceRecord, TokenClaims};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;

@@ -5,6 +5,7 @@ mod export;
 mod list;
 mod retain;
 mod when;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,9 @@ pub(crate) enum AuditCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Watch the log of an authority on another host: remember each checkpoint, demand that the next
+    /// continues it, and say so when it does not. Runs until it is stopped.
+    Witness(witness::WitnessArguments),
     /// Print the key that checkpoints are checked with, for witnesses.
     Key,
 }
@@ -108,8 +112,13 @@ pub(crate) enum Format {
 }
 
 pub(super) async fn run(file: &Path, command: AuditCommand, output: Output) -> anyhow::Result<()> {
+    if let AuditCommand::Witness(arguments) = command {
+        // On the witness's host there is no authority, and no settings of one.
+        return witness::run(arguments, output).await;
+    }
     let config = Config::load(file)?;
     match command {
+        AuditCommand::Witness(_) => Ok(()),
         AuditCommand::List { which } => list::list(&config, which, output).await,
         AuditCommand::Show { record, proof } => list::show(&config, record, proof, output).await,
         AuditCommand::Verify { against } => check::verify(&config, &against, output).await,
