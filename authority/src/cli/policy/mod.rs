@@ -25,7 +25,7 @@ pub(crate) enum PolicyCommand {
     /// Print the program's part of the schema: principals and context.
     Schema,
     /// Say why a request is decided as it is, and which rule or which presence would allow it.
-    Explain(explain::ExplainArguments),
+    Explain(Box<explain::ExplainArguments>),
     /// Say what changes between two sets: rules, and which recorded decisions and tests flip.
     Diff {
         /// Folder, version, `live` or `shadow`.
@@ -104,7 +104,7 @@ pub(super) async fn run(file: &Path, command: PolicyCommand, output: Output) -> 
         PolicyCommand::Schema => to_stdout(SCHEMA.as_bytes()),
         PolicyCommand::Check(Folder { folder: given }) => check::check(&folder(given)?, output),
         PolicyCommand::Test(Folder { folder: given }) => check::test(&folder(given)?, output),
-        PolicyCommand::Explain(arguments) => explain::run(file, arguments, output).await,
+        PolicyCommand::Explain(arguments) => explain::run(file, *arguments, output).await,
         PolicyCommand::Diff { old, new, window } => {
             compare::diff(file, &old, &new, window, output).await
         }
