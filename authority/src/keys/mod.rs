@@ -350,10 +350,26 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), KeyError> {
 /// `certificate` as PEM text (RFC 7468).
 #[must_use]
 pub fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = STANDARD.encode(certificate);
+    armour("CERTIFICATE", certificate)
+}
+
+/// The P-256 key of an uncompressed point as `SubjectPublicKeyInfo` in PEM (RFC 5480, RFC 7468), the form
+/// that gateways which check signatures by themselves read.
+#[must_use]
+pub fn public_key_pem(point: &[u8; 65]) -> String {
+    /// SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING of 65 bytes }.
+    const HEAD: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+    armour("PUBLIC KEY", &[&HEAD[..], point].concat())
+}
+
+fn armour(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {

@@ -237,6 +237,7 @@ fn command(product: Product, folder: &Path, main: &Path) -> Result<Command, Gate
             command.arg("--config-path").arg(main);
             command.arg("--admin-address-path").arg(folder.join("admin"));
             command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "info"]);
+            command.args(["--file-flush-interval-msec", "50"]);
         }
         Product::Nginx => {
             // Without a master: a killed one would leave its workers behind.

@@ -80,7 +80,6 @@ impl Scene {
     pub(crate) fn set(stage: Stage) -> Self {
         let (bob, mallory) = (stage.enrol("bob"), stage.enrol("mallory"));
         let scene = Self { stage, bob, mallory };
-        // Some listen before they have read what to do.
         scene.wait();
         scene
     }

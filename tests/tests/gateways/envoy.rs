@@ -1,8 +1,12 @@
 //! Real Envoy with the documented configuration, in front of a real authority: what passes, what
 //! reaches the upstream, and every way around it that others found.
 
+use crate::cases::Scene;
 use crate::stage::{Machine, Minted, Stage, approval, request};
+use std::time::{Duration, Instant};
+
 use signet_authority::store::RevocationTarget;
+use signet_tests::gateway::profile;
 use signet_tests::raw_https::{RawAnswer, RawHttpsError};
 use signet_tests::upstream::Received;
 
@@ -339,4 +343,18 @@ fn policy_and_revocation_are_heard_at_once() {
     stage.revoke(&RevocationTarget::Device(bob.id.clone()));
     revoked(&token);
     assert_eq!(stage.upstream.received().len(), 1);
+}
+
+#[test]
+fn over_grpc_the_access_log_names_the_decision() {
+    let scene = Scene::set(Stage::of(profile::named("envoy-grpc").unwrap()));
+    let received = scene.stage.upstream.received().pop().unwrap();
+    let [decision] = received.header("x-signet-decision")[..] else { panic!() };
+    let line = format!(" PUT 200 subject=bob decision={decision}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // Envoy writes its access log a moment later.
+    while !scene.stage.gateway.log().lines().any(|found| found.ends_with(&line)) {
+        assert!(Instant::now() < deadline, "{}", scene.stage.gateway.log());
+        std::thread::yield_now();
+    }
 }

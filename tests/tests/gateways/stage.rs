@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +43,8 @@ use tokio::task::JoinHandle;
 const TRUST_DOMAIN: &str = "mesh.example";
 const ISSUER: &str = "https://localhost:9443";
 const GATEWAY: &str = "spiffe://mesh.example/gateway/edge";
+/// Far above what a start takes on a busy machine.
+const START: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) struct Stage {
@@ -126,7 +128,7 @@ impl Stage {
             upstream.address(),
         );
         let gateway = Gateway::start(&profile, &settings).unwrap_or_else(|error| panic!("{error}"));
-        Self {
+        let stage = Self {
             gateway,
             profile,
             upstream,
@@ -136,6 +138,24 @@ impl Stage {
             runtime,
             serving,
             folder,
+        };
+        stage.warm_up();
+        stage
+    }
+
+    /// Asks without a token until the gateway answers as it should: some listen before they have read
+    /// what to do, and the first connection to the authority is the slowest.
+    fn warm_up(&self) {
+        let early = self.enrol("early");
+        let deadline = Instant::now() + START;
+        let bytes = request("GET /", &[], "");
+        loop {
+            let answer = self.client(&early).send(self.gateway.address(), &bytes);
+            let asked = self.profile.authority.is_none() || !self.decisions().is_empty();
+            if asked && answer.as_ref().is_ok_and(|answer| [401, 403].contains(&answer.status)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{answer:?}\n{}", self.gateway.log());
         }
     }
 
@@ -526,7 +546,7 @@ fn gateway_settings(
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
     let signer = authority.keys.token.signer(authority.now());
     let point = signer.public_point();
-    fs::write(folder.join("token-key.pem"), public_key_pem(point)).unwrap();
+    fs::write(folder.join("token-key.pem"), keys::public_key_pem(point)).unwrap();
     GatewaySettings {
         listen_certificate: folder.join("listener.pem"),
         listen_key: folder.join("listener.key"),
@@ -542,11 +562,4 @@ fn gateway_settings(
         audience: TRUST_DOMAIN.into(),
         token_key: folder.join("token-key.pem"),
     }
-}
-
-/// `SubjectPublicKeyInfo` of a P-256 point (RFC 5480), PEM.
-fn public_key_pem(point: &[u8; 65]) -> String {
-    const PREFIX: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
-    let point = base64::engine::general_purpose::STANDARD.encode(&point[1..]);
-    format!("-----BEGIN PUBLIC KEY-----\n{PREFIX}{point}\n-----END PUBLIC KEY-----\n")
 }
