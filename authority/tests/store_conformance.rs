@@ -3,12 +3,16 @@
 //! Each check takes a fresh store from a [`Bench`]; a new kind of store adds a bench and one call.
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
+#[path = "conformance/backup.rs"]
+mod backup;
 #[path = "conformance/policies.rs"]
 mod policies;
 mod postgres;
 mod rows;
 #[path = "conformance/tickets.rs"]
 mod tickets;
+#[path = "conformance/upgrade.rs"]
+mod upgrade;
 #[path = "conformance/verifiers.rs"]
 mod verifiers;
 
@@ -17,12 +21,13 @@ use std::sync::Arc;
 use signet_authority::random;
 use signet_authority::store::{
     AuditEntry, AuditFilter, AuditRecord, Authorisation, CommitError, Cosignature, Decision,
-    DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, MintRecord, OpenError, RevocationKind,
-    RevocationTarget, SessionChange, SessionKind, SignedCheckpoint, SqlStore, Store, StoreError,
-    TicketKind, WitnessRow,
+    DeviceEnrolment, DeviceRow, Event, Grant, IntegrityKey, Location, MintRecord, OpenError,
+    RevocationKind, RevocationTarget, SessionChange, SessionKind, SignedCheckpoint, SqlStore,
+    Store, StoreError, TicketKind, WitnessRow,
 };
 use signet_evidence::{RejectionCode, SessionId, UnixTime};
 use signet_verifier::log::{Frontier, NoteKey, SignatureKind};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -30,6 +35,8 @@ use policies::{
     of_activations_at_once_one_counts, what_policy_was_asked_comes_back,
     what_was_put_into_force_is_kept_with_its_order,
 };
+use upgrade::{a_node_goes_on_while_a_later_one_migrates, data_of_the_first_schema_is_still_there};
+
 use tickets::{
     a_recovery_ticket_revokes_the_keys_that_were_lost, a_ticket_takes_two_people_at_two_machines,
     requests_that_wait_are_bounded,
@@ -46,9 +53,57 @@ use rows::{
     token,
 };
 
-/// Makes empty stores.
+/// Makes places for stores.
 trait Bench {
-    async fn store(&self) -> Arc<dyn Store>;
+    async fn place(&self) -> Place;
+
+    async fn store(&self) -> Arc<dyn Store> {
+        let location = self.place().await.location;
+        Arc::new(SqlStore::create(location, integrity()).await.unwrap())
+    }
+}
+
+/// Where a store can be made, and how to get at it past the store.
+struct Place {
+    location: Location,
+    url: String,
+}
+
+impl Place {
+    fn is_postgresql(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
+    /// The names of its tables.
+    async fn tables(&self) -> Vec<String> {
+        let sql = match self.is_postgresql() {
+            true => "SELECT table_name::text FROM information_schema.tables
+                     WHERE table_schema = 'public' AND table_name NOT LIKE '!_sqlx%' ESCAPE '!'",
+            false => "SELECT name FROM sqlite_schema WHERE type = 'table'
+                      AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name NOT LIKE '!_sqlx%' ESCAPE '!'",
+        };
+        if self.is_postgresql() {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+        }
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        self.try_execute(sql).await.unwrap();
+    }
+
+    async fn try_execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        if self.is_postgresql() {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.map(|_| ())
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.map(|_| ())
+        }
+    }
 }
 
 struct Sqlite(tempfile::TempDir);
@@ -64,9 +119,10 @@ fn integrity() -> IntegrityKey {
 }
 
 impl Bench for Sqlite {
-    async fn store(&self) -> Arc<dyn Store> {
+    async fn place(&self) -> Place {
         let path = self.0.path().join(format!("{}.db", SessionId(random::bytes())));
-        Arc::new(SqlStore::create(&path, integrity()).await.unwrap())
+        let url = format!("sqlite:{}?mode=rwc", path.display());
+        Place { location: path.as_path().into(), url }
     }
 }
 
@@ -74,9 +130,9 @@ impl Bench for Sqlite {
 struct Postgresql;
 
 impl Bench for Postgresql {
-    async fn store(&self) -> Arc<dyn Store> {
-        let server = postgres::server(&postgres::shared().database().await);
-        Arc::new(SqlStore::create(server, integrity()).await.unwrap())
+    async fn place(&self) -> Place {
+        let url = postgres::shared().database().await;
+        Place { location: postgres::server(&url).into(), url }
     }
 }
 
@@ -444,6 +500,31 @@ async fn what_ran_out_is_forgotten_and_the_rest_stays(bench: &impl Bench) {
     assert_eq!(audit_length(&*store).await, before);
 }
 
+async fn the_audit_table_refuses_changes(bench: &impl Bench) {
+    let place = bench.place().await;
+    let store = SqlStore::create(place.location.clone(), integrity()).await.unwrap();
+    store.append_audit(&allowed(Event::Authorize)).await.unwrap();
+    for statement in ["UPDATE audit SET detail = 'x'", "DELETE FROM audit"] {
+        let error = place.try_execute(statement).await.unwrap_err();
+        assert!(error.to_string().contains("the audit table is append-only"), "{error}");
+    }
+}
+
+async fn another_store_hears_of_a_revocation(bench: &impl Bench) {
+    let place = bench.place().await;
+    let here = SqlStore::create(place.location.clone(), integrity()).await.unwrap();
+    let there = SqlStore::open(place.location, integrity()).await.unwrap();
+    let device = enrol_device(&here, 1).await;
+    let mut news = there.news();
+    // Whoever begins to listen is told once that it does.
+    news.changed().await.unwrap();
+    let target = RevocationTarget::Device(device.id);
+    here.revoke(&target, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+    while there.revocations_after(0).await.unwrap().is_empty() {
+        news.changed().await.unwrap();
+    }
+}
+
 /// Every check, for every database.
 macro_rules! conformance {
     ($($check:ident)*) => {
@@ -490,6 +571,10 @@ conformance! {
     what_was_put_into_force_is_kept_with_its_order
     of_activations_at_once_one_counts
     what_policy_was_asked_comes_back
+    the_audit_table_refuses_changes
+    another_store_hears_of_a_revocation
+    data_of_the_first_schema_is_still_there
+    a_node_goes_on_while_a_later_one_migrates
 }
 
 mod sqlite {
@@ -534,17 +619,6 @@ mod sqlite {
             *(if token { &mut whole } else { &mut nothing }) += 1;
         }
         assert!(nothing > 0, "{whole} whole, {nothing} nothing");
-    }
-
-    #[tokio::test]
-    async fn the_audit_table_refuses_update_and_delete() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, raw) = store(&directory).await;
-        store.append_audit(&allowed(Event::Authorize)).await.unwrap();
-        for statement in ["UPDATE audit SET detail = 'x'", "DELETE FROM audit"] {
-            let error = sqlx::query(statement).execute(&raw).await.unwrap_err();
-            assert!(error.to_string().contains("the audit table is append-only"), "{error}");
-        }
     }
 
     #[tokio::test]

@@ -72,3 +72,6 @@ CREATE TRIGGER log_hashes_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER checkpoints_are_news AFTER INSERT ON checkpoints
     FOR EACH STATEMENT EXECUTE FUNCTION tell_nodes();
+
+-- Programs that write a chain of digests must not write into the log.
+UPDATE compatibility SET oldest = 11;

@@ -73,3 +73,6 @@ CREATE TRIGGER log_hashes_are_append_only_update BEFORE UPDATE ON log_hashes
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_hashes_are_append_only_delete BEFORE DELETE ON log_hashes
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+
+-- Programs that write a chain of digests must not write into the log.
+UPDATE compatibility SET oldest = 11;

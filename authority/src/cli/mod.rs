@@ -2,6 +2,7 @@
 
 mod appraise;
 mod audit;
+mod backup;
 mod init;
 mod keys;
 mod machine;
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "Examples:
   signet-authority audit list --since 7d --subject alice
   signet-authority audit verify
   signet-authority keys rotate
+  signet-authority backup /var/backups/signet.jsonl
 
 The settings file is --config, or SIGNET_AUTHORITY_CONFIG, or ./authority.toml.";
 
@@ -89,6 +91,16 @@ enum Command {
     /// The action policy: check, test, explain, compare, ship, roll back.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Write every row of the database into one file; keys are not in it.
+    Backup {
+        /// A new file.
+        file: PathBuf,
+    },
+    /// Put a backup into an empty database. Live sessions end, and revocations made since are missing.
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
     /// Print a completion script.
     Completion {
         /// The shell.
@@ -264,6 +276,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             output.line(&format!("{}: ok", config.display()), &serde_json::json!({"ok": true}))
         }
         Command::Policy(command) => policy::run(&config, command, output).await,
+        Command::Backup { file } => backup::back_up(&config, &file, output).await,
+        Command::Restore { file } => backup::restore(&config, &file, output).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(

@@ -68,6 +68,8 @@ pub enum Event {
     AuditPrune,
     /// A new token key is to take over, or a CA got another certificate.
     Keys,
+    /// The database was restored from a backup.
+    Restore,
     /// Something that a person should look at now.
     Alert,
     /// An action policy was put into force, or into shadow.
@@ -109,6 +111,7 @@ impl Event {
             Self::Witness => "witness",
             Self::AuditPrune => "audit-prune",
             Self::Keys => "keys",
+            Self::Restore => "restore",
             Self::Alert => "alert",
             Self::PolicyActivate => "policy-activate",
             Self::PolicyRollback => "policy-rollback",

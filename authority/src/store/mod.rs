@@ -5,6 +5,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod backup;
 mod integrity;
 pub mod log;
 pub mod machines;
@@ -27,6 +28,7 @@ pub use approvals::{
     Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
 };
 pub use audit::{AuditEntry, AuditRecord, Decision, Event};
+pub use backup::{BackupError, BackupHeader, RestoreError, RestoreTime, Restored};
 pub use integrity::IntegrityKey;
 pub use log::{AuditFilter, Cosignature, FoundRecord, Mark, SignedCheckpoint, TILE, WitnessRow};
 pub use machines::{
@@ -50,6 +52,9 @@ pub enum StoreError {
     /// The database does not answer, or answers with an error.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// A program of a later version changed what this one relies on.
+    #[error("the database is of a later version; install that version of signet-authority")]
+    Outdated,
     /// A row that the authority cannot have written.
     #[error("a row of table {table} was not written by this authority")]
     Corrupt {

@@ -54,6 +54,7 @@ impl Drop for House {
     }
 }
 
+#[allow(dead_code)] // Each test program uses its part of the house.
 impl House {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -82,6 +83,14 @@ impl House {
         std::fs::remove_file(folder.path().join("authority.db")).unwrap();
         let integrity = keys::load_integrity(&config.keys()).unwrap();
         SqlStore::create(config.database(), integrity).await.unwrap().close().await;
+        let authority = Authority::start(config, system_clock()).await.unwrap();
+        Self::serve(folder, authority, None).await
+    }
+
+    /// A house whose database is this one of PostgreSQL.
+    pub(crate) async fn on(database: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), Some(database)).await;
         let authority = Authority::start(config, system_clock()).await.unwrap();
         Self::serve(folder, authority, None).await
     }

@@ -18,6 +18,7 @@ use sqlx::{Connection, PgConnection};
 
 pub(crate) struct Cluster {
     folder: PathBuf,
+    data: PathBuf,
     settings: String,
     user: Option<(u32, u32)>,
     /// Holds the server's life: when our end of its standard input closes, it kills the server.
@@ -34,22 +35,33 @@ impl Cluster {
     /// With these lines in `postgresql.conf`, on a Unix socket only unless they say otherwise.
     pub(crate) fn start(settings: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
-        Self::start_in(folder, settings)
+        Self::start_in(folder, None, settings)
     }
 
-    /// The same in a directory that does not exist yet.
-    pub(crate) fn start_in(folder: PathBuf, settings: &str) -> Self {
-        fs::create_dir_all(&folder).unwrap();
+    /// With its tables in `data` (and its log of writes elsewhere, since a server cannot go on without).
+    pub(crate) fn start_on(data: &Path) -> Self {
+        let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
+        Self::start_in(folder, Some(data.to_owned()), "")
+    }
+
+    fn start_in(folder: PathBuf, data: Option<PathBuf>, settings: &str) -> Self {
         let user = unprivileged();
-        if let Some((uid, gid)) = user {
-            chown(&folder, Some(uid), Some(gid)).unwrap();
+        for folder in [Some(&folder), data.as_ref()].into_iter().flatten() {
+            fs::create_dir_all(folder).unwrap();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+            if let Some((uid, gid)) = user {
+                chown(folder, Some(uid), Some(gid)).unwrap();
+            }
         }
-        let mut cluster = Self { folder, settings: settings.into(), user, keeper: None };
+        let data = data.unwrap_or_else(|| folder.join("data"));
+        let mut cluster = Self { folder, data, settings: settings.into(), user, keeper: None };
         let made = cluster
             .program("initdb")
             .args(["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", "signet"])
             .arg("-D")
-            .arg(cluster.data())
+            .arg(&cluster.data)
+            .arg("--waldir")
+            .arg(cluster.folder.join("wal"))
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -60,7 +72,7 @@ impl Cluster {
 
     fn configure(&self) {
         let mut file =
-            fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf")).unwrap();
+            fs::OpenOptions::new().append(true).open(self.data.join("postgresql.conf")).unwrap();
         let folder = self.folder.display();
         write!(
             file,
@@ -79,7 +91,7 @@ impl Cluster {
             .args(["-c", script, "sh"])
             .arg(binaries().join("postgres"))
             .arg("-D")
-            .arg(self.data());
+            .arg(&self.data);
         let log = fs::File::create(self.folder.join("log")).unwrap();
         keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.keeper = Some(keeper.process_group(0).spawn().unwrap());
@@ -102,7 +114,7 @@ impl Cluster {
 
     /// Ends the server as a crash does.
     pub(crate) fn kill(&mut self) {
-        let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let pid = fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().trim().to_owned();
         // Its children end with it.
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
@@ -133,10 +145,6 @@ impl Cluster {
 
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://signet@localhost/{database}?host={}", self.folder.display())
-    }
-
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.join("data")
     }
 
     pub(crate) fn folder(&self) -> &Path {

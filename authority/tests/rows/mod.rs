@@ -22,7 +22,7 @@ pub(crate) const NOW: UnixTime = UnixTime(1_790_000_000);
 /// The generator of P-256 (SEC 2 §2.4.2): a point on the curve, whose key nobody needs here.
 const GENERATOR: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
 
-pub(crate) fn at(seconds: i64) -> UnixTime {
+pub(crate) const fn at(seconds: i64) -> UnixTime {
     UnixTime(NOW.0 + seconds)
 }
 

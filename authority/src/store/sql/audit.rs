@@ -117,6 +117,17 @@ impl SqlStore {
         after: i64,
         limit: u32,
     ) -> Result<Vec<FoundRecord>, StoreError> {
+        self.find_on(&mut self.reader().await?, filter, after, limit).await
+    }
+
+    /// The same, also of what the transaction has not committed yet.
+    pub(super) async fn find_on(
+        &self,
+        connection: &mut Connection,
+        filter: &AuditFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<FoundRecord>, StoreError> {
         let rows = query(
             "SELECT sequence, at, event, decision, code, subject, device, session, token, credential,
              gateway, action, evidence, rule, detail, policy, request, mac FROM audit
@@ -131,7 +142,7 @@ impl SqlStore {
         .bind(&filter.code)
         .bind(&filter.event)
         .bind(limit)
-        .fetch_all(&mut self.reader().await?)
+        .fetch_all(connection)
         .await?;
         rows.iter()
             .map(|row| {

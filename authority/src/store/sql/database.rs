@@ -4,6 +4,7 @@
 //! (`INTEGER`, `BIGINT`), bytes `BLOB` or `BYTEA`, yes or no `INTEGER` or `BOOLEAN`. Columns are named, never
 //! `*`: another node may add some while this one runs, and PostgreSQL then refuses what it prepared.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -73,12 +74,17 @@ impl From<&Option<Vec<u8>>> for Value {
 
 /// A statement and its values.
 pub(super) struct Query {
-    sql: &'static str,
+    sql: Cow<'static, str>,
     values: Vec<Value>,
 }
 
 pub(super) fn query(sql: &'static str) -> Query {
-    Query { sql, values: Vec::new() }
+    Query { sql: Cow::Borrowed(sql), values: Vec::new() }
+}
+
+/// A statement made of names from the database's own catalogue.
+pub(super) fn query_of(sql: String) -> Query {
+    Query { sql: Cow::Owned(sql), values: Vec::new() }
 }
 
 /// Runs `$method` of sqlx on whichever database it is.
@@ -99,7 +105,10 @@ macro_rules! on_either {
 
 macro_rules! bound {
     ($self:ident, $database:ty) => {{
-        let mut query = sqlx::query::<$database>($self.sql);
+        let mut query = match $self.sql {
+            Cow::Borrowed(sql) => sqlx::query::<$database>(sql),
+            Cow::Owned(sql) => sqlx::query::<$database>(sqlx::AssertSqlSafe(sql)),
+        };
         for value in $self.values {
             query = match value {
                 Value::Integer(value) => query.bind(value),

@@ -76,13 +76,18 @@ pub(super) async fn consume_challenge(
     connection: &mut Connection,
     challenge: &FreshChallenge,
 ) -> Result<(), CommitError> {
-    let inserted = query("INSERT INTO consumed_challenges (random, expires) VALUES ($1, $2)")
-        .bind(challenge.random().to_vec())
-        .bind(challenge.expires().0)
-        .execute(connection)
-        .await;
+    let inserted = query(
+        "INSERT INTO consumed_challenges (random, expires) SELECT $1, $2
+         WHERE NOT EXISTS (SELECT 1 FROM restorations WHERE refuse_until >= $2)",
+    )
+    .bind(challenge.random().to_vec())
+    .bind(challenge.expires().0)
+    .execute(connection)
+    .await;
     match inserted {
-        Ok(_) => Ok(()),
+        Ok(1) => Ok(()),
+        // It may have been answered after the backup that was restored.
+        Ok(_) => Err(RejectionCode::ChallengeReplayed.into()),
         Err(error) if is_unique_violation(&error) => Err(RejectionCode::ChallengeReplayed.into()),
         Err(error) => Err(error.into()),
     }

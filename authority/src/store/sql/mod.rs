@@ -2,6 +2,8 @@
 
 mod approvals;
 mod audit;
+mod backup;
+mod catalog;
 mod chain;
 mod database;
 mod enrol;
@@ -131,6 +133,12 @@ pub enum OpenError {
         /// Why.
         source: StoreError,
     },
+    /// A later version changed what this one relies on.
+    #[error("the database {place} is of a later version; install that version of signet-authority")]
+    Outdated {
+        /// Where.
+        place: String,
+    },
     /// Its tables are of another version.
     #[error("cannot bring the database {place} to this version")]
     Migration {
@@ -199,7 +207,13 @@ impl SqlStore {
             audit_queue: audit::Queue::default(),
             integrity,
         };
-        store.take_over_chain().await.map_err(|source| OpenError::Chain { place, source })?;
+        match store.ping().await {
+            Err(StoreError::Outdated) => return Err(OpenError::Outdated { place }),
+            _ => store
+                .take_over_chain()
+                .await
+                .map_err(|source| OpenError::Chain { place, source })?,
+        }
         Ok(store)
     }
 
@@ -228,6 +242,11 @@ async fn exists(location: &Location) -> Result<bool, OpenError> {
     let found = tables.fetch_optional(&mut connection).await.map_err(unusable)?;
     let _ = connection.close().await;
     Ok(found.is_some())
+}
+
+/// The last migration that this program knows.
+fn newest() -> i64 {
+    postgres::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 async fn migrate(location: &Location) -> Result<(), OpenError> {
@@ -558,6 +577,8 @@ impl Store for SqlStore {
     }
 
     async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
+        // Each minute, whether this version may still decide.
+        self.ping().await?;
         let mut transaction = self.begin().await?;
         // A gateway accepts a token for some seconds after its end; remember it longer than that.
         for statement in [
@@ -570,7 +591,11 @@ impl Store for SqlStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        query("SELECT 1").execute(&mut self.reader().await?).await.map(|_| ())
+        let mut reader = self.reader().await?;
+        let row = query("SELECT oldest FROM compatibility").fetch_one(&mut reader).await?;
+        let outdated = row.get::<i64>(0)? > newest();
+        self.writers.refuse_to_write(outdated);
+        if outdated { Err(StoreError::Outdated) } else { Ok(()) }
     }
 
     fn takes_writes(&self) -> bool {

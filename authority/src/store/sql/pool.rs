@@ -34,6 +34,8 @@ struct Inner {
     down_since: Mutex<Option<Instant>>,
     /// Cleared by whatever the database did not answer or had no room for; set by a commit.
     works: AtomicBool,
+    /// The tables are of a later version, whose rules this one does not know.
+    outdated: AtomicBool,
 }
 
 impl Pool {
@@ -45,6 +47,7 @@ impl Pool {
             idle: Mutex::default(),
             down_since: Mutex::default(),
             works: AtomicBool::new(true),
+            outdated: AtomicBool::new(false),
         }))
     }
 
@@ -74,6 +77,11 @@ impl Pool {
         self.acquire().await?.begin().await
     }
 
+    /// A transaction that reads everything as it is at one moment.
+    pub(super) async fn snapshot(&self) -> Result<Transaction, StoreError> {
+        self.acquire().await?.begin_with(sqlite::SNAPSHOT, postgres::SNAPSHOT).await
+    }
+
     /// Connects anew, so that what changed about the location counts.
     pub(super) async fn reconnect(&self) -> Result<(), StoreError> {
         let all = self.0.permits.acquire_many(self.0.connections).await;
@@ -88,6 +96,11 @@ impl Pool {
     /// Whether what was tried last came through.
     pub(super) fn works(&self) -> bool {
         self.0.works.load(Ordering::Relaxed)
+    }
+
+    /// Begins nothing more, while the tables are of a later version.
+    pub(super) fn refuse_to_write(&self, outdated: bool) {
+        self.0.outdated.store(outdated, Ordering::Relaxed);
     }
 
     /// Closes what is open and opens nothing more.
@@ -188,11 +201,22 @@ impl Connection {
 
     /// See [`Pool::begin`].
     pub(super) async fn begin(self) -> Result<Transaction, StoreError> {
+        self.begin_with(sqlite::BEGIN, postgres::BEGIN).await
+    }
+
+    async fn begin_with(
+        self,
+        sqlite: &'static str,
+        postgres: &'static str,
+    ) -> Result<Transaction, StoreError> {
+        if self.pool.0.outdated.load(Ordering::Relaxed) {
+            return Err(StoreError::Outdated);
+        }
         let mut transaction = Transaction(self);
         let raw = transaction.start()?;
         let begin = match raw {
-            Raw::Sqlite(_) => sqlite::BEGIN,
-            Raw::Postgres(_) => postgres::BEGIN,
+            Raw::Sqlite(_) => sqlite,
+            Raw::Postgres(_) => postgres,
         };
         let outcome = run(raw, begin).await;
         transaction.finish(outcome)?;
@@ -249,7 +273,7 @@ impl Drop for Connection {
     }
 }
 
-/// A write transaction.
+/// A transaction.
 pub(super) struct Transaction(Connection);
 
 impl Transaction {

@@ -14,9 +14,10 @@ use zeroize::Zeroizing;
 
 use super::database::{Raw, in_time};
 
+/// Later ones than these may have been made by a program of a later version.
 pub(super) static MIGRATIONS: sqlx::migrate::Migrator = {
     let mut migrations = sqlx::migrate!("./migrations/postgres");
-    migrations.locking = true;
+    migrations.ignore_missing = true;
     migrations
 };
 
@@ -24,6 +25,9 @@ pub(super) static MIGRATIONS: sqlx::migrate::Migrator = {
 /// what was committed before the lock was given. The number is "SIGNET".
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
     SELECT pg_advisory_xact_lock(91557013538132)";
+/// As long as it takes.
+pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 /// The same lock for a whole connection: nobody writes while tables change.
 const HOLD: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'; \
     SELECT pg_advisory_lock(91557013538132)";

@@ -250,7 +250,7 @@ pub(super) async fn revocations(
         .collect()
 }
 
-fn session_id(row: &Row) -> Result<SessionId, StoreError> {
+pub(super) fn session_id(row: &Row) -> Result<SessionId, StoreError> {
     let id: Vec<u8> = column(row, "id")?;
     Ok(SessionId(id.try_into().map_err(|_| StoreError::Corrupt { table: "sessions" })?))
 }

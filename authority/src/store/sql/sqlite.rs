@@ -10,10 +10,18 @@ use sqlx::{ConnectOptions, Row};
 
 use super::database::Raw;
 
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
+/// Later ones than these may have been made by a program of a later version.
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = {
+    let mut migrations = sqlx::migrate!("./migrations/sqlite");
+    migrations.ignore_missing = true;
+    migrations
+};
 
 /// Holds the write lock from the start, so that what is read stays true.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// From its first read on.
+pub(super) const SNAPSHOT: &str = "BEGIN";
 
 /// How long a writer waits for another process, such as `signet-authority revoke`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

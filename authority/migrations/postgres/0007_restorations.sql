@@ -1,0 +1,13 @@
+-- Restores from a backup: challenges that expire up to `refuse_until` may have been answered after the backup was
+-- made, and count as answered.
+CREATE TABLE restorations (
+    restored_at  BIGINT NOT NULL,
+    refuse_until BIGINT NOT NULL
+);
+
+-- The oldest schema whose programs may still decide. A migration that breaks older ones sets it to its own number.
+CREATE TABLE compatibility (
+    "only" BIGINT PRIMARY KEY CHECK ("only" = 1),
+    oldest BIGINT NOT NULL
+);
+INSERT INTO compatibility ("only", oldest) VALUES (1, 7);
