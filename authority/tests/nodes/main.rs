@@ -14,6 +14,7 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
+use signet_authority::random;
 use signet_authority::store::RevocationTarget;
 
 use disk::SmallDisk;
@@ -133,4 +134,58 @@ async fn a_full_disk_of_the_database_loses_nothing() {
     let cluster = Cluster::start_on(&disk.folder);
     let stage = Stage::set(&cluster.database().await).await;
     survives(&stage, async || disk.fill(), async || disk.make_room()).await;
+}
+
+/// The commands of docs/many-nodes.md, in its order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guides_commands_do_what_it_says() {
+    let cluster = shared();
+    let role = format!("r{}", signet_evidence::thumbprint::hex(&random::bytes::<6>()));
+    cluster.run("createuser", &[&role]);
+    let owner = format!("--owner={role}");
+    let encoding = ["--encoding=UTF8", "--template=template0"];
+    for database in [&role, &format!("{role}_2")] {
+        cluster.run("createdb", &[&owner, encoding[0], encoding[1], database]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("authority");
+    let socket = cluster.folder().display();
+    let url = |name: &str| format!("postgres://{role}@localhost/{name}?host={socket}");
+    let authority = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_signet-authority"));
+        command.args(arguments).arg("--config").arg(dir.join("authority.toml"));
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (first, dir_text) = (url(&role), dir.to_str().unwrap());
+    let init = ["init", "--dir", dir_text, "--operator", "alice", "--database", &first];
+    assert_eq!(authority(&init), (true, String::new()));
+    let file = folder.path().join("backup.jsonl");
+    let file = file.to_str().unwrap();
+    assert_eq!(authority(&["backup", file]), (true, String::new()));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let (written, said) = authority(&["backup", file]);
+    assert!(!written && said.contains("exists already"), "{said}");
+    let (restored, said) = authority(&["restore", file]);
+    assert!(!restored && said.contains("holds rows already"), "{said}");
+    let settings = std::fs::read_to_string(dir.join("authority.toml")).unwrap();
+    let second = settings.replace(&first, &url(&format!("{role}_2")));
+    std::fs::write(dir.join("authority.toml"), &second).unwrap();
+    assert_eq!(authority(&["restore", file]), (true, String::new()));
+    // A file takes the same backup.
+    std::fs::write(dir.join("authority.toml"), settings.replace(&first, "authority.db")).unwrap();
+    assert_eq!(authority(&["restore", file]), (true, String::new()));
+    assert_eq!(authority(&["audit", "list"]), (true, String::new()));
+    // And what cannot be used says what to do.
+    let with = |database: &str| {
+        std::fs::write(dir.join("authority.toml"), settings.replace(&first, database)).unwrap();
+        let (good, said) = authority(&["audit", "list"]);
+        assert!(!good);
+        said
+    };
+    assert!(with("postgres://signet:secret@localhost/signet").contains("PGPASSFILE"));
+    assert!(with("postgres://signet@db.example.org/s?sslmode=require").contains("verify-full"));
+    assert!(with(&url("template1")).contains("signet-authority init"));
 }

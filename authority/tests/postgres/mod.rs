@@ -143,6 +143,14 @@ impl Cluster {
         self.url(&name)
     }
 
+    /// Runs one of its own client programs, as its administrator.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = self.program(program);
+        command.arg("-h").arg(&self.folder).args(["-U", "signet"]).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://signet@localhost/{database}?host={}", self.folder.display())
     }
