@@ -6,7 +6,7 @@ mod house;
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
-use signet_authority::store::{SignedCheckpoint, Store};
+use signet_authority::store::SignedCheckpoint;
 use signet_evidence::UnixTime;
 use signet_evidence::binding::Sha256;
 use signet_verifier::log::{
