@@ -78,7 +78,8 @@ fn published_lists_say_what_the_draft_prints() {
         (1_030_204, 14),
         (1_030_205, 15),
     ];
-    let cases: [(&str, Width, u64, &[(u64, u8)]); 5] = [
+    type Case<'a> = (&'a str, Width, u64, &'a [(u64, u8)]);
+    let cases: [Case<'_>; 5] = [
         ("", Width::One, 16, &one),
         ("2", Width::Two, 12, &two),
         ("1_long", Width::One, MILLION, &long_one),
