@@ -28,7 +28,7 @@ fn settings(house: &House, bounds: Bounds) -> Settings {
         certificate: vec![certificate],
         key,
         issuer: "https://localhost".into(),
-        audience: house.authority.checker.audience.clone(),
+        audience: house.authority.checker().audience.clone(),
         bounds,
     }
 }
@@ -142,7 +142,8 @@ async fn status(house: &House, place: u64) -> [u8; 2] {
         assert_eq!(answer.headers()["content-type"], media_type);
         answer.bytes().await.unwrap()
     };
-    let (keys, now) = (&house.authority.checker.keys, house.authority.now());
+    let checker = house.authority.checker();
+    let (keys, now) = (&checker.keys, house.authority.now());
     let scope = Scope { keys, uri: "https://localhost/status/0", now };
     let jwt = get(JWT_MEDIA_TYPE).await;
     let jwt = StatusListToken::from_jwt(std::str::from_utf8(&jwt).unwrap(), scope).unwrap();

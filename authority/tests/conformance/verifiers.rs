@@ -62,7 +62,7 @@ pub(super) async fn who_applied_what_is_on_record(bench: &impl Bench) {
     let (first, second) = (row(1, -1, NOW), row(2, 7, at(5)));
     store.note_verifiers(&[first.clone(), second.clone()]).await.unwrap();
     assert_eq!(store.verifiers(NOW).await.unwrap(), [first, second.clone()]);
-    assert_eq!(store.verifiers(at(1)).await.unwrap(), [second.clone()]);
+    assert_eq!(store.verifiers(at(1)).await.unwrap(), std::slice::from_ref(&second));
     let applied = row(1, 8, at(6));
     store.note_verifiers(std::slice::from_ref(&applied)).await.unwrap();
     assert_eq!(store.verifiers(NOW).await.unwrap(), [applied.clone(), second.clone()]);
