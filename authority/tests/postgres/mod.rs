@@ -85,7 +85,10 @@ impl Cluster {
 
     /// Starts the server again, and waits until it answers.
     pub(crate) fn resume(&mut self) {
-        let script = "\"$@\" & server=$!; cat > /dev/null; kill -QUIT $server; wait $server";
+        // A server that every test shares is never dropped, so its keeper clears up; one that is to
+        // come back leaves the file `keep`.
+        let script = "\"$@\" & server=$!; cat > /dev/null; kill -QUIT $server; wait $server
+            rm keep 2> /dev/null || rm -rf \"$PWD\"";
         let mut keeper = self.command("sh");
         keeper
             .args(["-c", script, "sh"])
@@ -128,6 +131,8 @@ impl Cluster {
 
     fn stop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
+            fs::write(self.folder.join("keep"), "").unwrap();
+            let _ = self.user.map(|(uid, _)| chown(self.folder.join("keep"), Some(uid), None));
             drop(keeper.stdin.take());
             let _ = keeper.wait();
         }
