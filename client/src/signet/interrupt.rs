@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: a ceremony is cancelled at `signetd`, everything else just ends.
+//! Ctrl-C and SIGTERM: a ceremony is cancelled at `signetd`, an agent leaves, everything else just ends.
 
 use std::io;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long a ceremony may take to end.
+/// How long a ceremony or an agent may take to end.
 const GRACE: Duration = Duration::from_secs(6);
 
 /// Told when the person wants to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     times: watch::Receiver<u32>,
-    ceremony: Arc<AtomicBool>,
+    ends_by_itself: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -34,24 +34,19 @@ impl Interrupt {
                 sender.send_modify(|times| *times += 1);
             }
         });
-        Ok(Self { times, ceremony: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { times, ends_by_itself: Arc::new(AtomicBool::new(false)) })
     }
 
-    /// Resolves at the first signal; from now on a signal leaves the ceremony time to end.
-    pub(crate) async fn during_ceremony(&self) {
-        self.ceremony.store(true, Ordering::Relaxed);
-        self.signalled(1).await;
-    }
-
-    /// Resolves at the first signal, for what ends by itself then.
+    /// Resolves at the first signal, for what ends by itself then; from now on a signal leaves it time to.
     pub(crate) async fn asked(&self) {
+        self.ends_by_itself.store(true, Ordering::Relaxed);
         self.signalled(1).await;
     }
 
     /// Resolves when it is time to end whatever is going on.
     pub(crate) async fn given_up(&self) {
         self.signalled(1).await;
-        if self.ceremony.load(Ordering::Relaxed) {
+        if self.ends_by_itself.load(Ordering::Relaxed) {
             // A second signal ends at once.
             let _ = tokio::time::timeout(GRACE, self.signalled(2)).await;
         }

@@ -139,7 +139,7 @@ impl Attendant for Terminal {
     }
 
     async fn interrupted(&self) {
-        self.interrupt.during_ceremony().await;
+        self.interrupt.asked().await;
     }
 }
 

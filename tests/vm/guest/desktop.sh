@@ -15,6 +15,7 @@ desktop_begins() {
 
 desktop_ends() {
     as alice seat systemctl --user stop signet-agent.service desktop.service
+    says '^success$' as alice seat systemctl --user show --property Result --value signet-agent.service
     as alice seat systemctl --user unset-environment GPG_TTY TERM
 }
 
@@ -82,7 +83,7 @@ far_host_begins() {
     openssl verify -CAfile $far/ca.pem $far/gateway.pem
     echo '127.0.0.1 ctl.mesh.example' >> /etc/hosts
     systemd-run --quiet --collect --unit=gateway /usr/bin/python3 "$PWD/gateway.py" $far/gateway.pem \
-        $far/gateway.key "$(device_ca)" 9443 $far/requests
+        $far/gateway.key "$(device_ca)" 9555 $far/requests
     usermod -p '*' mallory
     ssh-keygen -q -t ed25519 -N '' -f $far/host-key
     install -d -o alice -g alice -m 700 /home/alice/.ssh
@@ -93,7 +94,7 @@ far_host_begins() {
     systemd-run --quiet --collect --unit=far-host unshare --uts bash -c "hostname bastion && exec /usr/sbin/sshd \
         -D -e -f /dev/null -o HostKey=$far/host-key -o ListenAddress=127.0.0.1 -o Port=2222 -o UsePAM=no"
     await 60 nc -z 127.0.0.1 2222
-    await 60 nc -z 127.0.0.1 9443
+    await 60 nc -z 127.0.0.1 9555
 }
 
 device_ca() { ls $authority/keys/device-ca.pem; }
@@ -113,7 +114,7 @@ far_request_is_approved_here() {
     await 30 test -S /run/user/1000/signet/remote.sock
     clean_desk
     press blue finger right-index
-    at_far_host 'signet --json request DELETE https://ctl.mesh.example:9443/v1/namespaces/payments/routes/old --action mesh.route.update' \
+    at_far_host 'signet --json request DELETE https://ctl.mesh.example:9555/v1/namespaces/payments/routes/old --action mesh.route.update' \
         > /run/far.out 2>&1 || { cat /run/far.out; return 1; }
     cat /run/far.out
     says '"status": ?204' cat /run/far.out
@@ -136,7 +137,7 @@ far_host_gets_nothing_else() {
     [ $code != 0 ]
     # The person says no, and far hosts leave them in peace.
     clean_desk
-    at_far_host 'signet --json request PUT https://ctl.mesh.example:9443/v1/namespaces/payments/routes/old --action mesh.route.update' \
+    at_far_host 'signet --json request PUT https://ctl.mesh.example:9555/v1/namespaces/payments/routes/old --action mesh.route.update' \
         > /run/far.out 2>&1 &
     local asking=$!
     await 60 shown 'last["actions"] == ["refuse", "Refuse"]'
@@ -146,7 +147,7 @@ far_host_gets_nothing_else() {
     wait $asking || code=$?
     says 'refused at the prompt' cat /run/far.out
     [ $code = 1 ]
-    at_far_host 'signet --json request PUT https://ctl.mesh.example:9443/v1/namespaces/payments/routes/new --action mesh.route.update' \
+    at_far_host 'signet --json request PUT https://ctl.mesh.example:9555/v1/namespaces/payments/routes/new --action mesh.route.update' \
         > /run/far.out 2>&1 || true
     says 'resting' cat /run/far.out
     [ "$(wc -l < $far/requests)" = 1 ]

@@ -86,3 +86,17 @@ boot_log_is_copied() {
     says '^root:signet 640$' stat -c '%U:%G %a' /run/signet/boot-log
     cmp /run/signet/boot-log /sys/kernel/security/tpm0/binary_bios_measurements
 }
+
+# switches PID: how often its threads began to wait, or were made to.
+switches() { cat /proc/"$1"/task/*/status | awk '/ctxt_switches/ { sum += $2 } END { print sum }'; }
+
+# The watchdog is fed once a minute, by one thread.
+idle_signetd_sleeps() {
+    local pid before after
+    pid=$(systemctl show --property MainPID --value signetd.service)
+    before=$(switches "$pid")
+    sleep 60
+    after=$(switches "$pid")
+    echo "switches: $before, a minute later $after"
+    [ $((after - before)) -le 8 ]
+}

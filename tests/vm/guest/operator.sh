@@ -71,18 +71,6 @@ login_after_restart() {
     log_in
 }
 
-# Suspended to memory and woken by the clock: the firmware tells the TPM, which counts a restart.
-suspend_is_survived() {
-    local before after
-    before=$(tpm2_readclock | sed -n 's/ *restart_count: //p')
-    rtcwake -m mem -s 5
-    after=$(tpm2_readclock | sed -n 's/ *restart_count: //p')
-    echo "restart count $before, now $after"
-    [ "$after" -gt "$before" ]
-    await 60 has_key blue
-    log_in
-}
-
 note_reset_count() {
     tpm2_readclock | sed -n 's/ *reset_count: //p' > /var/lib/vm-keys/reset-count
 }

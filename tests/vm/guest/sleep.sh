@@ -12,24 +12,23 @@ restart_count() { tpm2_readclock | sed -n 's/ *restart_count: //p'; }
 # sleep_and [COMMAND...]: suspends to memory; the command runs while everybody is told and the machine is not
 # asleep yet.
 sleep_and() {
-    local before after
-    # When everything else sleeps already, the alarm is set.
+    # When everything else sleeps already, the alarm is set. One that rang is taken back: it would wake the
+    # machine from its next sleep at once.
     install -D -m 755 /dev/stdin /usr/lib/systemd/system-sleep/vm-wake <<-'HOOK'
 	#!/bin/sh
-	[ "$1" = post ] || rtcwake -m no -s 5
+	case $1 in
+	    pre) rtcwake -m no -s 5 ;;
+	    post) rtcwake -m disable ;;
+	esac
 	HOOK
     systemd-run --quiet --collect --unit=vigil \
         systemd-inhibit --what=sleep --mode=delay --why="a check looks" sleep infinity
     await 30 bash -c 'systemd-inhibit --list --no-legend | grep -q "a check looks"'
-    before=$(restart_count)
     busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Suspend b false
     await 30 preparing_for_sleep true
     [ $# = 0 ] || "$@"
     systemctl stop vigil.service
     await 120 preparing_for_sleep false
-    after=$(restart_count)
-    echo "restart count $before, now $after"
-    [ "$after" -gt "$before" ]
 }
 
 renewals_are_held_back() {
@@ -39,10 +38,16 @@ renewals_are_held_back() {
 }
 
 suspend_pauses_renewals() {
+    local before after
     renews
+    before=$(restart_count)
     sleep_and renewals_are_held_back
+    after=$(restart_count)
+    echo "restart count $before, now $after"
+    [ "$after" -gt "$before" ]
     await 60 renews
     await 60 has_key blue
+    log_in
 }
 
 # With on_suspend = "end" whoever comes back has to be present anew.

@@ -5,6 +5,7 @@ source ./sandbox.sh
 source ./people.sh
 source ./operator.sh
 source ./desktop.sh
+source ./sleep.sh
 
 who_may() {
     if ! polkit_decides; then
@@ -47,6 +48,8 @@ checks() {
     check "the operator logs in" operator_logs_in
     check "the bus starts her agent as her own unit, which shows who asks what, live" agent_is_started_by_the_bus
     check "the agent's pinentry takes the PIN" agent_takes_the_pin
+    check "a host reached by ssh has one request approved at the workstation" far_request_is_approved_here
+    check "and nothing else, and a button of the notification refuses it" far_host_gets_nothing_else
     check "her agent ends with her desktop" desktop_ends
     if polkit_decides; then
         check "a locked screen pauses renewal" locked_screen_pauses
@@ -54,6 +57,8 @@ checks() {
     fi
     check "a key pulled in the middle of a login ends it with the reason" pulled_key_ends_login
     check "after signetd was restarted the operator logs in again" login_after_restart
-    check "suspended and resumed, the operator logs in again" suspend_is_survived
+    check "renewals pause while the machine falls asleep, and awake the operator goes on" suspend_pauses_renewals
+    check "sleep ends the session where that is set" suspend_ends_session
+    check "signetd with nothing to do is not woken for a minute, but by its watchdog" idle_signetd_sleeps
     check "the TPM's count of resets is noted for the next boot" note_reset_count
 }
