@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(error(Standard::NoReply(words())), Err(Unauthorised::Silent));
         assert_eq!(error(Standard::AccessDenied(words())), Err(Unauthorised::Failed));
         let masked = "org.freedesktop.systemd1.UnitMasked".try_into().unwrap();
-        let reply = zbus::Message::method_call("/", "Ask").unwrap().build(&()).unwrap();
+        let reply = zbus::Message::method_call("/", "Ask").build(&()).unwrap();
         let masked = zbus::Error::MethodError(masked, None, reply);
         assert_eq!(judge(Err(masked), right), Err(Unauthorised::NotStarted));
         assert_eq!(judge(Err(zbus::Error::InvalidReply), right), Err(Unauthorised::Failed));

@@ -11,7 +11,7 @@ use signet_ctap::commands::SampleStatus;
 
 use super::*;
 use events::{Event, event};
-use shell::Shell;
+use shell::{Shell, asked};
 
 const LIMITS: Limits = Limits {
     per_caller: 5,

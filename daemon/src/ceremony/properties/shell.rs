@@ -8,7 +8,7 @@ use super::{CALLERS, Fault, LIMITS};
 use crate::ceremony::*;
 
 /// Everything about a request but who asks: equal for equal things that are asked.
-fn asked(caller: &CallerId, number: usize, need: Need, what: u8) -> Asked {
+pub(super) fn asked(caller: &CallerId, number: usize, need: Need, what: u8) -> Asked {
     let uid = u32::try_from(number / 2).unwrap();
     Asked { caller: caller.clone(), uid, need, whole: [what; 32], words: [what / 2; 32] }
 }
@@ -26,23 +26,23 @@ fn parties(asked: &Asked) -> [Party; 2] {
 
 /// A shell that believes nothing and counts everything.
 pub(super) struct Shell {
-    ceremony: Ceremony<Fault>,
-    now: Instant,
-    callers: Vec<CallerId>,
-    accepted: BTreeMap<RequestId, (Asked, JobId)>,
-    completed: BTreeMap<RequestId, Outcome<Fault>>,
+    pub(super) ceremony: Ceremony<Fault>,
+    pub(super) now: Instant,
+    pub(super) callers: Vec<CallerId>,
+    pub(super) accepted: BTreeMap<RequestId, (Asked, JobId)>,
+    pub(super) completed: BTreeMap<RequestId, Outcome<Fault>>,
     /// What was begun, by whoever asked first.
-    jobs: BTreeMap<JobId, Asked>,
-    closed: BTreeMap<JobId, Outcome<Fault>>,
+    pub(super) jobs: BTreeMap<JobId, Asked>,
+    pub(super) closed: BTreeMap<JobId, Outcome<Fault>>,
     /// Asked and not yet reported, abandoned ones included.
-    prompts: BTreeSet<JobId>,
-    proofs: BTreeSet<JobId>,
+    pub(super) prompts: BTreeSet<JobId>,
+    pub(super) proofs: BTreeSet<JobId>,
     /// When a user said no to words.
-    refused: BTreeMap<(u32, [u8; 32]), Instant>,
+    pub(super) refused: BTreeMap<(u32, [u8; 32]), Instant>,
     /// How often one was served while another waited: users, and callers of one user.
     overtaken: BTreeMap<(Party, Party), u32>,
     /// Jobs that have not had their turn yet.
-    waiting: BTreeSet<JobId>,
+    pub(super) waiting: BTreeSet<JobId>,
 }
 
 impl Shell {
