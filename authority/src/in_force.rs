@@ -189,10 +189,11 @@ impl InForce {
         let (slot, event) = (Slot::Live, Event::PolicyActivate);
         let (by, reason) = ("the first start".to_owned(), String::new());
         let order = Order { slot, event, by, reason };
-        match write(store, Some(&first.live), order, 0, now).await {
-            Err(ActivateError::Store(error)) => return Err(error.into()),
-            // Overtaken: another node did it.
-            Ok(_) | Err(_) => {}
+        // Any other error says that it was overtaken: another node did it.
+        if let Err(ActivateError::Store(error)) =
+            write(store, Some(&first.live), order, 0, now).await
+        {
+            return Err(error.into());
         }
         self.refresh(store).await.map(|_| ())
     }

@@ -84,7 +84,8 @@ impl Push {
         let last = revoked.as_ref().and_then(|revoked| revoked.last());
         let position = last.ok_or("nothing was revoked")?.sequence;
         let mut waiting = JoinSet::new();
-        for watch in self.watches.iter().cloned() {
+        for watch in &self.watches {
+            let watch = watch.clone();
             waiting.spawn(async move {
                 watch.reached(position).await;
                 Instant::now()

@@ -116,7 +116,7 @@ impl Replay {
     #[must_use]
     pub fn finish(mut self) -> Self {
         self.flips = std::mem::take(&mut self.kinds).into_values().collect();
-        self.flips.sort_by(|a, b| b.count.cmp(&a.count));
+        self.flips.sort_by_key(|flip| std::cmp::Reverse(flip.count));
         self
     }
 }

@@ -109,7 +109,8 @@ impl Pool {
         let all = self.0.permits.acquire_many(self.0.connections);
         let _ = tokio::time::timeout(TURN, all).await;
         self.0.permits.close();
-        for (_, raw) in std::mem::take(&mut *lock(&self.0.idle)) {
+        let idle = std::mem::take(&mut *lock(&self.0.idle));
+        for (_, raw) in idle {
             raw.close().await;
         }
     }

@@ -50,7 +50,7 @@ const SESSION: [(&str, &str); 5] = [
 
 /// A PostgreSQL server and a database on it. Its password is never shown.
 #[derive(Clone)]
-pub struct Server(PgConnectOptions);
+pub struct Server(Box<PgConnectOptions>);
 
 /// The URL of the database cannot be used.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Server {
                 return Err(ServerError::Unverified);
             }
         }
-        Ok(Self(options.application_name("signet-authority").options(SESSION)))
+        Ok(Self(Box::new(options.application_name("signet-authority").options(SESSION))))
     }
 
     /// With the password in `database-password` there, if there is such a file.
@@ -109,7 +109,7 @@ impl Server {
     pub fn with_credentials(self, folder: Option<&Path>) -> Self {
         let file = folder.map(|folder| folder.join("database-password"));
         match file.and_then(|file| std::fs::read_to_string(file).ok()).map(Zeroizing::new) {
-            Some(password) => Self(self.0.password(password.trim_end_matches('\n'))),
+            Some(password) => Self(Box::new(self.0.password(password.trim_end_matches('\n')))),
             None => self,
         }
     }
@@ -121,7 +121,8 @@ impl Server {
 
     pub(super) async fn listener(&self) -> Result<PgListener, sqlx::Error> {
         let one = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
-        let mut listener = PgListener::connect_with(&one.connect_lazy_with(self.0.clone())).await?;
+        let mut listener =
+            PgListener::connect_with(&one.connect_lazy_with(*self.0.clone())).await?;
         listener.eager_reconnect(false);
         Ok(listener)
     }
