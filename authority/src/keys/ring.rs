@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use signet_evidence::UnixTime;
@@ -98,8 +98,9 @@ pub struct TokenKeys {
 
 struct Loaded {
     members: Vec<Arc<Member>>,
-    /// When the plan was written that this is of; `None` where there is none.
-    written: Option<SystemTime>,
+    /// The text of the plan that this is of; `None` where there is none. Not its time: two changes can
+    /// have the same.
+    plan: Option<Vec<u8>>,
 }
 
 impl TokenKeys {
@@ -138,8 +139,8 @@ impl TokenKeys {
     /// # Errors
     /// See [`KeyError`].
     pub fn reload(&self, directory: &Path) -> Result<bool, KeyError> {
-        let written = written(directory);
-        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).written == written {
+        let plan = text(directory);
+        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).plan == plan {
             return Ok(false);
         }
         let credentials = super::credentials();
@@ -176,13 +177,13 @@ impl TokenKeys {
     }
 }
 
-fn written(directory: &Path) -> Option<SystemTime> {
-    fs::metadata(directory.join(PLAN)).and_then(|meta| meta.modified()).ok()
+fn text(directory: &Path) -> Option<Vec<u8>> {
+    fs::read(directory.join(PLAN)).ok()
 }
 
 fn load(secrets: Secrets<'_>) -> Result<Loaded, KeyError> {
     // Before the file is read: a change in between is noticed at the next look.
-    let written = written(secrets.directory);
+    let plan = text(secrets.directory);
     let members = read(secrets.directory)?
         .keys
         .into_iter()
@@ -191,7 +192,7 @@ fn load(secrets: Secrets<'_>) -> Result<Loaded, KeyError> {
     if members.is_empty() {
         return Err(KeyError::Malformed { path: secrets.directory.join(PLAN) });
     }
-    Ok(Loaded { members, written })
+    Ok(Loaded { members, plan })
 }
 
 fn read(directory: &Path) -> Result<Plan, KeyError> {
