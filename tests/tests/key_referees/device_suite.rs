@@ -109,11 +109,20 @@ fn run(firmware: Firmware, outcomes: &Path) -> String {
 fn yubicos_device_tests_do_what_is_known_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     for (firmware, name) in BOTH {
-        let path = folder.path().join(name);
-        let printed = run(firmware, &path);
-        let found = Outcomes::read(&path);
         let (known, reasons) = Outcomes::known(name);
-        let surprises = found.surprises(&known);
+        let attempt = |number: u32| {
+            let path = folder.path().join(format!("{name}-{number}"));
+            let printed = run(firmware, &path);
+            let found = Outcomes::read(&path);
+            (found.surprises(&known), found, printed)
+        };
+        let (mut surprises, mut found, mut printed) = attempt(1);
+        // The firmware's time for a touch goes by the clock: on a machine with more to do than this, a
+        // test can come too late. What is wrong is wrong in a second run too.
+        if surprises.iter().any(|surprise| surprise.contains("TIMEOUT")) {
+            eprintln!("{name}: once more, because of {}", surprises.join("; "));
+            (surprises, found, printed) = attempt(2);
+        }
         assert!(surprises.is_empty(), "{name}:\n{}\n{printed}", surprises.join("\n"));
         report(name, &found, &reasons);
     }
