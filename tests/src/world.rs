@@ -23,7 +23,7 @@ use signet_verifier::records::{
     Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey,
     EnrolledSession, PlatformMethod, TpmClock,
 };
-use signet_verifier::token::{FileSigner, Jwk, TokenChecker, TokenSigner as _, VerifyingKey};
+use signet_verifier::token::{FileSigner, TokenChecker, VerifyingKey};
 use signet_verifier::{AttestationKind, ModelVerification};
 use zeroize::Zeroizing;
 
@@ -485,11 +485,10 @@ impl World {
     /// [`WorldError`].
     pub fn token_checker(&self) -> Result<TokenChecker, WorldError> {
         let signer = self.token_signer()?;
-        let key = VerifyingKey::from_jwk(&Jwk::of_point(signer.public_point()));
         Ok(TokenChecker {
             issuer: self.audience.clone(),
             audience: self.trust_domain.clone(),
-            keys: vec![key.ok_or(WorldError("token key"))?],
+            keys: vec![VerifyingKey::of_signer(&signer)],
         })
     }
 

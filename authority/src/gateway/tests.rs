@@ -13,7 +13,7 @@ use signet_evidence::action::content_digest;
 use signet_evidence::{ActionDetails, ActionKind, CertificateThumbprint, RejectionCode, UnixTime};
 use signet_verifier::token::claims::{Confirmation, Status, StatusListEntry};
 use signet_verifier::token::{
-    Facts, FileSigner, Jwk, TokenChecker, TokenClaims, TokenSigner, VerifyingKey,
+    Facts, FileSigner, TokenChecker, TokenClaims, TokenSigner, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -101,7 +101,7 @@ impl Scene {
             checker: TokenChecker {
                 issuer: "https://authority.mesh.example".into(),
                 audience: "mesh.example".into(),
-                keys: vec![VerifyingKey::from_jwk(&Jwk::of_point(signer.public_point())).unwrap()],
+                keys: vec![VerifyingKey::of_signer(&signer)],
             },
             signer,
             sets: Sets::only(ActionPolicySet::from_files(&files).unwrap()),

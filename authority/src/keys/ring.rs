@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,17 @@ impl Planned {
 struct Member {
     planned: Planned,
     signer: Arc<dyn TokenSigner>,
+    /// The public half in both forms, made once: every request is checked with it.
+    published: Jwk,
+    verifying: VerifyingKey,
+}
+
+impl Member {
+    fn new(planned: Planned, signer: Arc<dyn TokenSigner>) -> Self {
+        let published = Jwk::of_point(signer.public_point());
+        let verifying = VerifyingKey::of_signer(&*signer);
+        Self { planned, signer, published, verifying }
+    }
 }
 
 /// A key as people see it.
@@ -122,15 +133,13 @@ impl TokenKeys {
     /// The keys whose tokens count now, and those that will sign, in the form that is published.
     #[must_use]
     pub fn published(&self, now: UnixTime) -> Vec<Jwk> {
-        let counting = self.members();
-        let counting = counting.iter().filter(|one| one.planned.counts(now));
-        counting.map(|one| Jwk::of_point(one.signer.public_point())).collect()
+        self.counting(now, |one| one.published.clone())
     }
 
     /// What tokens are checked with now.
     #[must_use]
     pub fn verifying(&self, now: UnixTime) -> Vec<VerifyingKey> {
-        self.published(now).iter().filter_map(VerifyingKey::from_jwk).collect()
+        self.counting(now, |one| one.verifying.clone())
     }
 
     /// Loads the keys anew if the plan was changed since; returns whether it was. What cannot be loaded
@@ -140,7 +149,7 @@ impl TokenKeys {
     /// See [`KeyError`].
     pub fn reload(&self, directory: &Path) -> Result<bool, KeyError> {
         let plan = text(directory);
-        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).plan == plan {
+        if self.loaded().plan == plan {
             return Ok(false);
         }
         let credentials = super::credentials();
@@ -173,7 +182,18 @@ impl TokenKeys {
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).members.clone()
+        self.loaded().members.clone()
+    }
+
+    /// `form` of each key whose tokens count now, or will.
+    fn counting<T>(&self, now: UnixTime, form: impl Fn(&Member) -> T) -> Vec<T> {
+        let loaded = self.loaded();
+        let counting = loaded.members.iter().filter(|one| one.planned.counts(now));
+        counting.map(|one| form(one)).collect()
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,7 +207,10 @@ fn load(secrets: Secrets<'_>) -> Result<Loaded, KeyError> {
     let members = read(secrets.directory)?
         .keys
         .into_iter()
-        .map(|planned| Ok(Arc::new(Member { signer: signer(secrets, &planned.file)?, planned })))
+        .map(|planned| {
+            let signer = signer(secrets, &planned.file)?;
+            Ok(Arc::new(Member::new(planned, signer)))
+        })
         .collect::<Result<Vec<_>, KeyError>>()?;
     if members.is_empty() {
         return Err(KeyError::Malformed { path: secrets.directory.join(PLAN) });

@@ -155,8 +155,7 @@ fn signer() -> FileSigner {
 }
 
 fn key_of(signer: &FileSigner) -> VerifyingKey {
-    use crate::token::TokenSigner;
-    VerifyingKey::from_jwk(&Jwk::of_point(signer.public_point())).unwrap()
+    VerifyingKey::of_signer(signer)
 }
 
 #[test]

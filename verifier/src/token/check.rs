@@ -6,7 +6,7 @@ use signet_evidence::{CertificateThumbprint, KeyThumbprint, RejectionCode, UnixT
 use thiserror::Error;
 
 use super::claims::TokenClaims;
-use super::signer::Jwk;
+use super::signer::{Jwk, TokenSigner};
 use super::{MAX_ACTION_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, MAX_TOKEN, cwt, jwt};
 use crate::rejection::Rejection;
 
@@ -21,6 +21,12 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
+    /// The public key of `signer`, under its own name for it.
+    #[must_use]
+    pub fn of_signer(signer: &dyn TokenSigner) -> Self {
+        Self { key_id: signer.key_id().to_owned(), point: *signer.public_point() }
+    }
+
     /// The key of a JWK; `None` when it is not a P-256 signing key.
     #[must_use]
     pub fn from_jwk(jwk: &Jwk) -> Option<Self> {
