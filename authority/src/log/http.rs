@@ -11,9 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use signet_evidence::UnixTime;
-use signet_verifier::log::{
-    Note, NoteKey, NoteSignature, Receipt, SignatureKind, Update, key_name,
-};
+use signet_verifier::log::{Note, NoteKey, SignatureKind, Update, key_name};
 
 use super::prove::{self, ProveError};
 use crate::caller::Peer;
@@ -21,7 +19,7 @@ use crate::extract::StrictJson;
 use crate::gateway::require_gateway;
 use crate::problem::Problem;
 use crate::state::Authority;
-use crate::store::{AuditEntry, Cosignature, Decision, Event, SignedCheckpoint, StoreError, TILE};
+use crate::store::{AuditEntry, Cosignature, Decision, Event, SignedCheckpoint, TILE};
 
 /// Where a tree of any size ends (c2sp.org/tlog-tiles: levels 0 to 63).
 const MAX_LEVEL: u8 = 7;
@@ -40,23 +38,13 @@ async fn newest(authority: &Authority) -> Result<SignedCheckpoint, Problem> {
     authority.store.newest_checkpoint().await?.ok_or_else(Problem::not_found)
 }
 
-/// The note of a checkpoint with the cosignatures under it.
-async fn cosigned(authority: &Authority, checkpoint: &SignedCheckpoint) -> Result<Note, Problem> {
-    let corrupt = || StoreError::Corrupt { table: "checkpoints" };
-    let mut note = Note::parse(&checkpoint.note).map_err(|_| corrupt())?;
-    for cosignature in authority.store.cosignatures(checkpoint.size).await? {
-        note.add(NoteSignature::parse(&cosignature.line).map_err(|_| corrupt())?);
-    }
-    Ok(note)
-}
-
 async fn checkpoint(
     State(authority): State<Arc<Authority>>,
     peer: Peer,
 ) -> Result<Response, Problem> {
     require_gateway(&authority, peer, Event::Witness).await?;
     let newest = newest(&authority).await?;
-    Ok(text(&cosigned(&authority, &newest).await?, "no-store"))
+    Ok(text(&prove::cosigned(authority.store.as_ref(), &newest).await?, "no-store"))
 }
 
 async fn tile(
@@ -127,7 +115,7 @@ async fn update(
     let from = old.min(newest.size);
     let proof = prove::consistency(authority.store.as_ref(), from, newest.size).await;
     let proof = proof.map_err(unproved)?;
-    let note = cosigned(&authority, &newest).await?;
+    let note = prove::cosigned(authority.store.as_ref(), &newest).await?;
     Ok(text(&Update { old: from, proof, note }, "no-store"))
 }
 
@@ -143,16 +131,9 @@ async fn proof(
     Query(ProofQuery { sequence }): Query<ProofQuery>,
 ) -> Result<Response, Problem> {
     require_gateway(&authority, peer, Event::Witness).await?;
-    let receipt = receipt(&authority, sequence).await?;
-    Ok(text(&receipt, "no-store"))
-}
-
-async fn receipt(authority: &Authority, sequence: u64) -> Result<Receipt, Problem> {
-    let newest = newest(authority).await?;
     let index = sequence.checked_sub(1).ok_or_else(Problem::not_found)?;
-    let proof = prove::inclusion(authority.store.as_ref(), index, newest.size).await;
-    let proof = proof.map_err(unproved)?;
-    Ok(Receipt { index, proof, note: cosigned(authority, &newest).await? })
+    let receipt = prove::receipt(authority.store.as_ref(), index).await.map_err(unproved)?;
+    Ok(text(&receipt.ok_or_else(Problem::not_found)?, "no-store"))
 }
 
 /// What a witness posts.

@@ -8,5 +8,5 @@ mod prove;
 mod sign;
 pub mod verify;
 
-pub use prove::{ProveError, consistency, inclusion, root_at};
+pub use prove::{ProveError, consistency, cosigned, inclusion, receipt, root_at};
 pub use sign::{AuditLog, SignError, keep_signed};

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use signet_evidence::binding::Sha256;
 use signet_verifier::log::{
-    EMPTY_ROOT, Frontier, ProofError, consistency_path, inclusion_path, node_hash, split,
+    EMPTY_ROOT, Frontier, Note, NoteSignature, ProofError, Receipt, consistency_path,
+    inclusion_path, node_hash, split,
 };
 use thiserror::Error;
 
-use crate::store::{Store, StoreError, TILE};
+use crate::store::{SignedCheckpoint, Store, StoreError, TILE};
 
 /// Levels of the tree within one tile.
 const TILE_HEIGHT: u32 = 8;
@@ -42,6 +43,34 @@ pub async fn inclusion(
     size: u64,
 ) -> Result<Vec<Sha256>, ProveError> {
     Ok(roots_over(store, inclusion_path(index, size)?).await?)
+}
+
+/// The note of a checkpoint with the cosignatures under it.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Corrupt`] when what is stored is none.
+pub async fn cosigned(
+    store: &dyn Store,
+    checkpoint: &SignedCheckpoint,
+) -> Result<Note, StoreError> {
+    let corrupt = |_| StoreError::Corrupt { table: "checkpoints" };
+    let mut note = Note::parse(&checkpoint.note).map_err(corrupt)?;
+    for cosignature in store.cosignatures(checkpoint.size).await? {
+        note.add(NoteSignature::parse(&cosignature.line).map_err(corrupt)?);
+    }
+    Ok(note)
+}
+
+/// The proof that record number `index`, from zero, is in the newest checkpoint; `None` before one
+/// holds it.
+///
+/// # Errors
+/// See [`ProveError`].
+pub async fn receipt(store: &dyn Store, index: u64) -> Result<Option<Receipt>, ProveError> {
+    let newest = store.newest_checkpoint().await?.filter(|newest| newest.size > index);
+    let Some(newest) = newest else { return Ok(None) };
+    let proof = inclusion(store, index, newest.size).await?;
+    Ok(Some(Receipt { index, proof, note: cosigned(store, &newest).await? }))
 }
 
 /// The proof that the tree of `second` records continues that of `first`; empty when `first` is zero.

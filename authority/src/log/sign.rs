@@ -95,7 +95,8 @@ impl AuditLog {
         let known = self.newest.borrow().clone();
         let size = store.log_size().await?;
         let mut from = 0;
-        for signed in stored.iter().chain(known.as_deref()) {
+        let known = known.as_deref().filter(|known| stored.as_ref() != Some(known));
+        for signed in stored.iter().chain(known) {
             let head = self.read(signed)?;
             if size < head.size || root_at(store, head.size).await? != head.root {
                 return Err(SignError::Rewritten { size: head.size });

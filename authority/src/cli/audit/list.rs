@@ -6,7 +6,6 @@ use signet_authority::config::Config;
 use signet_authority::log;
 use signet_authority::store::{AuditFilter, AuditRecord, Store};
 use signet_evidence::thumbprint::hex;
-use signet_verifier::log::{Note, NoteSignature, Receipt};
 
 use super::super::output::{Output, to_stdout};
 use super::super::ticket::open_store;
@@ -56,7 +55,7 @@ pub(super) async fn show(
     let Some(record) = found else {
         bail!("there is no record {number}; `signet-authority audit list` shows what there is");
     };
-    let receipt = receipt(&store, after).await?;
+    let receipt = log::receipt(&store, after).await?;
     store.close().await;
     let key = super::log(config)?;
     let checked =
@@ -90,18 +89,6 @@ pub(super) async fn show(
         "proof": receipt.map(|receipt| receipt.to_string()),
     });
     output.line(lines.join("\n").trim_end(), &value)
-}
-
-/// The proof that record number `index`, from zero, is in the newest checkpoint; `None` before one holds it.
-async fn receipt(store: &dyn Store, index: u64) -> anyhow::Result<Option<Receipt>> {
-    let newest = store.newest_checkpoint().await?.filter(|newest| newest.size > index);
-    let Some(newest) = newest else { return Ok(None) };
-    let proof = log::inclusion(store, index, newest.size).await?;
-    let mut note = Note::parse(&newest.note)?;
-    for cosignature in store.cosignatures(newest.size).await? {
-        note.add(NoteSignature::parse(&cosignature.line)?);
-    }
-    Ok(Some(Receipt { index, proof, note }))
 }
 
 fn members(record: &AuditRecord) -> Vec<String> {

@@ -67,11 +67,8 @@ impl SqlStore {
         connection: &mut Connection,
         entry: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let last = query("SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0")
-            .fetch_one(connection)
-            .await?;
-        let sequence: i64 = last.get(0)?;
-        self.insert_record(connection, entry.clone().into_record(sequence + 1)).await
+        let size = super::log::size(connection).await?;
+        self.insert_record(connection, entry.clone().into_record(signed(size) + 1)).await
     }
 
     /// Writes a record and its leaf.

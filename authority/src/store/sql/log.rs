@@ -37,6 +37,15 @@ pub(super) async fn add_leaf(
     Ok(())
 }
 
+/// How many leaves there are: the number of the last record.
+pub(super) async fn size(connection: &mut Connection) -> Result<u64, StoreError> {
+    let row = query("SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0")
+        .fetch_one(connection)
+        .await?;
+    let size: i64 = row.get(0)?;
+    u64::try_from(size).map_err(|_| StoreError::Corrupt { table: HASHES })
+}
+
 async fn read_hashes(
     connection: &mut Connection,
     level: u8,
@@ -69,11 +78,7 @@ impl SqlStore {
     }
 
     pub(super) async fn read_log_size(&self) -> Result<u64, StoreError> {
-        let row = query("SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0")
-            .fetch_one(&mut self.reader().await?)
-            .await?;
-        let size: i64 = row.get(0)?;
-        u64::try_from(size).map_err(|_| StoreError::Corrupt { table: HASHES })
+        size(&mut self.reader().await?).await
     }
 
     pub(super) async fn write_checkpoint(
