@@ -14,6 +14,7 @@ use crate::policy::{
     ActionPolicySet, Decision, PolicyFiles, PolicyLoadError, PolicyProblem, RequestFacts, TESTS,
     Verdict,
 };
+use crate::rounds::Rounds;
 pub use crate::store::PolicySlot as Slot;
 use crate::store::{self, AuditEntry, Event, NewActivation, PolicyActivation, Store, StoreError};
 
@@ -224,18 +225,11 @@ impl InForce {
         self,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) {
-        let mut news = store.news();
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = Rounds::every(POLL, stop).and_at_news_of(store.as_ref());
         let mut failing = false;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                Ok(()) = news.changed() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
+        while rounds.next().await {
             match self.refresh(store.as_ref()).await {
                 Ok(false) => failing = false,
                 Ok(true) => {

@@ -26,6 +26,7 @@ pub mod problem;
 pub mod random;
 pub mod revocation;
 pub mod revoke;
+mod rounds;
 pub mod router;
 pub mod server;
 pub mod state;

@@ -13,6 +13,7 @@ use signet_evidence::{DeviceId, SessionId};
 use tokio::sync::{Mutex, watch};
 
 use crate::events::Hub;
+use crate::rounds::Rounds;
 use crate::status_list::{LIST_LENGTH, StatusList};
 use crate::store::{Revocation, RevocationKind, Store, StoreError};
 
@@ -148,16 +149,9 @@ impl RevocationView {
     }
 
     /// Follows the feed until `stop` becomes true.
-    pub async fn follow(self, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut news = store.news();
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                Ok(()) = news.changed() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
+    pub async fn follow(self, store: Arc<dyn Store>, stop: watch::Receiver<bool>) {
+        let mut rounds = Rounds::every(POLL, stop).and_at_news_of(store.as_ref());
+        while rounds.next().await {
             if let Err(error) = self.refresh(store.as_ref()).await {
                 tracing::warn!(%error, "cannot read the revocations");
             }

@@ -17,6 +17,7 @@ use crate::in_force::FollowError;
 use crate::keys::{self, KeyError};
 use crate::log;
 use crate::metadata;
+use crate::rounds::Rounds;
 use crate::router;
 use crate::state::Authority;
 use crate::tls::{self, ClientCertificate, Identity, Serving, TlsError};
@@ -181,13 +182,9 @@ pub(crate) fn server_names(config: &Config) -> Vec<String> {
     names
 }
 
-async fn clean_up(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(CLEAN_UP);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
+async fn clean_up(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
+    let mut rounds = Rounds::every(CLEAN_UP, stop);
+    while rounds.next().await {
         if let Err(error) = authority.store.forget_expired(authority.now()).await {
             tracing::warn!(%error, "cannot forget what has run out");
         }

@@ -12,7 +12,7 @@ use signet_verifier::events::{Heartbeat, Place, Revocations, Revoked, Topic, nam
 use thiserror::Error;
 use tokio::sync::{Notify, broadcast, watch};
 
-use super::{CHUNK, HEARTBEAT, RING, SILENCE};
+use super::{CHUNK, RING, SILENCE};
 use crate::random;
 use crate::status_list::LIST_LENGTH;
 use crate::store::{Revocation, RevocationKind};
@@ -267,11 +267,6 @@ impl Hub {
     /// Returns when somebody came, went or acknowledged since the last call.
     pub(crate) async fn changed(&self) {
         self.0.changed.notified().await;
-    }
-
-    /// How often to [`Self::beat`].
-    pub(crate) fn interval(&self) -> Duration {
-        HEARTBEAT
     }
 
     /// Ends every stream.

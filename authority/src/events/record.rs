@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use signet_verifier::events::Topic;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
-use super::Presence;
+use super::{HEARTBEAT, Presence};
 use crate::revocation::STALE_AFTER;
+use crate::rounds::Rounds;
 use crate::state::Authority;
 use crate::store::VerifierRow;
 
@@ -22,17 +22,12 @@ const AGAIN: u32 = 30;
 
 /// Says to connected verifiers that nothing was missed, as long as this node itself knows; until `stop`
 /// becomes true, then ends every stream.
-pub async fn beat(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+pub async fn beat(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
     let hub = &authority.events;
-    let mut ticks = tokio::time::interval(hub.interval());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every(HEARTBEAT, stop);
     let mut beats: u32 = 0;
     let mut told = None;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
-        }
+    while rounds.next().await {
         if authority.revocations.age().is_some_and(|age| age < STALE_AFTER) {
             hub.beat(authority.now());
         }
@@ -74,7 +69,7 @@ pub async fn record(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) 
         if let Err(error) = authority.store.note_verifiers(&rows).await {
             tracing::warn!(%error, "cannot record which verifiers applied what");
             // With the next heartbeats, so that a store that is away is not asked all the time.
-            tokio::time::sleep(authority.events.interval()).await;
+            tokio::time::sleep(HEARTBEAT).await;
             authority.events.renote();
         }
     }

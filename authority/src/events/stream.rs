@@ -19,7 +19,7 @@ use signet_evidence::thumbprint::hex;
 use signet_verifier::events::{Acknowledged, Acknowledgement, Hello, name};
 
 use super::hub::{Seat, VerifierId, encode, event_of, place};
-use super::{CHUNK, LONGEST_RESUME};
+use super::{CHUNK, HEARTBEAT, LONGEST_RESUME};
 use crate::decision;
 use crate::documents;
 use crate::extract::StrictJson;
@@ -103,7 +103,7 @@ async fn beginning(
         reset: known.is_none(),
         below: place(below),
         lists: if known.is_none() { lists } else { Vec::new() },
-        heartbeat_ms: u64::try_from(authority.events.interval().as_millis()).unwrap_or(u64::MAX),
+        heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX),
         time: authority.now().0,
     };
     let begins = known.unwrap_or(head);

@@ -7,6 +7,7 @@ use signet_evidence::UnixTime;
 use tokio::sync::watch;
 
 use super::{SERVER_LIFETIME, Urgency, newest, rotate, server_identity};
+use crate::rounds::Rounds;
 use crate::server::server_names;
 use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, Event};
@@ -17,20 +18,12 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Takes new token keys, makes them when they are due, and renews the authority's own certificate, until
 /// `stop` becomes true.
-pub async fn keep(
-    authority: Arc<Authority>,
-    identity: Arc<Identity>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut ticks = tokio::time::interval(LOOK);
+pub async fn keep(authority: Arc<Authority>, identity: Arc<Identity>, stop: watch::Receiver<bool>) {
+    let mut rounds = Rounds::every(LOOK, stop);
     let third = i64::try_from(SERVER_LIFETIME.as_secs() / 3).unwrap_or(i64::MAX);
     let mut issued = authority.now();
     let mut warned = false;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
+    while rounds.next().await {
         let now = authority.now();
         let outcome = look(&authority, now).await;
         match outcome {

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::prove::root_at;
+use crate::rounds::Rounds;
 use crate::state::Authority;
 use crate::store::{SignedCheckpoint, Store, StoreError};
 
@@ -156,15 +157,11 @@ async fn check_records(store: &dyn Store, from: u64, size: u64) -> Result<(), Si
 }
 
 /// Signs the log whenever it has grown, until `stop` becomes true, and once more then.
-pub async fn keep_signed(authority: Arc<Authority>, mut stop: watch::Receiver<bool>) {
+pub async fn keep_signed(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
     let interval = authority.config.settings.audit.checkpoint.get_ref().duration();
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every(interval, stop);
     loop {
-        let last = tokio::select! {
-            _ = ticks.tick() => false,
-            _ = stop.wait_for(|stop| *stop) => true,
-        };
+        let last = !rounds.next().await;
         let signed = authority.log.sign_news(authority.store.as_ref(), authority.now()).await;
         match &signed {
             Ok(is_news) => {
