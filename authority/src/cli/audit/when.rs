@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use signet_authority::config::Span;
+use signet_authority::policy::iso_8601;
 use signet_authority::state::system_clock;
 use signet_evidence::UnixTime;
 
@@ -38,16 +39,19 @@ fn utc(text: &str) -> Option<UnixTime> {
     };
     let [year, month, day] = numbers(date, '-')?;
     let [hour, minute, second] = numbers(time, ':')?;
-    let sane = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    let days = days(year, month, day);
-    // The thirty-first of a short month is none.
-    (sane && date_of(days) == (year, month, day))
-        .then(|| UnixTime(days * DAY + hour * 3600 + minute * 60 + second))
+    let time_of_day =
+        (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
+    if !(1970..=9999).contains(&year)
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || !time_of_day
+    {
+        return None;
+    }
+    let time = days(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
+    // The thirty-first of a short month is none: it would be shown as another day.
+    let same = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    (shown(time) == same).then_some(UnixTime(time))
 }
 
 fn numbers(text: &str, between: char) -> Option<[i64; 3]> {
@@ -67,26 +71,9 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
-/// Year, month and day of a number of days since 1970.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let year = year_of_era + era * 400;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
-}
-
 /// `2026-11-22T13:00:00Z`.
 pub(in crate::cli) fn shown(time: i64) -> String {
-    let (year, month, day) = date_of(time.div_euclid(DAY));
-    let seconds = time.rem_euclid(DAY);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    iso_8601(UnixTime(time))
 }
 
 #[cfg(test)]
@@ -110,9 +97,17 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_advice() {
-        for text in
-            ["", "yesterday", "2026-13-01", "2026-02-30", "2026-11-22T25:00:00Z", "7w", "-1-1-1"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-11-22T25:00:00Z",
+            "7w",
+            "-1-1-1",
+            "9223372036854775807-01-01",
+            "2026-01-9223372036854775807",
+        ] {
             let refused = text.parse::<When>().unwrap_err().to_string();
             assert!(refused.starts_with("write a date"), "{text}: {refused}");
         }
