@@ -21,6 +21,7 @@ pub mod log;
 pub mod makers;
 pub mod metadata;
 pub mod metrics;
+mod percent;
 pub mod policy;
 pub mod problem;
 pub mod random;

@@ -10,6 +10,7 @@ use signet_verifier::certificate::Certificate;
 
 use super::request::QuestionFault;
 use crate::config::PeerCertificateSource;
+use crate::percent;
 
 /// Longest report that is looked at, in bytes; device certificates have about 600.
 const MAX_REPORT: usize = 16 * 1024;
@@ -42,7 +43,7 @@ pub fn read(source: PeerCertificateSource, text: &str) -> Option<CertificateThum
         PeerCertificateSource::Sha256Header => CertificateThumbprint::from_hex(text),
         PeerCertificateSource::XfccJson => xfcc_hash(text),
         PeerCertificateSource::EscapedPem | PeerCertificateSource::Attributes => {
-            of_certificate(&pem(&unescape(text)?)?)
+            of_certificate(&pem(&percent::decoded(text)?)?)
         }
         PeerCertificateSource::DerBase64 => of_certificate(&STANDARD.decode(text).ok()?),
     }
@@ -77,22 +78,6 @@ struct XfccElement {
 fn xfcc_hash(text: &str) -> Option<CertificateThumbprint> {
     let [element]: [XfccElement; 1] = serde_json::from_str(text).ok()?;
     CertificateThumbprint::from_hex(&element.hash)
-}
-
-/// Undoes percent-encoding (RFC 3986 §2.1); a `%` that encodes nothing is refused.
-fn unescape(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let value = digit()? << 4 | digit()?;
-            decoded.push(u8::try_from(value).ok()?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).ok()
 }
 
 /// The bytes of exactly one certificate in PEM, with nothing before, between or behind.

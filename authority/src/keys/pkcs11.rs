@@ -21,6 +21,8 @@ use signet_verifier::token::{Jwk, SigningUnavailable, TokenSigner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::percent;
+
 /// `secp256r1` (RFC 5480 §2.1.1.1), DER.
 const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const SCHEME: &str = "pkcs11:";
@@ -76,7 +78,9 @@ impl Location {
             let (name, value) = part.split_once('=').ok_or(TokenError::Uri)?;
             let known = ["token", "object", "module-path", "pin-source", "type"].contains(&name);
             // What is not understood could name another key.
-            if !known || parts.insert(name, unescaped(value).ok_or(TokenError::Uri)?).is_some() {
+            if !known
+                || parts.insert(name, percent::decoded(value).ok_or(TokenError::Uri)?).is_some()
+            {
                 return Err(TokenError::Uri);
             }
         }
@@ -104,21 +108,6 @@ impl Location {
     fn with_object(&self, object: &str) -> Self {
         Self { object: object.to_owned(), ..self.clone() }
     }
-}
-
-fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn escaped(text: &str) -> String {
