@@ -3,10 +3,8 @@
 use signet_evidence::UnixTime;
 use signet_verifier::status_list::StatusListToken;
 
-pub use signet_verifier::status_list::StatusList;
+pub use signet_verifier::status_list::{LIST_LENGTH, StatusList};
 
-/// Sessions in one list. A list of this size is 8 KiB before compression.
-pub const LIST_LENGTH: u64 = 65_536;
 /// How long a gateway may use a list without asking again, in seconds.
 pub const TIME_TO_LIVE: i64 = 10;
 /// How long a list may be used at all, in seconds.

@@ -222,7 +222,8 @@ async fn connection(
         return Err(Ended::NoHello);
     }
     let hello: Hello = parse(&first)?;
-    stream.patience = Duration::from_millis(hello.heartbeat_ms) * 3 + Duration::from_secs(1);
+    let interval = Duration::from_millis(hello.heartbeat_ms);
+    stream.patience = interval * 3 + Duration::from_secs(1);
     knowledge.heard_time(hello.time);
     if knowledge.checker().is_none() {
         link.read_keys(knowledge).await?;
@@ -231,16 +232,12 @@ async fn connection(
         link.read_lists(&hello, knowledge).await?;
     }
     resume.after = Some(first.id);
-    let interval = Duration::from_millis(hello.heartbeat_ms);
-    let keys = resume.keys.take();
-    let mut known_keys = keys;
-    let outcome = tokio::select! {
-        ended = read(&mut stream, link, knowledge, &mut resume.after) => ended,
-        ended = prove(link, knowledge, interval, &mut known_keys) => ended,
+    let Resume { after, keys } = resume;
+    tokio::select! {
+        ended = read(&mut stream, link, knowledge, after) => ended,
+        ended = prove(link, knowledge, interval, keys) => ended,
         ended = renew_keys(link, knowledge) => ended,
-    };
-    resume.keys = known_keys;
-    outcome
+    }
 }
 
 /// Applies what comes.

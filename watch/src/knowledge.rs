@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use signet_evidence::UnixTime;
 use signet_verifier::events::{Heartbeat, Place, Revocations, Topic};
-use signet_verifier::status_list::StatusList;
+use signet_verifier::status_list::{LIST_LENGTH, StatusList};
 use signet_verifier::token::{TokenChecker, TokenClaims, VerifyingKey};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -15,9 +15,6 @@ use tokio::sync::watch;
 use crate::clock::{Moment, unix_now};
 use crate::settings::{Bounds, Settings};
 use crate::{Access, Health, Refused};
-
-/// Statuses in a list of a Signet authority (protocol §3.4).
-const LIST_LENGTH: u64 = 65_536;
 
 type Latest = watch::Sender<Option<Arc<serde_json::Value>>>;
 

@@ -16,6 +16,8 @@ pub use token::{Scope, StatusListToken, TokenFault};
 pub const JWT_MEDIA_TYPE: &str = "application/statuslist+jwt";
 /// Media type of the CWT form (§14.7).
 pub const CWT_MEDIA_TYPE: &str = "application/statuslist+cwt";
+/// Sessions in one list of a Signet authority (protocol §3.4): 8 KiB before compression.
+pub const LIST_LENGTH: u64 = 65_536;
 /// Most bytes that a list may have once inflated: a million statuses of eight bits, twice.
 pub const MAX_BYTES: usize = 2 << 20;
 

@@ -85,10 +85,7 @@ impl Pool {
     /// Connects anew, so that what changed about the location counts.
     pub(super) async fn reconnect(&self) -> Result<(), StoreError> {
         let all = self.0.permits.acquire_many(self.0.connections).await;
-        let idle = std::mem::take(&mut *lock(&self.0.idle));
-        for (_, raw) in idle {
-            raw.close().await;
-        }
+        self.close_idle().await;
         drop(all);
         self.acquire().await.map(|_| ())
     }
@@ -109,6 +106,10 @@ impl Pool {
         let all = self.0.permits.acquire_many(self.0.connections);
         let _ = tokio::time::timeout(TURN, all).await;
         self.0.permits.close();
+        self.close_idle().await;
+    }
+
+    async fn close_idle(&self) {
         let idle = std::mem::take(&mut *lock(&self.0.idle));
         for (_, raw) in idle {
             raw.close().await;
