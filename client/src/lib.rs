@@ -10,7 +10,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod enrolment;
 pub mod inspection;
-mod one_line;
+pub mod one_line;
 pub mod remote;
 pub mod renewal;
 pub mod settings;

@@ -6,6 +6,12 @@ use crate::authority::printable;
 
 /// An error with its causes, each once; printable.
 pub(crate) fn words(error: &dyn Error) -> String {
+    printable(&causes(error))
+}
+
+/// An error with its causes, each once, as they are.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -15,7 +21,7 @@ pub(crate) fn words(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    printable(&text)
+    text
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod show;
 use serde::Serialize;
 use signet_client::authority::TokenResponse;
 use signet_client::daemon::Bus;
+use signet_client::one_line::causes;
 use signet_client::{Authority, Workstation};
 
 pub use notes::{Fault, Line, Notes, Unexpected};
@@ -178,7 +179,7 @@ impl Stage {
             played = self.check_audit(number, &mut notes);
         }
         if let Err(fault) = &played {
-            notes.back(format!("did not hold: {}", notes::chain(fault.as_ref())));
+            notes.back(format!("did not hold: {}", causes(fault.as_ref())));
         }
         let lines = notes.lines;
         let did = lines.iter().filter_map(|line| match line {

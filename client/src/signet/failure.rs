@@ -11,6 +11,7 @@ use signet_client::ceremony::{CannotAsk, CeremonyError};
 use signet_client::daemon::DaemonRefusal;
 use signet_client::enrolment::EnrolError;
 use signet_client::inspection::InspectError;
+use signet_client::one_line::causes;
 use signet_client::remote::{FarError, ListenError};
 use signet_client::settings::SettingsError;
 use signet_client::tls::TlsConfigError;
@@ -264,16 +265,7 @@ impl Failure {
 
     /// The message and its causes, each once, in one line.
     pub(crate) fn message(&self) -> String {
-        let mut message = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
-        }
-        message
+        causes(self)
     }
 }
 

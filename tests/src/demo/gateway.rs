@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use signet_client::authority::Base64Url;
+use signet_client::one_line::causes;
 
-use super::notes::{Fault, Notes, chain, expect};
+use super::notes::{Fault, Notes, expect};
 use super::{STAGING, Stage};
 use crate::house::{Ran, Station};
 use crate::raw_https::RawClient;
@@ -148,7 +149,7 @@ async fn refused_by_tls(
     let (client, request) = (client.clone(), request.to_owned());
     let sent = tokio::task::spawn_blocking(move || client.send(to, request.as_bytes())).await?;
     let Err(error) = sent else { return Err("there was an answer".into()) };
-    let text = chain(&error);
+    let text = causes(&error);
     if !text.contains("CertificateRequired") {
         return Err(text.into());
     }

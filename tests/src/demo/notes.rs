@@ -71,17 +71,3 @@ pub(super) fn expect<T: PartialEq<U> + Debug, U: Debug>(
     let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
     Err(Unexpected { what, expected, found })
 }
-
-/// An error and its causes, each once, in one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
