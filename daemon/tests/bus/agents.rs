@@ -162,7 +162,9 @@ async fn the_agent_is_asked_in_the_words_of_the_action_and_its_pin_counts() {
     pending.results().await;
     assert_eq!(agent.withdrawn().await, ("ok".into(), String::new()));
     // The prompt is gone with its end.
-    assert!(prompt.refuse().await.is_err());
+    let gone = prompt.refuse().await.unwrap_err();
+    let zbus::Error::FDO(gone) = gone else { panic!("{gone:?}") };
+    assert!(matches!(*gone, zbus::fdo::Error::UnknownObject(_)), "{gone:?}");
     assert!(!world.signetd.log().contains(PIN));
 }
 
