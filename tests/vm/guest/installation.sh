@@ -39,6 +39,25 @@ authenticators() {
 has_key() { authenticators | grep -q "\"$(key_node "$1")\""; }
 has_no_key() { ! authenticators | grep -q '/dev/hidraw'; }
 
+restart_signetd() {
+    systemctl restart signetd.service
+    await 60 has_key blue
+}
+
+settings=/etc/signet/signetd.toml
+
+# change_setting NAME VALUE: of signetd, until restore_settings.
+change_setting() {
+    cp -a $settings /root/signetd.toml.saved
+    sed -i "s/^#$1 = .*/$1 = \"$2\"/" $settings
+    restart_signetd
+}
+
+restore_settings() {
+    cp -a /root/signetd.toml.saved $settings
+    restart_signetd
+}
+
 # A unit's DeviceAllow=char-hidraw counts for what is loaded when the unit starts. The broker's units start
 # with the key; a daemon with such a rule would be refused here.
 late_driver_is_no_trap() {

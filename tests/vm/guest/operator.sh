@@ -66,8 +66,7 @@ pulled_key_ends_login() {
 }
 
 login_after_restart() {
-    systemctl restart signetd.service
-    await 60 has_key blue
+    restart_signetd
     log_in
 }
 

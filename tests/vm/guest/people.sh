@@ -94,18 +94,12 @@ locked_screen_pauses() {
 
 # With on_lock = "end" the session of whoever locks the screen is over.
 lock_ends_session() {
-    local saved=/root/signetd.toml.saved
-    cp -a /etc/signet/signetd.toml $saved
-    sed -i 's/^#on_lock = .*/on_lock = "end"/' /etc/signet/signetd.toml
-    systemctl restart signetd.service
-    await 60 has_key blue
+    change_setting on_lock end
     log_in
     loginctl lock-sessions
     await 60 refused renews
     set_locked_hint false || true
     refused renews
-    cp -a $saved /etc/signet/signetd.toml
-    systemctl restart signetd.service
-    await 60 has_key blue
+    restore_settings
     log_in
 }

@@ -52,11 +52,7 @@ suspend_pauses_renewals() {
 
 # With on_suspend = "end" whoever comes back has to be present anew.
 suspend_ends_session() {
-    local saved=/root/signetd.toml.saved
-    cp -a /etc/signet/signetd.toml $saved
-    sed -i 's/^#on_suspend = .*/on_suspend = "end"/' /etc/signet/signetd.toml
-    systemctl restart signetd.service
-    await 60 has_key blue
+    change_setting on_suspend end
     log_in
     sleep_and
     await 60 has_key blue
@@ -64,7 +60,5 @@ suspend_ends_session() {
     says '"PresenceNeeded"' as alice seat signet --json token --renew
     log_in
     renews
-    cp -a $saved /etc/signet/signetd.toml
-    systemctl restart signetd.service
-    await 60 has_key blue
+    restore_settings
 }

@@ -19,8 +19,9 @@ use super::{Location, postgres, sqlite};
 const TURN: Duration = Duration::from_secs(30);
 /// After a failed attempt to connect, others are told so for this long without trying.
 const DOWN: Duration = Duration::from_millis(500);
-/// A connection that rested longer is asked whether it still works.
-const RESTED: Duration = Duration::from_secs(1);
+/// A connection that rested longer is asked whether it still works. No server is back from a restart
+/// so soon, so who finds a dead connection unasked finds a database that is down.
+const RESTED: Duration = Duration::from_millis(100);
 
 /// At most so many connections to one database. Clones share them.
 #[derive(Clone)]
