@@ -1,5 +1,6 @@
-//! What every D-Bus service costs: reads a configuration, connects, takes a name, says that it is
-//! ready. Called as `signetd` is: `do-nothing-service --config FILE`.
+//! What every D-Bus service with cryptography costs: reads a configuration, connects, takes a name,
+//! draws a random number (the library gathers entropy before the first one), says that it is ready.
+//! Called as `signetd` is: `do-nothing-service --config FILE`.
 
 use std::error::Error;
 
@@ -18,6 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .name("org.signet.DoNothing")
         .build()
         .await?;
+    aws_lc_rs::rand::fill(&mut [0; 16])?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     std::future::pending().await
 }
