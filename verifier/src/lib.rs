@@ -6,6 +6,7 @@
 
 pub mod appraise;
 pub mod assurance;
+pub mod bearer;
 pub mod boot;
 pub mod certificate;
 pub mod challenge;

@@ -32,25 +32,34 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Watch::layer`] does this for every request of a tower service, [`server_config`] and [`Peer`] see to
+//! the certificate; `examples/service.rs` is a whole service in thirty lines. [`Watch::witness`] has the
+//! service remember the authority's audit log besides.
 
 mod clock;
 mod events;
 mod follow;
 mod knowledge;
+mod layer;
+mod peer;
 mod settings;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use signet_evidence::{CertificateThumbprint, RejectionCode};
+use signet_evidence::{CertificateThumbprint, RejectionCode, UnixTime};
 use signet_verifier::Rejection;
 use signet_verifier::events::Topic;
 use signet_verifier::permit::Standing;
 use signet_verifier::token::CheckedToken;
+use signet_witness::{Witness, WitnessState};
 use thiserror::Error;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
+pub use layer::{Guarded, WatchLayer};
+pub use peer::{Marked, Peer, server_config};
 pub use settings::{Bounds, Settings, SettingsError};
 
 use follow::Link;
@@ -124,13 +133,8 @@ pub struct Watch(Arc<Handle>);
 struct Handle {
     knowledge: Arc<Knowledge>,
     link: Arc<Link>,
-    task: AbortHandle,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// They end with the handle.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Watch {
@@ -141,8 +145,9 @@ impl Watch {
     pub fn start(settings: Settings) -> Result<Self, SettingsError> {
         let knowledge = Arc::new(Knowledge::new(&settings));
         let link = Arc::new(Link::new(settings)?);
-        let task = tokio::spawn(follow::follow(link.clone(), knowledge.clone())).abort_handle();
-        Ok(Self(Arc::new(Handle { knowledge, link, task })))
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow::follow(link.clone(), knowledge.clone()));
+        Ok(Self(Arc::new(Handle { knowledge, link, tasks: Mutex::new(tasks) })))
     }
 
     /// Returns once it knows enough to admit anything.
@@ -182,6 +187,36 @@ impl Watch {
         }
         let standing = Standing::confirmed(&token);
         Ok(Admitted { token, standing })
+    }
+
+    /// A tower layer that lets a request pass when [`Self::check`] does, and answers all others.
+    #[must_use]
+    pub fn layer(&self) -> WatchLayer {
+        WatchLayer::new(self.clone())
+    }
+
+    /// Has `witness` look at the authority's audit log whenever that was signed anew, for as long as this
+    /// handle lives, and says how it is doing. To be called on a runtime.
+    pub fn witness(&self, witness: Witness) -> watch::Receiver<WitnessState> {
+        let state = witness.state();
+        let (http, authority) = (self.http().clone(), self.authority().to_owned());
+        let mut checkpoints = self.latest(Topic::Checkpoint);
+        let witnessing = async move {
+            let news = Notify::new();
+            let listening = async {
+                while checkpoints.changed().await.is_ok() {
+                    news.notify_one();
+                }
+            };
+            tokio::join!(witness.follow(&http, &authority, &news), listening);
+        };
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(witnessing);
+        state
+    }
+
+    /// The time, which is never before what the authority last said.
+    pub(crate) fn now(&self) -> UnixTime {
+        self.0.knowledge.now()
     }
 
     /// How it is doing, for a health endpoint.

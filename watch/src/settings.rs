@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
@@ -69,12 +70,30 @@ pub enum SettingsError {
     /// Certificates and key.
     #[error("the certificates or the key cannot be used for TLS")]
     Tls(#[from] rustls::Error),
+    /// The CA of client certificates.
+    #[error("the CA of client certificates cannot be used")]
+    ClientCa(#[from] VerifierBuilderError),
     /// The HTTP client.
     #[error("the HTTP client cannot be made")]
     Http(#[from] reqwest::Error),
     /// No random bytes.
     #[error("the system has no random bytes")]
     Random,
+}
+
+/// All certificates of a PEM file.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let all = CertificateDer::pem_file_iter(path).map_err(|source| pem(path, source))?;
+    all.collect::<Result<_, _>>().map_err(|source| pem(path, source))
+}
+
+/// The key of a PEM file.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| pem(path, source))
+}
+
+fn pem(path: &Path, source: rustls::pki_types::pem::Error) -> SettingsError {
+    SettingsError::Pem { path: path.to_owned(), source }
 }
 
 impl Settings {
@@ -89,19 +108,11 @@ impl Settings {
         certificate: &Path,
         key: &Path,
     ) -> Result<Self, SettingsError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SettingsError::Pem { path, source }
-        };
-        let certificates = |path: &Path| {
-            let all = CertificateDer::pem_file_iter(path).map_err(at(path))?;
-            all.collect::<Result<Vec<_>, _>>().map_err(at(path))
-        };
         Ok(Self {
             authority: authority.trim_end_matches('/').to_owned(),
             authority_ca: certificates(authority_ca)?,
             certificate: certificates(certificate)?,
-            key: PrivateKeyDer::from_pem_file(key).map_err(at(key))?,
+            key: private_key(key)?,
             issuer: String::new(),
             audience: String::new(),
             bounds: Bounds::default(),

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use signet_evidence::{DeviceId, RejectionCode, UnixTime};
+use signet_verifier::bearer::Challenge;
 use signet_verifier::permit::{Grant, MatchedAction, Permit, PermitError, Redemption, Standing};
 use signet_verifier::token::{CheckedToken, TokenChecker, TokenClaims};
 use signet_verifier::{AssuranceLevel, Rejection};
 use thiserror::Error;
 
-use super::challenge::Challenge;
 use super::ledger::{Ledger, token_id};
 use super::request::{Question, RawQuestion};
 use crate::in_force::Sets;
@@ -118,7 +118,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Ok(question) => question,
             Err(rejection) => return Ok(Err(stranger(rejection))),
         };
-        let token = match self.checker.check_jwt(&question.token, question.peer, self.now) {
+        let token = match self.checker.check_jwt(question.token, question.peer, self.now) {
             Ok(token) => token,
             Err(rejection) => return Ok(Err(stranger(rejection))),
         };
@@ -252,9 +252,7 @@ pub(super) fn grant(decision: Decision) -> Result<Grant, Refused> {
                 let code = RejectionCode::ActionMismatch;
                 (code, Challenge::for_code(code))
             }
-            Denial::Scope => {
-                (RejectionCode::PolicyDenied, Some(Challenge::Scope { action: &action }))
-            }
+            Denial::Scope => (RejectionCode::PolicyDenied, Some(Challenge::Scope(&action))),
             _ => (RejectionCode::PolicyDenied, None),
         };
         let challenge = challenge.map(|challenge| challenge.header());
@@ -267,7 +265,13 @@ pub(super) fn grant(decision: Decision) -> Result<Grant, Refused> {
         }
         Outcome::Deny(denial) => Err(denied(denial)),
         Outcome::StepUp(step_up) => {
-            let challenge = Challenge::Presence { action: &action, step_up: &step_up }.header();
+            let challenge = Challenge::Presence {
+                levels: &step_up.levels,
+                max_age: step_up.max_age,
+                no_pin: step_up.no_pin,
+                scope: Some(&action),
+            };
+            let challenge = challenge.header();
             let cause = PolicyWantsPresence { version, step_up };
             Err(Refused {
                 rejection: Rejection::because(RejectionCode::PresenceRequired, cause),

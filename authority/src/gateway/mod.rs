@@ -8,7 +8,6 @@ mod approval;
 mod asker;
 mod attributes;
 mod certificate;
-mod challenge;
 mod decide;
 mod forwarded;
 mod grpc;

@@ -286,10 +286,16 @@ impl House {
     }
 }
 
+#[allow(dead_code)] // Each test program uses its part of the house.
 impl Machine {
     pub(crate) fn client(&self, house: &House) -> reqwest::Client {
+        house.client(Some(self.identity()), &rustls::version::TLS13)
+    }
+
+    /// Its certificate and key.
+    pub(crate) fn identity(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = PrivateKeyDer::from_pem_slice(self.key.serialize_pem().as_bytes()).unwrap();
-        house.client(Some((self.certificate.clone(), key)), &rustls::version::TLS13)
+        (self.certificate.clone(), key)
     }
 
     pub(crate) fn thumbprint(&self) -> CertificateThumbprint {
