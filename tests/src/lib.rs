@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod fprintd;
 pub mod gateway;
 pub mod house;
+pub mod minted;
 pub mod platform_keys;
 pub mod polkitd;
 pub mod raw_h2;

@@ -7,19 +7,13 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use signet_authority::config::{HttpsUrl, RpId, TrustDomain, render_template};
-use signet_evidence::{Purpose, RejectionCode, SessionId, UnixTime};
-use signet_tests::fixture::{self, Fixture, Kind};
-use signet_verifier::token::{
-    FileSigner, SessionTerms, StatusReference, TokenFormat, TokenTerms, mint,
-};
-use signet_verifier::webauthn::UserVerification;
-use signet_verifier::{Appraisal, AttestationResult};
-use zeroize::Zeroizing;
+use signet_evidence::RejectionCode;
+use signet_tests::fixture::{self, Kind};
+use signet_tests::minted;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -77,7 +71,7 @@ fn cddl_fits_recorded_evidence_and_refuses_edits() {
         }
     }
     for fixture in ["session", "action", "workload"] {
-        samples.push_str(&format!("cwt {}\n", STANDARD.encode(minted(fixture))));
+        samples.push_str(&format!("cwt {}\n", STANDARD.encode(minted::cwt(fixture).unwrap())));
     }
     let python = root().join(".venv/bin/python");
     assert!(python.exists(), "the referee is not installed: run `make setup`");
@@ -117,48 +111,6 @@ fn cddl_fits_recorded_evidence_and_refuses_edits() {
         let judged = counts[rule].iter().all(|count| *count > 0);
         assert!(judged, "{rule} judged no sample, or no edit of one: {out}");
     }
-}
-
-/// A CWT for the evidence of an accepted fixture.
-fn minted(name: &str) -> Vec<u8> {
-    let world = fixture::world().unwrap();
-    let path = fixture::folder().join(format!("accepted/{name}.fixture"));
-    let result = judged(&Fixture::read(&path).unwrap());
-    let now = UnixTime(world.now);
-    let expires = now.plus(Duration::from_secs(900));
-    let terms = TokenTerms {
-        issuer: world.audience.clone(),
-        audience: world.trust_domain.clone(),
-        client_id: format!("spiffe://{}/device/{}", world.trust_domain, result.device()),
-        token_id: [1; 16],
-        issued_at: now,
-        lifetime: Duration::from_secs(60),
-        session: SessionTerms {
-            id: SessionId([2; 16]),
-            expires,
-            presence: result.presence(now, expires),
-        },
-        status: StatusReference { index: 3, uri: format!("{}/status/0", world.audience) },
-        scope: Some("mesh.route.view".into()),
-    };
-    let signer = FileSigner::from_pkcs8(&Zeroizing::new(world.token_key.0)).unwrap();
-    let token = mint(&result, result.peer(), &terms, TokenFormat::Cwt, &signer).unwrap();
-    URL_SAFE_NO_PAD.decode(token.encoded.as_bytes()).unwrap()
-}
-
-fn judged(fixture: &Fixture) -> AttestationResult {
-    let world = fixture::world().unwrap();
-    let policy = world.policy(&fixture.with).unwrap();
-    let challenge_key = world.challenge_key().unwrap();
-    let now = UnixTime(fixture.now);
-    let peer = &world.peers[fixture.peer.as_deref().unwrap()].0;
-    Appraisal { policy: &policy, challenge_key: &challenge_key, now }
-        .begin(&fixture.bytes, peer, &Purpose::ALL)
-        .and_then(|evidence| {
-            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
-            evidence.appraise(&enrolled, UserVerification::Required, &policy, now)
-        })
-        .unwrap_or_else(|rejection| panic!("{}", rejection.chain()))
 }
 
 #[test]
