@@ -5,6 +5,7 @@ use signet_evidence::RejectionCode;
 use signet_verifier::Rejection;
 
 use crate::boot;
+use crate::limits::Limit;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{AuditEntry, CommitError, Decision, Event, StoreError};
@@ -21,6 +22,10 @@ pub async fn refuse(
 ) -> Problem {
     entry.decision = Decision::Refused(rejection.code());
     entry.detail = rejection.chain();
+    if is_guess(rejection.code()) {
+        let guesses = entry.tallies.iter_mut().filter(|tally| tally.limit == Limit::Guesses);
+        guesses.for_each(|guess| guess.counts = true);
+    }
     if let Err(problem) = record(authority, &entry).await {
         return problem;
     }
@@ -35,6 +40,11 @@ pub async fn refuse(
         (Some(report), Audience::Enrolled) => problem.with_findings(boot::said(report)),
         _ => problem,
     }
+}
+
+/// Refusals of something that is secret and was not known.
+fn is_guess(code: RejectionCode) -> bool {
+    matches!(code, RejectionCode::TicketInvalid | RejectionCode::EnrolmentUnknown)
 }
 
 /// Refusals that no mistake explains: a key was copied (WebAuthn L3 §6.1.1).
@@ -66,9 +76,20 @@ async fn alert(
 /// # Errors
 /// [`Problem::unavailable`] when the record cannot be written.
 pub async fn record(authority: &Authority, entry: &AuditEntry) -> Result<(), Problem> {
-    authority.store.append_audit(entry).await.map_err(|error| failed(authority, error))?;
-    authority.metrics.decided(entry.event, entry.decision);
-    Ok(())
+    let written = match entry.tallies.is_empty() {
+        true => authority.store.append_audit(entry).await.map_err(CommitError::from),
+        false => authority.store.append_counted(entry).await,
+    };
+    match written {
+        Ok(()) => {
+            authority.metrics.decided(entry.event, entry.decision);
+            Ok(())
+        }
+        // Nobody hears whether they were right who ask too often.
+        Err(CommitError::Limited(limited)) => Err(authority.limited(limited)),
+        Err(CommitError::Store(error)) => Err(failed(authority, error)),
+        Err(CommitError::Rejected(code)) => Err(Problem::rejected(code, Audience::Anyone)),
+    }
 }
 
 /// The answer to a commit that carried its own audit record (`entry`, decision "allowed").
@@ -90,6 +111,7 @@ pub async fn committed(
         Err(CommitError::Rejected(code)) => {
             Err(refuse(authority, entry, &Rejection::new(code), audience).await)
         }
+        Err(CommitError::Limited(limited)) => Err(authority.limited(limited)),
         Err(CommitError::Store(error)) => Err(failed(authority, error)),
     }
 }

@@ -17,6 +17,7 @@ pub mod in_force;
 pub mod introspection;
 pub mod jws;
 pub mod keys;
+pub mod limits;
 pub mod log;
 pub mod makers;
 pub mod metadata;

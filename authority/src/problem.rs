@@ -2,6 +2,7 @@
 //! RFC 6749 §5.2 besides.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use signet_evidence::RejectionCode;
 use signet_evidence::rejection::CoarseCode;
 
+use crate::limits::{Limit, Limited};
 use crate::store::StoreError;
 
 /// How much a caller is told.
@@ -32,6 +34,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     findings: Vec<String>,
     error: Option<&'static str>,
+    retry_after: Option<Duration>,
 }
 
 /// The members as they travel.
@@ -95,13 +98,81 @@ impl Problem {
             "try again in a moment; if it stays, tell the authority's operator to look at its log";
         let title = "The authority cannot answer now";
         Self::new(PROBLEM, "unavailable", StatusCode::SERVICE_UNAVAILABLE, title, detail)
+            .after(Duration::from_secs(5))
+    }
+
+    /// More is under way than this node does at once; nothing was looked at.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        let detail = "try again in a moment, or ask another node";
+        let title = "The authority has too much to do now";
+        Self::new(PROBLEM, "overloaded", StatusCode::SERVICE_UNAVAILABLE, title, detail)
+            .after(Duration::from_secs(2))
+    }
+
+    /// A caller who has to wait.
+    #[must_use]
+    pub fn limited(limited: Limited) -> Self {
+        let (code, title, detail) = match limited.limit {
+            Limit::Address => (
+                "limit-address",
+                "Too many requests from this address",
+                "wait as long as Retry-After says",
+            ),
+            Limit::Machine => (
+                "limit-machine",
+                "Too many requests of this machine",
+                "wait as long as Retry-After says; is a program asking in a loop?",
+            ),
+            Limit::Gateway => (
+                "limit-gateway",
+                "Too many requests of this gateway",
+                "wait as long as Retry-After says, or raise limits.gateway",
+            ),
+            Limit::MachineTokens => (
+                "limit-machine-tokens",
+                "This machine asked for too many tokens",
+                "wait as long as Retry-After says; a token is good for more than one request",
+            ),
+            Limit::OperatorTokens => (
+                "limit-operator-tokens",
+                "This operator's machines asked for too many tokens",
+                "wait as long as Retry-After says; a token is good for more than one request",
+            ),
+            Limit::Guesses => (
+                "limit-guesses",
+                "Too many wrong tickets",
+                "wait as long as Retry-After says, and check the ticket before the next try",
+            ),
+            Limit::Verifiers => (
+                "limit-verifiers",
+                "This gateway has as many event streams as it may",
+                "end others, or raise limits.verifiers in the authority's settings",
+            ),
+        };
+        Self::new(PROBLEM, code, StatusCode::TOO_MANY_REQUESTS, title, detail)
+            .after(limited.retry_after)
+    }
+
+    /// A body that did not come in time.
+    #[must_use]
+    pub fn too_slow() -> Self {
+        let detail = "send the whole body at once, over a better connection";
+        let title = "The request's body did not come in time";
+        Self::new(PROBLEM, "request-too-slow", StatusCode::REQUEST_TIMEOUT, title, detail)
+    }
+
+    /// The same problem, with when to try again.
+    fn after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
+        self
     }
 
     /// The same problem as an OAuth endpoint says it (RFC 6749 §5.2; RFC 8693 §2.2.2).
     #[must_use]
     pub fn oauth(mut self) -> Self {
         self.error = Some(match self.status {
-            503 => "temporarily_unavailable",
+            429 | 503 => "temporarily_unavailable",
             _ => "invalid_request",
         });
         // RFC 6749 §5.2: refusals of the token endpoint are 400.
@@ -133,14 +204,6 @@ impl Problem {
         Self::new(PROBLEM, "gateway-unknown", StatusCode::FORBIDDEN, title, detail)
     }
 
-    /// As many event streams as a gateway may have.
-    #[must_use]
-    pub fn too_many_streams() -> Self {
-        let title = "This gateway has as many event streams as it may";
-        let detail = "end others, or raise limits.verifiers in the authority's settings";
-        Self::new(PROBLEM, "too-many-streams", StatusCode::TOO_MANY_REQUESTS, title, detail)
-    }
-
     fn new(
         family: &'static str,
         code: &'static str,
@@ -156,6 +219,7 @@ impl Problem {
             detail: detail.into(),
             findings: Vec::new(),
             error: None,
+            retry_after: None,
         }
     }
 
@@ -191,11 +255,17 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some(time) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, whole_seconds(time));
         }
         response
     }
+}
+
+/// `delay-seconds` of RFC 9110 §10.2.3: at least one, so that nobody asks again at once.
+fn whole_seconds(time: Duration) -> HeaderValue {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    seconds.max(1).into()
 }
 
 fn status(code: CoarseCode) -> StatusCode {

@@ -4,25 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
-use signet_evidence::presence::MAX_EVIDENCE;
-
 use crate::enrol::{authenticator, device, renewal};
-use crate::gateway::SocketGateway;
+use crate::limits::{Door, Listener, admit};
 use crate::problem::Problem;
 use crate::state::Authority;
-use crate::tls::PeerCertificate;
+use crate::tls::Closer;
 use crate::{approvals, challenge, documents, events, gateway, introspection, log, revoke, token};
-
-/// Largest request without evidence.
-const MAX_BODY: usize = 96 * 1024;
-/// Largest request with evidence: base64url of the largest, with room for the other members. Only for
-/// those who connect with a certificate of ours.
-const MAX_EVIDENCE_BODY: usize = MAX_EVIDENCE / 3 * 4 + 8 * 1024;
 
 /// Endpoints of `listen`.
 pub fn clients(authority: Arc<Authority>) -> Router {
@@ -39,7 +31,7 @@ pub fn clients(authority: Arc<Authority>) -> Router {
         .route("/v1/tickets/{id}/approvals", post(approvals::approve))
         .route("/v1/authenticators", get(authenticator::list))
         .route("/v1/authenticators/{credential_id}", delete(authenticator::remove));
-    finish(router, authority)
+    finish(router, authority, Listener::Clients)
 }
 
 /// Endpoints of `gateway_listen`.
@@ -51,7 +43,7 @@ pub fn gateways(authority: Arc<Authority>) -> Router {
         .merge(log::http::routes())
         .route("/v1/introspect", post(introspection::introspect))
         .route("/metrics", get(documents::metrics));
-    finish(router, authority)
+    finish(router, authority, Listener::Gateways)
 }
 
 fn public_documents() -> Router<Arc<Authority>> {
@@ -63,22 +55,13 @@ fn public_documents() -> Router<Arc<Authority>> {
         .route("/readyz", get(documents::readyz))
 }
 
-fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>) -> Router {
+fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>, listener: Listener) -> Router {
+    let door = Door::new(authority.clone(), listener);
     router
         .fallback(async || Problem::not_found())
-        .layer(middleware::from_fn(bound_body))
+        .layer(middleware::from_fn_with_state(door, admit))
         .layer(middleware::from_fn_with_state(authority.clone(), measure))
         .with_state(authority)
-}
-
-/// Bounds each request's body by who sends it: strangers bring no evidence.
-async fn bound_body(mut request: Request, next: Next) -> Response {
-    let known = request.extensions();
-    let certified =
-        known.get::<PeerCertificate>().is_some() || known.get::<SocketGateway>().is_some();
-    let limit = if certified { MAX_EVIDENCE_BODY } else { MAX_BODY };
-    DefaultBodyLimit::max(limit).apply(&mut request);
-    next.run(request).await
 }
 
 /// Bounds each request's time and records it.
@@ -89,6 +72,7 @@ async fn measure(
 ) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let _busy = request.extensions().get::<Closer>().map(Closer::busy);
     let limit: Duration = authority.config.settings.limits.request_timeout.duration();
     let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -15,6 +15,7 @@ use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
 use crate::keys::{self, KeyError};
+use crate::limits::Listener;
 use crate::log;
 use crate::metadata;
 use crate::rounds::Rounds;
@@ -107,8 +108,9 @@ impl Server {
         let limits = authority.config.settings.limits;
         for socket in sockets {
             let router = gateways.router.clone();
-            let timeout = limits.header_timeout.duration();
-            tasks.spawn(socket.serve(router, limits.connections, timeout, stop.clone()));
+            let connections = limits.connections.get();
+            let timeouts = tls::Timeouts::from(&limits);
+            tasks.spawn(socket.serve(router, connections, timeouts, stop.clone()));
         }
         tasks.spawn(tls::serve(clients, stop.clone()));
         tasks.spawn(tls::serve(gateways, stop.clone()));
@@ -146,6 +148,10 @@ async fn listener(
     client_certificate: ClientCertificate,
     router: axum::Router,
 ) -> Result<Serving, ServeError> {
+    let which = match client_certificate {
+        ClientCertificate::Optional => Listener::Clients,
+        ClientCertificate::Required => Listener::Gateways,
+    };
     let config = &authority.config;
     let tls = tls::server_config(identity, client_ca, client_certificate)?;
     let listener =
@@ -154,8 +160,9 @@ async fn listener(
         listener,
         tls: Arc::new(tls),
         router,
-        connections: config.settings.limits.connections,
-        header_timeout: config.settings.limits.header_timeout.duration(),
+        which,
+        limits: config.settings.limits,
+        metrics: authority.metrics.clone(),
     })
 }
 

@@ -18,10 +18,12 @@ use crate::enrol::PendingEnrolments;
 use crate::events::Hub;
 use crate::in_force::{FollowError, InForce, Sets};
 use crate::keys::{self, KeyError, Keys};
+use crate::limits::{Callers, Limited};
 use crate::log::AuditLog;
 use crate::metadata::Judging;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, PolicyLoadError};
+use crate::problem::Problem;
 use crate::revocation::RevocationView;
 use crate::store::{OpenError, SqlStore, Store, StoreError};
 use crate::trust;
@@ -56,6 +58,8 @@ pub struct Authority {
     pub log: AuditLog,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who asked how much of this node.
+    pub callers: Callers,
     /// Machines between the halves of their enrolment.
     pub enrolments: PendingEnrolments,
     clock: Clock,
@@ -133,7 +137,7 @@ impl Authority {
         let integrity = keys::load_integrity(&directory)?;
         let store = SqlStore::open(config.database(), integrity).await?;
         if let Some(mebibytes) = config.settings.limits.database_mebibytes {
-            store.limit_size(u64::from(mebibytes) * 1024 * 1024).await?;
+            store.limit_size(u64::from(mebibytes.get()) * 1024 * 1024).await?;
         }
         Self::with_store(config, clock, Arc::new(store)).await
     }
@@ -158,6 +162,7 @@ impl Authority {
         // Checked now, so that the first refresh does not find what the start should have.
         trust::metadata_roots(&config)?;
         Ok(Arc::new(Self {
+            callers: Callers::new(&config.settings.limits),
             judging: Judging::new(appraisal.clone()),
             appraisal,
             enrolment: trust::enrolment(&config)?,
@@ -183,6 +188,12 @@ impl Authority {
             audience: self.config.settings.audience.clone(),
             keys: self.keys.token.verifying(self.now()),
         }
+    }
+
+    /// What a caller hears who has to wait: counted.
+    pub(crate) fn limited(&self, limited: Limited) -> Problem {
+        self.metrics.pressure.limited(limited.limit);
+        Problem::limited(limited)
     }
 
     /// The authority's time.

@@ -23,9 +23,10 @@ use crate::caller::{Peer, device_of, require_certificate};
 use crate::decision;
 use crate::extract::OAuthForm;
 use crate::gateway::approve;
+use crate::limits;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::{AuditEntry, Decision, Event, MintRecord, TokenRow};
+use crate::store::{AuditEntry, Decision, Event, MintRecord, Tally, TokenRow};
 use crate::tls::PeerCertificate;
 
 use terms::{Granted, check_alive, grant};
@@ -146,6 +147,8 @@ async fn judge_and_mint(
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     entry.device = device_of(authority, peer);
+    entry.tallies = tallies(authority, entry.device.as_ref()).await?;
+    limits::refuse_if_reached(authority, &entry.tallies).await?;
     let policy = authority.judging.policy(authority.store.as_ref()).await;
     let policy = policy.map_err(|error| decision::failed(authority, error))?;
     let appraiser = authority.appraiser(&policy, now);
@@ -197,6 +200,14 @@ async fn judge_and_mint(
     let outcome = authority.store.mint(&record, &entry).await;
     decision::committed(authority, entry, outcome, Audience::Enrolled).await?;
     Ok((minted, warnings, now))
+}
+
+/// What evidence of this machine counts for. One that the store does not know is refused anyway.
+async fn tallies(authority: &Authority, device: Option<&DeviceId>) -> Result<Vec<Tally>, Problem> {
+    let Some(id) = device else { return Ok(Vec::new()) };
+    let known = authority.store.device(id).await;
+    let known = known.map_err(|error| decision::failed(authority, error))?;
+    Ok(known.map(|device| limits::tokens(authority, &device)).unwrap_or_default())
 }
 
 fn mint_token(

@@ -3,6 +3,7 @@
 //! A setting that is unknown, out of range or contradicts another stops the start; the message
 //! names file and line and what to write instead.
 
+mod limits;
 mod settings;
 mod template;
 mod values;
@@ -11,15 +12,16 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use limits::Limits;
 pub use settings::{
     AuditSettings, AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes,
-    Limits, LogSettings, MetadataSettings, PeerCertificateSource, PolicySettings, Recovery,
-    Registration, RequestForm, StalePolicy, TpmSettings, UserVerificationKind,
+    LogSettings, MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration,
+    RequestForm, StalePolicy, TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
 pub use values::{
-    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain,
-    ValueError, is_name,
+    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, Rate, RpId, Span, SpiffeText, Timeout,
+    TrustDomain, ValueError, is_name,
 };
 
 use settings::Settings;

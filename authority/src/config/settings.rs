@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::limits::Limits;
 use super::values::{
     AaguidText, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain,
 };
@@ -354,34 +355,6 @@ pub enum RequestForm {
 pub struct PolicySettings {
     /// Directory of Cedar policies and the action map.
     pub directory: Spanned<PathBuf>,
-}
-
-/// Bounds on what one caller may take.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Connections at once, on each listener.
-    pub connections: usize,
-    /// Verifiers that may follow the events at once, for each gateway's certificate.
-    pub verifiers: usize,
-    /// Time to send the request's head, and for the TLS handshake.
-    pub header_timeout: Span,
-    /// Time for a whole request.
-    pub request_timeout: Span,
-    /// Largest database; at the bound nothing new is granted. Without it the disk is the bound.
-    pub database_mebibytes: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            verifiers: 64,
-            header_timeout: Span::seconds(10),
-            request_timeout: Span::seconds(30),
-            database_mebibytes: None,
-        }
-    }
 }
 
 /// The audit log.

@@ -145,12 +145,30 @@ own_device = false
 # policy permits. Put into force at the first start, and by `signet-authority policy activate` or SIGHUP.
 directory = "policies"
 
+# docs/limits.md says what happens at each bound.
 [limits]
+# Connections at once on each listener, and of those from one address.
 connections = 1024
+connections_per_address = 256
+# Requests under way at once on each listener, and others that wait for a second at most.
+requests = 256
+waiting = 256
+# How often callers may ask one node: an address without a certificate, a machine, a gateway.
+address = "3000/1m"
+machine = "1200/1m"
+gateway = "120000/1m"
+# Over all nodes: evidence for tokens from one machine, and from all of an operator; wrong tickets.
+machine_tokens = "120/1m"
+operator_tokens = "600/1m"
+guesses = "10/15m"
 # Services and gateways that follow revocations at once, for each gateway's certificate.
 verifiers = 64
+# Time for the TLS handshake and for each request's head, for its body, and until it is answered.
 header_timeout = "10s"
+body_timeout = "10s"
 request_timeout = "30s"
+# How long a connection may stay without a request.
+idle_timeout = "5m"
 # Largest database, so that it never fills a disk that others need. At the bound requests are refused.
 # database_mebibytes = 4096
 

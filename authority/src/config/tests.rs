@@ -29,6 +29,8 @@ fn the_template_is_valid_and_says_the_defaults() {
     assert_eq!(written.presence.get_ref(), default.presence.get_ref());
     assert_eq!(written.session.get_ref(), default.session.get_ref());
     assert_eq!(config.origin(), "https://presence.mesh.example");
+    let (limits, default) = (format!("{:?}", config.settings.limits), Limits::default());
+    assert_eq!(limits, format!("{default:?}"));
 }
 
 #[test]
@@ -48,6 +50,13 @@ fn each_mistake_names_its_line_and_what_to_write() {
         ("cred_protect = ", "cred_protect = \"most\" #", "unknown variant `most`"),
         ("deny_aaguids = ", "deny_aaguids = [\"x\"] #", "not an AAGUID"),
         ("boot = ", "boot = \"whatever\" #", "unknown variant `whatever`"),
+        ("connections = ", "connections = 0 #", "expected a nonzero usize"),
+        ("requests = ", "requests = 0 #", "expected a nonzero usize"),
+        ("address = ", "address = \"0/1m\" #", "write how often in what time"),
+        ("machine = ", "machine = \"60\" #", "such as \"600/1m\""),
+        ("gateway = ", "gateway = \"60/0s\" #", "at least \"1/1s\""),
+        ("guesses = ", "guesses = \"-1/1m\" #", "not a rate"),
+        ("body_timeout = ", "body_timeout = \"0s\" #", "a time of zero refuses everything"),
     ];
     let template = template();
     for (old, new, expected) in cases {

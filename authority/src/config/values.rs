@@ -16,6 +16,12 @@ pub enum ValueError {
     /// Not a length of time.
     #[error("not a length of time; write a number and s, m, h or d, such as \"5m\"")]
     Span,
+    /// A time in which nothing can happen.
+    #[error("a time of zero refuses everything; write at least \"1s\"")]
+    Zero,
+    /// Not a rate.
+    #[error("not a rate; write how often in what time, such as \"600/1m\", and at least \"1/1s\"")]
+    Rate,
     /// Not an https URL without path.
     #[error("not an https origin; write \"https://host\" or \"https://host:port\"")]
     HttpsUrl,
@@ -98,6 +104,73 @@ impl TryFrom<String> for Span {
         }
         let count: u64 = digits.parse().map_err(|_| ValueError::Span)?;
         count.checked_mul(seconds).map(Self::seconds).ok_or(ValueError::Span)
+    }
+}
+
+/// A [`Span`] in which something must happen: at least a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Timeout(Span);
+
+impl Timeout {
+    pub(super) const fn seconds(seconds: u64) -> Self {
+        Self(Span::seconds(seconds))
+    }
+
+    /// The length.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.0.duration()
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = ValueError;
+
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        let span = Span::try_from(text)?;
+        if span.duration().is_zero() { Err(ValueError::Zero) } else { Ok(Self(span)) }
+    }
+}
+
+/// How often in what time, written `"600/1m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    count: u32,
+    span: Span,
+}
+
+impl Rate {
+    pub(super) const fn new(count: u32, seconds: u64) -> Self {
+        Self { count, span: Span::seconds(seconds) }
+    }
+
+    /// How often; at least once.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// In what time; at least a second.
+    #[must_use]
+    pub fn span(self) -> Duration {
+        self.span.duration()
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = ValueError;
+
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        let (count, span) = text.split_once('/').ok_or(ValueError::Rate)?;
+        let digits = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+        let count = if digits { count.parse().ok() } else { None };
+        let span = Span::try_from(span.to_owned()).map_err(|_| ValueError::Rate)?;
+        match count {
+            Some(count @ 1..) if !span.duration().is_zero() => Ok(Self { count, span }),
+            _ => Err(ValueError::Rate),
+        }
     }
 }
 

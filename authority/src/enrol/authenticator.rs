@@ -24,6 +24,7 @@ use crate::caller::{EnrolledMachine, Peer, require_machine};
 use crate::config::AaguidText;
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
+use crate::limits::{self, Caller};
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{
@@ -82,6 +83,7 @@ pub struct Authenticators {
 pub async fn enrol(
     State(authority): State<Arc<Authority>>,
     peer: Peer,
+    caller: Caller,
     StrictJson(request): StrictJson<EnrolRequest>,
 ) -> Result<Json<Authenticator>, Problem> {
     let EnrolledMachine { certificate, device } =
@@ -90,6 +92,10 @@ pub async fn enrol(
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::KeyEnrol, Decision::Allowed);
     entry.device = Some(device.id.clone());
+    if request.ticket.is_some() {
+        entry.tallies = vec![limits::guesses(&authority, &caller)];
+        limits::refuse_if_reached(&authority, &entry.tallies).await?;
+    }
     let judged = judge(&authority, &request, certificate.der(), &device, &mut entry, now).await;
     let (result, authorisation) = match judged {
         Ok(judged) => judged,

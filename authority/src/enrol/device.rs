@@ -21,6 +21,7 @@ use super::pending::Waiting;
 use super::renewal::certificates;
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
+use crate::limits::{self, Caller};
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{
@@ -77,10 +78,13 @@ pub struct BeginAnswer {
 /// A problem with a coarse code.
 pub async fn begin(
     State(authority): State<Arc<Authority>>,
+    caller: Caller,
     StrictJson(request): StrictJson<BeginRequest>,
 ) -> Result<Json<BeginAnswer>, Problem> {
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::DeviceEnrolBegin, Decision::Allowed);
+    entry.tallies = vec![limits::guesses(&authority, &caller)];
+    limits::refuse_if_reached(&authority, &entry.tallies).await?;
     let digest = tickets::digest(&request.ticket);
     let ticket = open_ticket(&authority, &digest, &mut entry, now).await?;
     let ek_digest = sha256(&request.ek_public.0);
@@ -242,10 +246,13 @@ pub struct FinishAnswer {
 /// A problem with a coarse code; the enrolment must then begin again.
 pub async fn finish(
     State(authority): State<Arc<Authority>>,
+    caller: Caller,
     StrictJson(request): StrictJson<FinishRequest>,
 ) -> Result<Json<FinishAnswer>, Problem> {
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::DeviceEnrol, Decision::Allowed);
+    entry.tallies = vec![limits::guesses(&authority, &caller)];
+    limits::refuse_if_reached(&authority, &entry.tallies).await?;
     let Some((ticket, waiting)) = authority.enrolments.take(&request.enrolment_id, now) else {
         let rejection = Rejection::new(RejectionCode::EnrolmentUnknown);
         return Err(refuse(&authority, entry, &rejection).await);

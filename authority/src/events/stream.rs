@@ -24,11 +24,12 @@ use crate::decision;
 use crate::documents;
 use crate::extract::StrictJson;
 use crate::gateway::{Asker, require_gateway};
+use crate::limits::{Limit, Limited};
 use crate::problem::Problem;
 use crate::random;
 use crate::state::Authority;
 use crate::store::{Event, StoreError};
-use crate::tls::Closer;
+use crate::tls::{Busy, Closer};
 
 /// The routes of this endpoint.
 pub fn routes() -> Router<Arc<Authority>> {
@@ -59,14 +60,18 @@ async fn events(
     };
     let id = VerifierId { gateway: gateway.spiffe_id.get_ref().as_str().to_owned(), instance };
     let most = authority.config.settings.limits.verifiers;
-    let seat = authority.events.join(id, most, closer.map(|Extension(closer)| closer));
-    let mut seat = seat.map_err(|_| Problem::too_many_streams())?;
+    let closer = closer.map(|Extension(closer)| closer);
+    // The stream outlives this request.
+    let busy = closer.as_ref().map(Closer::busy);
+    let seat = authority.events.join(id, most, closer);
+    let limited = Limited { limit: Limit::Verifiers, retry_after: HEARTBEAT };
+    let mut seat = seat.map_err(|_| authority.limited(limited))?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let after = last.or(wanted.after.as_deref());
     let first = beginning(&authority, after, seat.position, &instance).await;
     let mut pending = first.map_err(|error| decision::failed(&authority, error))?;
     pending.extend(std::mem::take(&mut seat.latest));
-    let body = Body::from_stream(unfold((pending, seat), next));
+    let body = Body::from_stream(unfold((pending, seat, busy), next));
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -117,10 +122,13 @@ async fn beginning(
     Ok(pending)
 }
 
+/// What is to be sent first, where the rest comes from, and the connection's use.
+type Following = (VecDeque<Bytes>, Seat, Option<Busy>);
+
 /// The next event; the end when the reader fell behind or the authority stops.
 async fn next(
-    (mut pending, mut seat): (VecDeque<Bytes>, Seat),
-) -> Option<(Result<Bytes, Infallible>, (VecDeque<Bytes>, Seat))> {
+    (mut pending, mut seat, busy): Following,
+) -> Option<(Result<Bytes, Infallible>, Following)> {
     let event = match pending.pop_front() {
         Some(event) => event,
         None => {
@@ -131,7 +139,7 @@ async fn next(
             }
         }
     };
-    Some((Ok(event), (pending, seat)))
+    Some((Ok(event), (pending, seat, busy)))
 }
 
 /// # Errors

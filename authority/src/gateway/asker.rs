@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use signet_evidence::RejectionCode;
-use signet_verifier::certificate::Certificate;
 
 use crate::caller::{Peer, require_certificate};
 use crate::config::GatewaySettings;
@@ -19,6 +18,13 @@ use crate::store::{AuditEntry, Decision, Event};
 /// The SPIFFE ID of the gateway whose socket a request came over; the socket has checked its user.
 #[derive(Clone, Debug)]
 pub struct SocketGateway(pub(super) Arc<str>);
+
+impl SocketGateway {
+    /// That SPIFFE ID.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
 
 /// Whoever asks.
 #[derive(Clone, Debug)]
@@ -56,8 +62,7 @@ pub async fn require_gateway(
         Some(SocketGateway(name)) => Some(name.to_string()),
         None => {
             let certificate = require_certificate(authority, peer, event).await?;
-            let parsed = Certificate::parse(certificate.der()).ok();
-            parsed.and_then(|parsed| parsed.spiffe_id().ok().map(str::to_owned))
+            certificate.spiffe_id().map(str::to_owned)
         }
     };
     let known = |gateway: &&GatewaySettings| {

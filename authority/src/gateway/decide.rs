@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::ledger::{Ledger, token_id};
 use super::request::{Question, RawQuestion};
 use crate::in_force::Sets;
+use crate::limits::Limited;
 use crate::metrics::Metrics;
 use crate::policy::{
     Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RecordedRequest, RequestFacts, StepUp,
@@ -48,6 +49,9 @@ pub enum Undecided {
     /// A bug: proofs were mixed up.
     #[error("the permit could not be put together")]
     Permit(#[from] PermitError),
+    /// Whoever asks has to wait.
+    #[error(transparent)]
+    Limited(#[from] Limited),
 }
 
 /// Decides for gateways.
@@ -189,6 +193,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
         match self.ledger.redeem(&id, self.now, entry).await {
             Ok(()) => Ok(Ok(Redemption::recorded(token))),
             Err(CommitError::Rejected(code)) => Ok(Err(code.into())),
+            Err(CommitError::Limited(limited)) => Err(limited.into()),
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }

@@ -22,7 +22,7 @@ use crate::state::Authority;
 use crate::store::Event;
 
 /// Where the method is served.
-pub(super) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// What names our headers for the upstream.
 const OURS: &str = "x-signet-";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -59,7 +59,7 @@ pub(super) async fn check(
 ) -> Response {
     let gateway = match require_gateway(&authority, asker, Event::Authorize).await {
         Ok(gateway) => gateway,
-        Err(problem) => return framed(&told(problem.into_response(), None).await),
+        Err(problem) => return over_grpc(problem.into_response()).await,
     };
     let attributes = unframe(&headers, &body)
         .and_then(|message| Attributes::read(message).map_err(|_| Unread::Message));
@@ -85,6 +85,11 @@ pub(super) async fn check(
         client: attributes.address.parse().ok(),
     };
     framed(&told(answer(&authority, &raw).await, source.header()).await)
+}
+
+/// An answer that this method's handler did not give, so that Envoy's client hears it too.
+pub(crate) async fn over_grpc(response: Response) -> Response {
+    framed(&told(response, None).await)
 }
 
 /// The values of the one source that is configured.

@@ -21,6 +21,7 @@ pub use approval::approve;
 pub use asker::{Asker, SocketGateway, require_gateway};
 pub use certificate::read as read_peer_certificate;
 pub use decide::{Answer, Arbiter, Refusal, Undecided};
+pub(crate) use grpc::{CHECK, over_grpc};
 pub use http::routes;
 pub use ledger::{Ledger, TokenState};
 pub use request::{QuestionFault, RawQuestion};

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -15,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::asker::SocketGateway;
-use crate::tls::{DRAIN, pause_after, serve_http};
+use crate::tls::{DRAIN, Timeouts, pause_after, serve_http};
 
 /// A gateway's socket cannot be made.
 #[derive(Debug, Error)]
@@ -68,7 +67,7 @@ impl GatewaySocket {
         self,
         router: Router,
         connections: usize,
-        header_timeout: Duration,
+        timeouts: Timeouts,
         mut stop: watch::Receiver<bool>,
     ) {
         let slots = Arc::new(Semaphore::new(connections));
@@ -96,8 +95,7 @@ impl GatewaySocket {
                 let mark = move |request: &mut axum::extract::Request<hyper::body::Incoming>| {
                     request.extensions_mut().insert(gateway.clone());
                 };
-                if let Err(error) = serve_http(stream, router, watcher, header_timeout, mark).await
-                {
+                if let Err(error) = serve_http(stream, router, watcher, timeouts, mark).await {
                     tracing::debug!(%error, "connection to a gateway's socket ended with an error");
                 }
             });

@@ -9,6 +9,8 @@ use signet_evidence::thumbprint::hex;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
 use signet_verifier::log::leaf_hash;
 
+use super::Tally;
+
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {
@@ -188,6 +190,8 @@ pub struct AuditEntry {
     /// What policy was told and said, as JSON ([`crate::policy::RecordedRequest`]): enough to decide
     /// it again.
     pub request: Option<String>,
+    /// What it counts for; not part of the record.
+    pub tallies: Vec<Tally>,
 }
 
 impl AuditEntry {
@@ -210,6 +214,7 @@ impl AuditEntry {
             detail: String::new(),
             policy: None,
             request: None,
+            tallies: Vec::new(),
         }
     }
 

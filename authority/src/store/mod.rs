@@ -12,6 +12,7 @@ pub mod machines;
 pub mod policies;
 pub mod rows;
 mod sql;
+mod tallies;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -23,6 +24,8 @@ use signet_verifier::log::NoteKey;
 use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 use tokio::sync::watch;
+
+use crate::limits::Limited;
 
 pub use approvals::{
     Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
@@ -42,6 +45,7 @@ pub use rows::{
     TicketMachine, TokenRow, VerifierRow,
 };
 pub use sql::{File, Location, OpenError, Server, ServerError, SqlStore, Unfit};
+pub use tallies::Tally;
 
 /// The store cannot do what it should; nothing was changed.
 #[derive(Debug, Error)]
@@ -80,6 +84,9 @@ pub enum CommitError {
     /// What was true when the request was judged no longer is, or was used up by another request.
     #[error("{0}")]
     Rejected(RejectionCode),
+    /// It was done too often.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The store cannot.
     #[error("the store could not commit")]
     Store(#[from] StoreError),
@@ -96,6 +103,17 @@ impl From<RejectionCode> for CommitError {
 pub trait Store: Send + Sync {
     /// Writes a decision that changes nothing else.
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+
+    /// The same for a decision with tallies.
+    async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError>;
+
+    /// Whether one of these was counted as often as it may. Only what is written holds against others
+    /// who do it at the same time.
+    async fn limit_reached(
+        &self,
+        tallies: &[Tally],
+        now: UnixTime,
+    ) -> Result<Option<Limited>, StoreError>;
 
     /// At most `limit` audit records with a sequence number above `after`, in order.
     async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;

@@ -1,8 +1,9 @@
 //! The accept loop: bounded connections, bounded handshakes, and a stop that lets requests finish.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,11 +16,14 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::PeerCertificate;
+use super::{Closer, PeerCertificate};
+use crate::config::Limits;
+use crate::limits::{ClientAddress, Listener};
+use crate::metrics::Metrics;
 
 /// How long requests under way may take once the stop was asked for.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
@@ -32,17 +36,76 @@ pub struct Serving {
     pub tls: Arc<ServerConfig>,
     /// The endpoints.
     pub router: Router,
-    /// Connections at once; more wait in the socket's queue.
-    pub connections: usize,
-    /// Time for the handshake, and for each request's head.
-    pub header_timeout: Duration,
+    /// Which one it is.
+    pub which: Listener,
+    /// Connections at once, of which more wait in the socket's queue, those of one address, and times.
+    pub limits: Limits,
+    /// Where slow clients and refused connections are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the handshake, and for each request's head.
+    pub head: Duration,
+    /// Until the next request.
+    pub idle: Duration,
+}
+
+impl From<&Limits> for Timeouts {
+    fn from(limits: &Limits) -> Self {
+        Self { head: limits.header_timeout.duration(), idle: limits.idle_timeout.duration() }
+    }
+}
+
+/// How many connections each address has; as many addresses as there are connections.
+struct Addresses {
+    open: Mutex<HashMap<IpAddr, usize>>,
+    most: usize,
+    which: Listener,
+    metrics: Arc<Metrics>,
+}
+
+/// A connection of an address, until it ends.
+struct Place(Arc<Addresses>, IpAddr);
+
+impl Addresses {
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.most {
+            self.metrics.pressure.connection_refused(self.which);
+            return None;
+        }
+        *count += 1;
+        self.metrics.pressure.connections(self.which, open.values().sum());
+        Some(Place(self.clone(), address))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Self(addresses, address) = self;
+        let mut open = addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.get_mut(address) {
+            Some(count @ 2..) => *count -= 1,
+            _ => drop(open.remove(address)),
+        }
+        addresses.metrics.pressure.connections(addresses.which, open.values().sum());
+    }
 }
 
 /// Serves until `stop` becomes true, then lets requests under way finish.
 pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
-    let Serving { listener, tls, router, connections, header_timeout } = serving;
+    let Serving { listener, tls, router, which, limits, metrics } = serving;
+    let timeouts = Timeouts::from(&limits);
+    let most = limits.connections_per_address.get();
+    let addresses = Addresses { open: Mutex::default(), most, which, metrics: metrics.clone() };
+    let addresses = Arc::new(addresses);
     let acceptor = TlsAcceptor::from(tls);
-    let slots = Arc::new(Semaphore::new(connections));
+    let slots = Arc::new(Semaphore::new(limits.connections.get().min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
@@ -57,13 +120,23 @@ pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
                 continue;
             }
         };
+        // Closed without a word: TLS would cost more than the answer is worth.
+        let Some(place) = addresses.enter(address.ip()) else { continue };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let metrics = metrics.clone();
         tokio::spawn(async move {
-            let _slot = slot;
-            if let Some((connection, peer)) =
-                handshake(acceptor, stream, address, header_timeout).await
-            {
-                serve_connection(connection, peer, address, router, watcher, header_timeout).await;
+            let _held = (slot, place);
+            let slow = |at| metrics.pressure.slow(which, at);
+            match handshake(acceptor, stream, address, timeouts.head).await {
+                Ok((connection, peer)) => {
+                    let ended =
+                        serve_connection(connection, peer, address, router, watcher, timeouts);
+                    if let Ended::Idle { asked } = ended.await {
+                        slow(if asked { "idle" } else { "head" });
+                    }
+                }
+                Err(Unshaken::TooSlow) => slow("handshake"),
+                Err(Unshaken::Refused) => {}
             }
         });
     }
@@ -73,42 +146,48 @@ pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Ends the connection that a request came over, whatever is under way on it.
-#[derive(Clone, Debug, Default)]
-pub struct Closer(Arc<Notify>);
+type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-impl Closer {
-    /// Ends it.
-    pub fn close(&self) {
-        self.0.notify_one();
-    }
+/// Why there is no connection.
+enum Unshaken {
+    Refused,
+    TooSlow,
 }
 
-type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+/// How a connection ended.
+pub(crate) enum Ended {
+    /// As connections do.
+    Normally,
+    /// It was cut because nobody asked anything over it; whether anybody ever did.
+    Idle {
+        /// Whether anybody ever did.
+        asked: bool,
+    },
+}
 
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
     limit: Duration,
-) -> Option<(TlsStream, Option<PeerCertificate>)> {
+) -> Result<(TlsStream, Option<PeerCertificate>), Unshaken> {
     // Answers are small and whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "TLS handshake refused");
-            return None;
+            return Err(Unshaken::Refused);
         }
         Err(_) => {
             tracing::debug!(%address, "TLS handshake took too long");
-            return None;
+            return Err(Unshaken::TooSlow);
         }
     };
     let (_, connection) = stream.get_ref();
     let leaf = connection.peer_certificates().and_then(<[_]>::first);
     let peer = leaf.map(|leaf| PeerCertificate::new(leaf.clone().into_owned()));
-    Some((stream, peer))
+    Ok((stream, peer))
 }
 
 async fn serve_connection(
@@ -117,18 +196,20 @@ async fn serve_connection(
     address: SocketAddr,
     router: Router,
     watcher: Watcher,
-    header_timeout: Duration,
-) {
+    timeouts: Timeouts,
+) -> Ended {
     let mark = move |request: &mut Request<Incoming>| {
         // Whatever a client may have caused to be there, only the handshake's certificate counts.
         request.extensions_mut().remove::<PeerCertificate>();
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
+        request.extensions_mut().insert(ClientAddress(address.ip()));
     };
-    if let Err(error) = serve_http(stream, router, watcher, header_timeout, mark).await {
+    serve_http(stream, router, watcher, timeouts, mark).await.unwrap_or_else(|error| {
         tracing::debug!(%address, %error, "connection ended with an error");
-    }
+        Ended::Normally
+    })
 }
 
 /// Answers the requests of one connection; `mark` notes on each whose connection it is.
@@ -139,9 +220,9 @@ pub(crate) async fn serve_http<S, F>(
     stream: S,
     router: Router,
     watcher: Watcher,
-    header_timeout: Duration,
+    timeouts: Timeouts,
     mark: F,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(&mut Request<Incoming>) + Clone + Send + 'static,
@@ -154,17 +235,18 @@ where
         request.map(axum::body::Body::new)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.head);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
     let connection = builder
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .into_owned();
     tokio::select! {
-        ended = watcher.watch(connection) => ended,
-        () = closed.0.notified() => {
+        ended = watcher.watch(connection) => ended.map(|()| Ended::Normally),
+        () = closed.closed() => {
             tracing::debug!("connection cut");
-            Ok(())
+            Ok(Ended::Normally)
         }
+        asked = closed.idle(timeouts.head, timeouts.idle) => Ok(Ended::Idle { asked }),
     }
 }
 

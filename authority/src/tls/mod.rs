@@ -1,6 +1,7 @@
 //! TLS 1.3 for both listeners, and the peer certificate as the handlers see it.
 
 mod accept;
+mod connection;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,29 +13,51 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use signet_evidence::CertificateThumbprint;
+use signet_verifier::certificate::Certificate;
 use thiserror::Error;
 
 use crate::keys::ServerIdentity;
 
-pub use accept::{Closer, Serving, serve};
 pub(crate) use accept::{DRAIN, pause_after, serve_http};
+pub use accept::{Serving, Timeouts, serve};
+pub(crate) use connection::Busy;
+pub use connection::Closer;
 
 /// The client certificate of the connection that a request came over: present only when the
 /// handshake proved its key and its path to the listener's CA.
 #[derive(Clone, Debug)]
-pub struct PeerCertificate(Arc<CertificateDer<'static>>);
+pub struct PeerCertificate(Arc<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    der: CertificateDer<'static>,
+    spiffe_id: Option<Arc<str>>,
+}
 
 impl PeerCertificate {
     /// The certificate that the handshake verified.
     #[must_use]
     pub fn new(der: CertificateDer<'static>) -> Self {
-        Self(Arc::new(der))
+        let parsed = Certificate::parse(&der).ok();
+        let spiffe_id = parsed.and_then(|parsed| parsed.spiffe_id().ok().map(Arc::from));
+        Self(Arc::new(Shown { der, spiffe_id }))
     }
 
     /// The certificate, DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
-        &self.0
+        &self.0.der
+    }
+
+    /// The one SPIFFE ID that it names.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.0.spiffe_id.as_deref()
+    }
+
+    /// Whom it stands for: its SPIFFE ID, or itself where it names none.
+    pub(crate) fn owner(&self) -> Arc<str> {
+        self.0.spiffe_id.clone().unwrap_or_else(|| self.thumbprint().to_hex().into())
     }
 
     /// Its SHA-256.

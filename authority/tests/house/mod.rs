@@ -16,6 +16,7 @@ use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
     AuditEntry, AuditRecord, Decision, Event, RevocationTarget, SessionKind, SqlStore, Store,
+    TicketKind,
 };
 use signet_evidence::{CertificateThumbprint, DeviceId, UnixTime};
 use signet_verifier::ecdsa::P256PublicKey;
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) mod raw;
 #[path = "../rows/mod.rs"]
 #[allow(dead_code)] // Each test program uses its part of the rows.
 pub(crate) mod rows;
@@ -43,6 +45,16 @@ pub(crate) struct Machine {
     pub(crate) id: DeviceId,
     certificate: CertificateDer<'static>,
     key: KeyPair,
+}
+
+/// A database that somebody else writes to.
+pub(crate) struct Held(sqlx::SqliteConnection);
+
+#[allow(dead_code)] // Each test program uses its part of the house.
+impl Held {
+    pub(crate) async fn let_go(mut self) {
+        sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
+    }
 }
 
 impl Drop for House {
@@ -95,6 +107,28 @@ impl House {
         Self::serve(folder, authority, None).await
     }
 
+    /// A house with these lines among its limits.
+    pub(crate) async fn with_limits(lines: &str) -> Self {
+        Self::with_limits_on(lines, None).await
+    }
+
+    /// The same, whose database is this one of PostgreSQL.
+    pub(crate) async fn with_limits_on(lines: &str, database: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), database).await;
+        let mut settings = std::fs::read_to_string(&config.file).unwrap();
+        for line in lines.lines() {
+            let (name, _) = line.split_once(" = ").unwrap();
+            let begins = settings.find(&format!("\n{name} = ")).unwrap() + 1;
+            let ends = begins + settings[begins..].find('\n').unwrap();
+            settings.replace_range(begins..ends, line);
+        }
+        std::fs::write(&config.file, settings).unwrap();
+        let config = Config::load(&config.file).unwrap();
+        let authority = Authority::start(config, system_clock()).await.unwrap();
+        Self::serve(folder, authority, None).await
+    }
+
     /// A house whose database cannot grow any more; one machine was enrolled before.
     pub(crate) async fn with_full_disk() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -127,6 +161,33 @@ impl House {
             serving: Some(serving),
             early_machine: early,
         }
+    }
+
+    /// A connection to the clients' listener that has said nothing yet.
+    pub(crate) async fn tcp(&self) -> tokio::net::TcpStream {
+        tokio::net::TcpStream::connect(("127.0.0.1", self.clients)).await.unwrap()
+    }
+
+    /// Holds the database, so that whoever writes waits.
+    pub(crate) async fn hold_database(&self) -> Held {
+        use sqlx::Connection;
+        let path = self.folder.path().join("authority.db");
+        let url = format!("sqlite://{}", path.display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+        Held(connection)
+    }
+
+    /// A ticket for a machine of this operator.
+    pub(crate) async fn ticket(&self, operator: &str) -> String {
+        let text = format!("ticket of {operator}");
+        let mut ticket = rows::ticket(TicketKind::Device, signet_authority::tickets::digest(&text));
+        let now = self.authority.now();
+        ticket.operator = operator.into();
+        (ticket.created_at, ticket.expires) = (now, UnixTime(now.0 + 900));
+        let audit = AuditEntry::new(now, Event::Ticket, Decision::Allowed);
+        self.authority.store.add_ticket(&ticket, &audit).await.unwrap();
+        text
     }
 
     pub(crate) fn clients(&self, path: &str) -> String {

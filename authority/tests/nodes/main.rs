@@ -6,6 +6,7 @@ mod disk;
 #[path = "../house/mod.rs"]
 #[allow(dead_code)] // this suite uses its part of the house
 mod house;
+mod limits;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod proxy;

@@ -92,7 +92,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// Over the database of this URL; this process is a node more, which makes what the test needs.
     pub(crate) async fn set(url: &str) -> Self {
-        let house = House::on(url).await;
+        Self::in_house(House::on(url).await).await
+    }
+
+    /// The same with these limits.
+    pub(crate) async fn limited(url: &str, limits: &str) -> Self {
+        Self::in_house(House::with_limits_on(limits, Some(url)).await).await
+    }
+
+    async fn in_house(house: House) -> Self {
         let nodes = (0..3).map(|_| Node::start(&house)).collect();
         let machine = house.machine("alice").await;
         let (gateway, stranger) = (house.gateway("edge"), house.stranger());

@@ -26,6 +26,7 @@ impl SqlStore {
         let device = &enrolment.device;
         let now = device.enrolled_at;
         let mut transaction = self.begin().await?;
+        tallies::count(&mut transaction, audit).await?;
         let (digest, wanted) = (&enrolment.ticket, TicketKind::Device);
         let kind = use_ticket(&mut transaction, digest, wanted, &device.operator, now).await?;
         replace_device(&mut transaction, device, kind).await?;
@@ -100,6 +101,7 @@ impl SqlStore {
         let credential = &enrolment.credential;
         let now = credential.enrolled_at;
         let mut transaction = self.begin().await?;
+        tallies::count(&mut transaction, audit).await?;
         consume_challenge(&mut transaction, &enrolment.challenge).await?;
         require_live_device(&mut transaction, &enrolment.device).await?;
         store_clock(&mut transaction, &enrolment.device, &enrolment.clock).await?;

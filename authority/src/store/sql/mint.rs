@@ -17,6 +17,7 @@ impl SqlStore {
     ) -> Result<(), CommitError> {
         let now = record.token.issued_at;
         let mut transaction = self.begin().await?;
+        tallies::count(&mut transaction, audit).await?;
         consume_challenge(&mut transaction, &record.challenge).await?;
         require_live_device(&mut transaction, &record.device).await?;
         store_clock(&mut transaction, &record.device, &record.clock).await?;

@@ -20,6 +20,7 @@ mod read;
 mod revoke;
 mod sqlite;
 mod store;
+mod tallies;
 mod verifiers;
 
 use std::collections::BTreeSet;

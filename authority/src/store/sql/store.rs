@@ -3,11 +3,24 @@
 use async_trait::async_trait;
 
 use super::*;
+use crate::limits::Limited;
 
 #[async_trait]
 impl Store for SqlStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.append_with_others(entry).await
+    }
+
+    async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError> {
+        self.append_with_tallies(entry).await
+    }
+
+    async fn limit_reached(
+        &self,
+        tallies: &[Tally],
+        now: UnixTime,
+    ) -> Result<Option<Limited>, StoreError> {
+        self.read_limit_reached(tallies, now).await
     }
 
     async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
@@ -314,6 +327,7 @@ impl Store for SqlStore {
         for statement in [
             "DELETE FROM consumed_challenges WHERE expires + 60 < $1",
             "DELETE FROM tokens WHERE expires + 60 < $1",
+            "DELETE FROM tallies WHERE ends < $1",
         ] {
             query(statement).bind(now.0).execute(&mut transaction).await?;
         }

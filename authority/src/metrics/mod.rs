@@ -1,5 +1,7 @@
 //! What is counted, in Prometheus text form.
 
+mod pressure;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use signet_evidence::RejectionCode;
 use signet_verifier::boot::BootReport;
 
 use crate::store::{Decision, Event, PolicySlot};
+
+pub use pressure::Pressure;
 
 /// The authority's metrics.
 pub struct Metrics {
@@ -34,6 +38,8 @@ pub struct Metrics {
     revocation_latency: Histogram,
     connected_verifiers: Gauge,
     log_unsound: Gauge,
+    /// Limits, load and slow clients.
+    pub pressure: Pressure,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -173,7 +179,9 @@ impl Default for Metrics {
             "Whether the audit log contradicts what was signed of it, so that it is signed no more",
             log_unsound.clone(),
         );
+        let pressure = Pressure::registered(&mut registry);
         Self {
+            pressure,
             registry,
             policy_decisions,
             policy_shadow,
