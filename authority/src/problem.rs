@@ -2,6 +2,7 @@
 //! RFC 6749 §5.2 besides.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -34,7 +35,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     findings: Vec<String>,
     error: Option<&'static str>,
-    retry_after: Option<Duration>,
+    /// Seconds.
+    retry_after: Option<NonZeroU32>,
 }
 
 /// The members as they travel.
@@ -162,9 +164,12 @@ impl Problem {
         Self::new(PROBLEM, "request-too-slow", StatusCode::REQUEST_TIMEOUT, title, detail)
     }
 
-    /// The same problem, with when to try again.
+    /// The same problem, with when to try again: in whole seconds (RFC 9110 §10.2.3), at least one, so
+    /// that nobody asks again at once.
     fn after(mut self, time: Duration) -> Self {
-        self.retry_after = Some(time);
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.retry_after = NonZeroU32::new(seconds).or(Some(NonZeroU32::MIN));
         self
     }
 
@@ -255,17 +260,11 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(time) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, whole_seconds(time));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.get().into());
         }
         response
     }
-}
-
-/// `delay-seconds` of RFC 9110 §10.2.3: at least one, so that nobody asks again at once.
-fn whole_seconds(time: Duration) -> HeaderValue {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    seconds.max(1).into()
 }
 
 fn status(code: CoarseCode) -> StatusCode {
