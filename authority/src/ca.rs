@@ -1,21 +1,27 @@
 //! Issuing certificates: machines, attestation keys, gateways and this authority's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
-    SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey, date_time_ymd,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
 use signet_evidence::UnixTime;
+use signet_verifier::token::{FileSigner, SigningUnavailable, TokenSigner};
 use thiserror::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 /// `tcg-kp-AIKCertificate` (TCG OID registry): marks attestation keys.
 const AIK_CERTIFICATE: &[u64] = &[2, 23, 133, 8, 3];
 /// Ours and the operators' clocks may differ; certificates are valid from a little earlier.
-const BACKDATE: Duration = Duration::from_secs(300);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(300);
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86400);
 
 /// A certificate could not be made.
@@ -27,12 +33,68 @@ pub enum IssueError {
     /// The key did not sign, or is not usable.
     #[error("the CA could not sign")]
     Signing(#[source] rcgen::Error),
+    /// A key of another kind than P-256, or none.
+    #[error("not a P-256 key in PKCS#8")]
+    Key(#[from] SigningUnavailable),
+    /// Certificate and key are not of each other.
+    #[error("the CA's certificate is not one of its key")]
+    OtherKey,
+    /// A request that is none, or not signed by the key that it asks for.
+    #[error("not a certificate request (RFC 2986) for a P-256 key, signed by that key")]
+    Request(#[source] rcgen::Error),
 }
 
-/// One issuing key with its self-signed certificate.
+/// One issuing key with its certificate.
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, CaKey>,
+}
+
+/// A CA's key, wherever it is: in memory, or in a token.
+struct CaKey(Arc<dyn TokenSigner>);
+
+impl PublicKeyData for CaKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for CaKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.0.sign(message).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(ecdsa_der(&signature))
+    }
+}
+
+/// r ‖ s as certificates hold it: `Ecdsa-Sig-Value` (RFC 3279 §2.2.3), DER.
+fn ecdsa_der(signature: &[u8; 64]) -> Vec<u8> {
+    let mut content = Vec::with_capacity(70);
+    for half in signature.chunks(32) {
+        let start = half.iter().position(|byte| *byte != 0).unwrap_or(31);
+        let digits = half.get(start..).unwrap_or_default();
+        let pad = digits.first().is_some_and(|byte| *byte >= 0x80);
+        // At most 33 bytes: one length byte each.
+        content.extend([0x02, u8::try_from(digits.len()).unwrap_or(32) + u8::from(pad)]);
+        content.extend(pad.then_some(0));
+        content.extend(digits);
+    }
+    let length = u8::try_from(content.len()).unwrap_or(70);
+    [&[0x30, length], content.as_slice()].concat()
+}
+
+/// The P-256 key in `pem` (PKCS#8).
+///
+/// # Errors
+/// [`IssueError::Key`].
+pub fn key_of_pem(pem: &str) -> Result<Arc<dyn TokenSigner>, IssueError> {
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes());
+    let key = key.map_err(|_| SigningUnavailable::KeyFormat)?;
+    let pkcs8 = Zeroizing::new(key.secret_der().to_vec());
+    Ok(Arc::new(FileSigner::from_pkcs8(&pkcs8)?))
 }
 
 /// A fresh key with its certificate.
@@ -75,47 +137,61 @@ pub fn new_log_key() -> Result<Zeroizing<String>, IssueError> {
 }
 
 impl CertificateAuthority {
-    /// The certificate of a new CA named `name` for the key in `key_pem`, DER.
+    /// The certificate of a new CA named `name` for `key`, DER.
     ///
     /// # Errors
     /// See [`IssueError`].
     pub fn self_signed(
         name: &str,
-        key_pem: &str,
+        key: Arc<dyn TokenSigner>,
         now: UnixTime,
     ) -> Result<CertificateDer<'static>, IssueError> {
-        let key = KeyPair::from_pem(key_pem).map_err(IssueError::Signing)?;
         let mut params = parameters(name, now, CA_LIFETIME);
         // Leaves only: nobody may make a CA under this one.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key).map_err(IssueError::Signing)?;
+        let certificate = params.self_signed(&CaKey(key)).map_err(IssueError::Signing)?;
         Ok(certificate.der().clone())
     }
 
-    /// A request for a certificate of a CA named `name` for the key in `key_pem`, PEM (RFC 2986).
+    /// A request for a certificate of a CA named `name` for `key`, PEM (RFC 2986).
     ///
     /// # Errors
     /// See [`IssueError`].
-    pub fn request(name: &str, key_pem: &str) -> Result<String, IssueError> {
-        let key = KeyPair::from_pem(key_pem).map_err(IssueError::Signing)?;
+    pub fn request(name: &str, key: Arc<dyn TokenSigner>) -> Result<String, IssueError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let request = params.serialize_request(&key).map_err(IssueError::Signing)?;
+        let request = params.serialize_request(&CaKey(key)).map_err(IssueError::Signing)?;
         request.pem().map_err(IssueError::Signing)
     }
 
     /// The CA with this certificate and key.
     ///
     /// # Errors
-    /// See [`IssueError`].
-    pub fn load(certificate: CertificateDer<'static>, key_pem: &str) -> Result<Self, IssueError> {
-        let key = KeyPair::from_pem(key_pem).map_err(IssueError::Signing)?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(IssueError::Signing)?;
+    /// [`IssueError::OtherKey`] when they do not belong together.
+    pub fn load(
+        certificate: CertificateDer<'static>,
+        key: Arc<dyn TokenSigner>,
+    ) -> Result<Self, IssueError> {
+        let of_key = X509Certificate::from_der(&certificate).is_ok_and(|(_, parsed)| {
+            parsed.public_key().subject_public_key.data.as_ref() == key.public_point()
+        });
+        if !of_key {
+            return Err(IssueError::OtherKey);
+        }
+        let issuer =
+            Issuer::from_ca_cert_der(&certificate, CaKey(key)).map_err(IssueError::Signing)?;
         Ok(Self { certificate, issuer })
+    }
+
+    /// Whether the certificate is its own issuer's, and not one of an outside CA.
+    #[must_use]
+    pub fn is_self_signed(&self) -> bool {
+        X509Certificate::from_der(&self.certificate)
+            .is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
     }
 
     /// The CA's certificate.
@@ -168,10 +244,29 @@ impl CertificateAuthority {
         now: UnixTime,
         lifetime: Duration,
     ) -> Result<IssuedKey, IssueError> {
-        let mut params = parameters("Signet gateway", now, lifetime);
-        params.subject_alt_names = vec![SanType::URI(ia5(spiffe_id)?)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params)
+        self.issue(gateway(spiffe_id, now, lifetime)?)
+    }
+
+    /// A gateway's certificate for the key that made `request` (PKCS#10, DER). Names and extensions that it
+    /// asks for are not looked at.
+    ///
+    /// # Errors
+    /// [`IssueError::Request`]; see [`IssueError`].
+    pub fn certify_gateway(
+        &self,
+        request: &[u8],
+        spiffe_id: &str,
+        now: UnixTime,
+        lifetime: Duration,
+    ) -> Result<CertificateDer<'static>, IssueError> {
+        let request = CertificateSigningRequestDer::from(request);
+        let asked = CertificateSigningRequestParams::from_der(&request);
+        let asked = asked.map_err(IssueError::Request)?;
+        let point: Option<&[u8; 65]> = asked.public_key.der_bytes().try_into().ok();
+        let point = point.filter(|_| *asked.public_key.algorithm() == PKCS_ECDSA_P256_SHA256);
+        let point =
+            point.ok_or(IssueError::Request(rcgen::Error::UnsupportedSignatureAlgorithm))?;
+        self.sign(gateway(spiffe_id, now, lifetime)?, point)
     }
 
     /// This authority's own key and certificate for `names` (host names or IP addresses).
@@ -211,6 +306,17 @@ impl CertificateAuthority {
     }
 }
 
+fn gateway(
+    spiffe_id: &str,
+    now: UnixTime,
+    lifetime: Duration,
+) -> Result<CertificateParams, IssueError> {
+    let mut params = parameters("Signet gateway", now, lifetime);
+    params.subject_alt_names = vec![SanType::URI(ia5(spiffe_id)?)];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
 fn parameters(name: &str, now: UnixTime, lifetime: Duration) -> CertificateParams {
     let epoch = date_time_ymd(1970, 1, 1);
     let start = u64::try_from(now.0).unwrap_or(0);
@@ -244,9 +350,29 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_790_000_000);
 
     fn authority() -> CertificateAuthority {
-        let key = new_key().unwrap();
-        let certificate = CertificateAuthority::self_signed("Test CA", &key, NOW).unwrap();
-        CertificateAuthority::load(certificate, &key).unwrap()
+        let key = key_of_pem(&new_key().unwrap()).unwrap();
+        let certificate = CertificateAuthority::self_signed("Test CA", key.clone(), NOW).unwrap();
+        CertificateAuthority::load(certificate, key).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_of_another_key_is_none_of_this_ca() {
+        let (one, other) = (authority(), key_of_pem(&new_key().unwrap()).unwrap());
+        let loaded = CertificateAuthority::load(one.certificate().clone(), other);
+        assert!(matches!(loaded.err(), Some(IssueError::OtherKey)));
+    }
+
+    #[test]
+    fn numbers_of_a_signature_are_the_shortest_that_are_positive() {
+        let mut signature = [0; 64];
+        signature[31] = 1;
+        signature[32] = 0x80;
+        let der = ecdsa_der(&signature);
+        assert_eq!(der[..8], [0x30, 38, 0x02, 1, 1, 0x02, 33, 0]);
+        assert_eq!(der[8..10], [0x80, 0]);
+        signature[32] = 0x7f;
+        assert_eq!(ecdsa_der(&signature)[..7], [0x30, 37, 0x02, 1, 1, 0x02, 32]);
+        assert_eq!(ecdsa_der(&[0; 64]), [0x30, 6, 2, 1, 0, 2, 1, 0]);
     }
 
     #[test]

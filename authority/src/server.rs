@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
-use crate::keys::{self, KeyError};
+use crate::keys::{self, OwnCertificate, OwnCertificateError};
 use crate::limits::Listener;
 use crate::log;
 use crate::metadata;
@@ -38,8 +38,8 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The authority's own certificate.
-    #[error("cannot make the authority's certificate")]
-    Keys(#[from] KeyError),
+    #[error("the authority has no certificate of its own")]
+    Own(#[from] OwnCertificateError),
     /// A gateway's own socket.
     #[error("a gateway's socket cannot be used")]
     Socket(#[from] SocketError),
@@ -55,6 +55,7 @@ pub enum ServeError {
 pub struct Server {
     authority: Arc<Authority>,
     identity: Arc<Identity>,
+    own: OwnCertificate,
     clients: Serving,
     gateways: Serving,
     sockets: Vec<GatewaySocket>,
@@ -68,9 +69,8 @@ impl Server {
     pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
         authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
         let settings = &authority.config.settings;
-        let names = server_names(&authority.config);
-        let issued = keys::server_identity(&authority.keys.server_ca, &names, authority.now())?;
-        let identity = Arc::new(Identity::new(issued)?);
+        let (own, identity) = OwnCertificate::begin(&authority.config, authority.now())?;
+        let identity = Arc::new(identity);
         let clients = listener(
             &authority,
             settings.listen,
@@ -90,7 +90,7 @@ impl Server {
         )
         .await?;
         let sockets = sockets(&authority.config)?;
-        Ok(Self { authority, identity, clients, gateways, sockets })
+        Ok(Self { authority, identity, own, clients, gateways, sockets })
     }
 
     /// Where clients and gateways can connect.
@@ -103,7 +103,7 @@ impl Server {
 
     /// Serves until `stop` becomes true, then lets requests under way finish.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { authority, identity, clients, gateways, sockets } = self;
+        let Self { authority, identity, own, clients, gateways, sockets } = self;
         let mut tasks = JoinSet::new();
         let limits = authority.config.settings.limits;
         for socket in sockets {
@@ -120,7 +120,7 @@ impl Server {
         tasks.spawn(in_force.follow(store, metrics, stop.clone()));
         tasks.spawn(events::beat(authority.clone(), stop.clone()));
         tasks.spawn(events::record(authority.clone(), stop.clone()));
-        tasks.spawn(keys::keep(authority.clone(), identity, stop.clone()));
+        tasks.spawn(keys::keep(authority.clone(), own, identity, stop.clone()));
         tasks.spawn(log::keep_signed(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));

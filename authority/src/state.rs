@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::enrol::PendingEnrolments;
 use crate::events::Hub;
 use crate::in_force::{FollowError, InForce, Sets};
-use crate::keys::{self, KeyError, Keys};
+use crate::keys::{self, KeyError, Keys, LogRing};
 use crate::limits::{Callers, Limited};
 use crate::log::AuditLog;
 use crate::metadata::Judging;
@@ -153,7 +153,10 @@ impl Authority {
     ) -> Result<Arc<Self>, StartError> {
         let keys = keys::load(&config.keys())?;
         keys::ensure_log(&config.keys())?;
-        let log = AuditLog::new(config.settings.issuer.as_str(), keys::load_log(&config.keys())?)?;
+        let log = AuditLog::new(
+            config.settings.issuer.as_str(),
+            LogRing::load(&config.keys(), clock())?,
+        )?;
         let events = Hub::default();
         let revocations = RevocationView::pushing(events.clone());
         revocations.refresh(store.as_ref()).await?;

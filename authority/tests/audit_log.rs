@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used)] // A test's helper may fail as its test may.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use signet_authority::keys;
+use signet_authority::keys::{self, LogRing, Urgency};
 use signet_authority::log::verify::{Finding, KEPT_FROM, Report, verify};
 use signet_authority::log::{AuditLog, SignError, consistency, inclusion, root_at};
 use signet_authority::store::{
@@ -15,8 +16,8 @@ use signet_authority::store::{
 };
 use signet_evidence::UnixTime;
 use signet_verifier::log::{
-    Checkpoint, FileLogSigner, Frontier, Inconsistent, Note, NoteKey, ProofError, Receipt,
-    TreeHead, Update, UpdateError,
+    Checkpoint, FileLogSigner, Frontier, Inconsistent, LogSigner, Note, NoteKey, ProofError,
+    Receipt, TreeHead, Update, UpdateError,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use zeroize::Zeroizing;
@@ -37,7 +38,8 @@ fn integrity() -> IntegrityKey {
 
 fn audit_log(pkcs8: &Zeroizing<Vec<u8>>) -> AuditLog {
     let signer = FileLogSigner::from_pkcs8(pkcs8).unwrap();
-    AuditLog::new("https://signet.example", Box::new(signer)).unwrap()
+    let signer: Arc<dyn LogSigner> = Arc::new(signer);
+    AuditLog::new("https://signet.example", signer.into()).unwrap()
 }
 
 fn entry(number: u64) -> AuditEntry {
@@ -81,7 +83,7 @@ impl House {
         audit_log(&self.log_key)
     }
 
-    fn key(&self) -> &NoteKey {
+    fn key(&self) -> NoteKey {
         self.log.key()
     }
 
@@ -90,20 +92,20 @@ impl House {
     }
 
     async fn head(&self) -> TreeHead {
-        Checkpoint::verify(&self.newest().await, self.key()).unwrap().head
+        Checkpoint::verify(&self.newest().await, &self.key()).unwrap().head
     }
 
     async fn verify(&self, kept: &[Note]) -> Report {
-        verify(&self.store, self.key(), kept, |_, _| {}).await.unwrap()
+        verify(&self.store, &[self.key()], kept, |_, _| {}).await.unwrap()
     }
 
     /// What a witness that knows `known` is answered, as the endpoint answers it.
     async fn witness(&self, known: &TreeHead) -> Result<Checkpoint, UpdateError> {
         let note = self.newest().await;
-        let size = Checkpoint::verify(&note, self.key()).unwrap().head.size;
+        let size = Checkpoint::verify(&note, &self.key()).unwrap().head.size;
         let old = known.size.min(size);
         let proof = consistency(&self.store, old, size).await.unwrap();
-        Update { old, proof, note }.accept(Some(known), self.key())
+        Update { old, proof, note }.accept(Some(known), &self.key())
     }
 
     /// Runs statements on the file, past the authority and its triggers.
@@ -179,7 +181,7 @@ async fn a_sound_log_proves_every_record_and_all_of_its_past() {
         let index = u64::try_from(record.sequence).unwrap() - 1;
         let proof = inclusion(&house.store, index, newest.size).await.unwrap();
         let receipt = Receipt { index, proof, note: note.clone() };
-        receipt.verify(&record.entry(), house.key()).unwrap();
+        receipt.verify(&record.entry(), &house.key()).unwrap();
     }
     let report = house.verify(std::slice::from_ref(&note)).await;
     let expected = Report { records: 557, signed: 557, checkpoints: 6, ..Report::default() };
@@ -373,7 +375,7 @@ async fn old_records_go_and_the_log_stays_whole() {
     let left = house.store.audit_matching(&AuditFilter::default(), 0, 1).await.unwrap();
     let proof = inclusion(&house.store, 290, 311).await.unwrap();
     let receipt = Receipt { index: 290, proof, note: house.newest().await };
-    receipt.verify(&left[0].entry(), house.key()).unwrap();
+    receipt.verify(&left[0].entry(), &house.key()).unwrap();
     // A deletion that no record speaks of is none for age.
     house
         .attack(
@@ -405,10 +407,16 @@ async fn a_directory_from_before_the_log_gets_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("keys");
     keys::create(&directory, NOW).unwrap();
-    let before = keys::load_log(&directory).unwrap().public_key();
+    let key = || LogRing::load(&directory, NOW).unwrap().note_keys("log").unwrap();
+    let before = key();
     keys::ensure_log(&directory).unwrap();
-    assert_eq!(keys::load_log(&directory).unwrap().public_key(), before);
+    assert_eq!(key(), before);
     std::fs::remove_file(directory.join("log.key")).unwrap();
     keys::ensure_log(&directory).unwrap();
-    assert_ne!(keys::load_log(&directory).unwrap().public_key(), before);
+    assert_ne!(key(), before);
+    // Where a plan says which keys there are, none is made beside them.
+    keys::rotate_log(&directory, "log", NOW, Urgency::Emergency).unwrap().unwrap();
+    assert!(!directory.join("log.key").exists());
+    keys::ensure_log(&directory).unwrap();
+    assert!(!directory.join("log.key").exists());
 }

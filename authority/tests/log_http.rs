@@ -52,7 +52,7 @@ async fn a_gateway_checks_the_log_by_itself() {
     let gateway = house.gateway("edge");
     let first = signed(&house, 10).await;
     let newest = signed(&house, 260).await;
-    let key = house.authority.log.key();
+    let key = &house.authority.log.key();
     assert_eq!(key.name(), "localhost/log");
     let known = Checkpoint::verify(&Note::parse(&first.note).unwrap(), key).unwrap().head;
     let response = get(&gateway, house.gateways("/log/checkpoint")).await;

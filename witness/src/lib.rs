@@ -12,7 +12,7 @@ use serde_json::json;
 use signet_evidence::UnixTime;
 use signet_verifier::log::{
     Checkpoint, FileLogSigner, Inconsistent, LogSigner, Note, NoteKey, NoteKeyError, SignatureKind,
-    TreeHead, Update, UpdateError,
+    Succession, TreeHead, Update, UpdateError,
 };
 use signet_verifier::token::SigningUnavailable;
 use thiserror::Error;
@@ -24,6 +24,8 @@ const CHECKPOINT: &str = "checkpoint";
 /// The update that contradicted it; never overwritten.
 const ALARM: &str = "alarm";
 const KEY: &str = "witness.key";
+/// The keys of the log that were believed so far, one a line, the newest last.
+const LOG_KEYS: &str = "log-keys";
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 128 * 1024;
 /// How often the log is looked at where no event comes.
@@ -44,12 +46,18 @@ pub enum WitnessState {
 /// The witness. It holds one folder of its own: key, checkpoint and alarm.
 pub struct Witness {
     folder: PathBuf,
-    log: NoteKey,
     name: String,
     signer: FileLogSigner,
     /// One look at a time.
-    known: Mutex<Option<TreeHead>>,
+    known: Mutex<Known>,
     state: watch::Sender<WitnessState>,
+}
+
+/// What is remembered of the log.
+struct Known {
+    /// Its keys, the newest last; never empty. Checkpoints count when the newest signed them.
+    keys: Vec<NoteKey>,
+    head: Option<TreeHead>,
 }
 
 /// A witness that cannot do its work.
@@ -95,7 +103,8 @@ pub enum WitnessError {
 impl Witness {
     /// Opens the folder of the witness of the gateway or service with this SPIFFE ID; makes folder and
     /// key where there are none. `log` is the key that `signet-authority gateway` puts beside the
-    /// certificate as `authority-log.vkey`.
+    /// certificate as `authority-log.vkey`. A key that was not believed before takes the place of the last
+    /// one, as after an emergency; what is remembered of the log stays.
     ///
     /// # Errors
     /// See [`WitnessError`]; what cannot be read is never taken for nothing.
@@ -105,9 +114,10 @@ impl Witness {
         let name = spiffe_id.trim_start_matches("spiffe://").to_owned();
         let signer = load_key(&folder.join(KEY))?;
         NoteKey::new(&name, SignatureKind::Witness, signer.public_key())?;
+        let keys = known_keys(folder, log)?;
         let known = read(&folder.join(CHECKPOINT))?.map(|text| {
             let note = Note::parse(&text).ok();
-            let checkpoint = note.and_then(|note| Checkpoint::verify(&note, &log).ok());
+            let checkpoint = note.and_then(|note| Checkpoint::verify_by_any(&note, &keys).ok());
             let path = folder.join(CHECKPOINT);
             checkpoint.map(|one| one.head).ok_or(WitnessError::Malformed { path })
         });
@@ -117,8 +127,9 @@ impl Witness {
             (None, false) => WitnessState::New,
             (Some(head), false) => WitnessState::Sound(head.size),
         };
-        let (known, state) = (Mutex::new(known), watch::Sender::new(state));
-        Ok(Self { folder: folder.to_owned(), log, name, signer, known, state })
+        let known = Mutex::new(Known { keys, head: known });
+        let state = watch::Sender::new(state);
+        Ok(Self { folder: folder.to_owned(), name, signer, known, state })
     }
 
     /// How it is doing, now and later.
@@ -139,22 +150,26 @@ impl Witness {
         if alarm.exists() {
             return Err(WitnessError::Alarmed { path: alarm });
         }
-        let old = known.map_or(0, |head| head.size);
+        let old = known.head.map_or(0, |head| head.size);
         let url = format!("{authority}/log/update?old={old}");
         let text = bounded(http.get(url).send().await?.error_for_status()?).await?;
-        let checked = Update::parse(&text)
-            .and_then(|update| update.accept(known.as_ref(), &self.log).map(|new| (update, new)));
-        let (update, new) = match checked {
+        let update = Update::parse(&text).map_err(WitnessError::Answer)?;
+        if signs_another(&update.note, &known.keys) {
+            self.follow_keys(http, authority, &mut known).await?;
+        }
+        let newest = known.keys.last().ok_or(WitnessError::Name(NoteKeyError::Format))?;
+        let checked = update.accept(known.head.as_ref(), newest);
+        let new = match checked {
             Ok(checked) => checked,
             Err(UpdateError::Inconsistent(inconsistent)) => {
                 return Err(self.alarm(&text, inconsistent)?);
             }
             Err(error) => return Err(WitnessError::Answer(error)),
         };
-        if *known != Some(new.head) {
+        if known.head != Some(new.head) {
             // On the disk first: what was cosigned is never forgotten.
             self.write(CHECKPOINT, update.note.to_string().as_bytes(), 0o644)?;
-            *known = Some(new.head);
+            known.head = Some(new.head);
         }
         self.state.send_replace(WitnessState::Sound(new.head.size));
         self.cosign(http, authority, &new).await?;
@@ -186,6 +201,32 @@ impl Witness {
         }
     }
 
+    /// Takes the keys that the log's keys named as their successors, one after the other.
+    async fn follow_keys(
+        &self,
+        http: &reqwest::Client,
+        authority: &str,
+        known: &mut Known,
+    ) -> Result<(), WitnessError> {
+        let url = format!("{authority}/log/keys");
+        let text = bounded(http.get(url).send().await?.error_for_status()?).await?;
+        let answer: Keys =
+            serde_json::from_str(&text).map_err(|_| WitnessError::Answer(UpdateError::Format))?;
+        for note in answer.successions {
+            let (Ok(note), Some(newest)) = (Note::parse(&note), known.keys.last()) else {
+                continue;
+            };
+            // Those of keys that ours came from, and of others, say nothing about what comes next.
+            let Ok(Succession { next }) = Succession::verify(&note, newest) else { continue };
+            if known.keys.contains(&next) {
+                continue;
+            }
+            tracing::info!(key = %next, "the log has a new key, named by the one before it");
+            known.keys.push(next);
+        }
+        self.write(LOG_KEYS, lines(&known.keys).as_bytes(), 0o644)
+    }
+
     async fn cosign(
         &self,
         http: &reqwest::Client,
@@ -212,6 +253,37 @@ impl Witness {
         replace(&self.folder, name, content, mode)
             .map_err(|source| WitnessError::Io { path: self.folder.join(name), source })
     }
+}
+
+/// What `/log/keys` answers.
+#[derive(serde::Deserialize)]
+struct Keys {
+    successions: Vec<String>,
+}
+
+/// Whether the log signed with a key that is not known.
+fn signs_another(note: &Note, known: &[NoteKey]) -> bool {
+    let name = known.last().map(NoteKey::name);
+    let of_log = note.signatures().iter().filter(|one| Some(one.name.as_str()) == name);
+    of_log.into_iter().any(|one| known.iter().all(|key| key.id() != one.key_id))
+}
+
+/// The keys that were believed so far; `log` is the newest where it is not one of them.
+fn known_keys(folder: &Path, log: NoteKey) -> Result<Vec<NoteKey>, WitnessError> {
+    let path = folder.join(LOG_KEYS);
+    let text = read(&path)?.unwrap_or_default();
+    let keys: Result<Vec<NoteKey>, _> = text.lines().map(str::parse).collect();
+    let mut keys = keys.map_err(|_| WitnessError::Malformed { path: path.clone() })?;
+    if !keys.contains(&log) {
+        keys.push(log);
+        let written = replace(folder, LOG_KEYS, lines(&keys).as_bytes(), 0o644);
+        written.map_err(|source| WitnessError::Io { path, source })?;
+    }
+    Ok(keys)
+}
+
+fn lines(keys: &[NoteKey]) -> String {
+    keys.iter().map(|key| format!("{key}\n")).collect()
 }
 
 /// The whole new content or the whole old, whatever happens in between.

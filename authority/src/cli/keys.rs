@@ -1,4 +1,4 @@
-//! `keys`: list, rotate, request, import.
+//! `keys`: list, rotate, protect, request, import.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,13 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use signet_authority::config::Config;
-use signet_authority::keys::{self, CERTIFICATE_AUTHORITIES, KeyState, Urgency};
+use signet_authority::keys::{
+    self, AnyKey, CERTIFICATE_AUTHORITIES, Due, KeyState, Place, RotatedLog, Urgency,
+};
+use signet_authority::log::log_name;
 use signet_authority::state::system_clock;
 use signet_authority::store::{AuditEntry, Decision, Event, Store};
+use signet_evidence::UnixTime;
 
 use super::audit::shown;
 use super::output::{Output, to_stdout};
@@ -17,14 +21,25 @@ use super::who::who;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Print the keys that tokens are signed with, the audit log's key and the CAs.
+    /// Print all keys: what each is for, where it lies, since when, until when, and what is due.
     List,
-    /// Make a new token key, which takes over in ten minutes; tokens of the one before it stay good.
+    /// Make a new key: for tokens, it takes over in ten minutes, and tokens of the one before it stay good;
+    /// for the audit log, it signs from now on, and the one before it signs too for thirty days.
     Rotate {
-        /// The key was stolen: the new one signs at once, and no token of any other counts any more.
-        /// People renew theirs without a touch.
+        /// Which key.
+        #[arg(value_enum, default_value = "token")]
+        key: Rotated,
+        /// The key was stolen: the new one counts at once, and no other any more. People renew their tokens
+        /// without a touch; witnesses of the log must be given its new key.
         #[arg(long)]
         emergency: bool,
+    },
+    /// Put the secrets in the directory under a passphrase: asked for here and at each start, or provided as
+    /// the credential `passphrase`.
+    Protect {
+        /// Take them out again.
+        #[arg(long)]
+        remove: bool,
     },
     /// Print a certificate request for the key of one of the CAs, for a CA of your organisation.
     Request {
@@ -32,7 +47,7 @@ pub(crate) enum KeysCommand {
         #[arg(value_enum)]
         ca: Ca,
     },
-    /// Take the certificate that came of a request; the authority shows it from its next start on.
+    /// Take the certificate that came of a request.
     Import {
         /// Which CA it is for.
         #[arg(value_enum)]
@@ -40,6 +55,15 @@ pub(crate) enum KeysCommand {
         /// The certificate, PEM or DER.
         certificate: PathBuf,
     },
+}
+
+/// A key that can be rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rotated {
+    /// It signs tokens.
+    Token,
+    /// It signs the audit log's checkpoints.
+    Log,
 }
 
 /// One of the authority's CAs.
@@ -66,7 +90,13 @@ pub(super) async fn run(file: &Path, command: KeysCommand, output: Output) -> an
     let config = Config::load(file)?;
     match command {
         KeysCommand::List => list(&config, output),
-        KeysCommand::Rotate { emergency } => rotate(&config, emergency, output).await,
+        KeysCommand::Rotate { key: Rotated::Token, emergency } => {
+            rotate_token(&config, emergency, output).await
+        }
+        KeysCommand::Rotate { key: Rotated::Log, emergency } => {
+            rotate_log(&config, emergency, output).await
+        }
+        KeysCommand::Protect { remove } => protect(&config, remove, output).await,
         KeysCommand::Request { ca } => {
             let (files, name) = ca.files();
             let request = keys::certificate_request(&config.keys(), files, name)?;
@@ -78,46 +108,112 @@ pub(super) async fn run(file: &Path, command: KeysCommand, output: Output) -> an
 
 fn list(config: &Config, output: Output) -> anyhow::Result<()> {
     let now = system_clock()();
-    let loaded = keys::load(&config.keys())?;
-    for key in loaded.token.list(now) {
-        let state = match key.state {
-            KeyState::Next => format!("signs from {}", shown(key.signs_from)),
-            KeyState::Signing => "signs".to_owned(),
-            KeyState::Leaving | KeyState::Ended => {
-                format!("counts until {}", key.ends.map(shown).unwrap_or_default())
-            }
-        };
-        let text = format!("token  {}  {state}  {}", key.kid, key.file);
-        let mut value = json!(key);
-        value["use"] = "token".into();
-        output.line(&text, &value)?;
-    }
-    let log = super::audit::log(config)?.key().to_string();
-    output.line(&format!("log    {log}"), &json!({"use": "log", "key": log}))?;
-    for (file, name) in CERTIFICATE_AUTHORITIES {
-        let path = config.keys().join(format!("{file}.pem"));
-        let certificate = keys::read_certificates(&path)?.into_iter().next();
-        let certificate = certificate.context("no certificate")?;
-        let parsed = signet_verifier::certificate::Certificate::parse(&certificate)?;
-        let ends = parsed.not_after().0;
-        let text = format!("ca     {name}, until {}  {}", shown(ends), path.display());
-        output.line(&text, &json!({"use": "ca", "name": name, "file": path, "ends": ends}))?;
+    for key in keys::list(config, now)? {
+        output.line(&line(&key, now), &json!(key))?;
     }
     Ok(())
 }
 
-async fn rotate(config: &Config, emergency: bool, output: Output) -> anyhow::Result<()> {
+/// One key in a line.
+fn line(key: &AnyKey, now: UnixTime) -> String {
+    let state = match (key.state, key.ends) {
+        (Some(KeyState::Next), _) => "will sign".to_owned(),
+        (Some(KeyState::Signing), _) => "signs".to_owned(),
+        (Some(KeyState::Leaving), Some(ends)) => format!("counts until {}", shown(ends)),
+        (Some(KeyState::Ended), Some(ends)) => format!("ended {}", shown(ends)),
+        (None, Some(ends)) => format!("until {}", shown(ends)),
+        _ => String::new(),
+    };
+    let place = match key.place {
+        Some(Place::File) => "file",
+        Some(Place::Passphrase) => "file under the passphrase",
+        Some(Place::Credential) => "credential",
+        Some(Place::Token) => "PKCS#11 token",
+        None => "gone",
+    };
+    let age = key.since.map(|since| match (now.0 - since) / 86400 {
+        before if before < 0 => "not yet".to_owned(),
+        0 => "today".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    });
+    let due = match key.due {
+        Some(Due::Rotation) => "DUE: rotate it",
+        Some(Due::Certificate) => "DUE: another certificate",
+        None => "",
+    };
+    let name = key.kid.as_ref().or(key.key.as_ref()).or(key.name.as_ref());
+    let name = name.cloned().unwrap_or_default();
+    let parts = [
+        format!("{:<9}", key.usage),
+        name,
+        state,
+        age.map(|age| format!("age {age}")).unwrap_or_default(),
+        format!("{} ({place})", key.file),
+        due.to_owned(),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// Puts a change of keys on record.
+async fn on_record(config: &Config, detail: String, now: UnixTime) -> anyhow::Result<()> {
     let store = open_store(config).await?;
+    let mut entry = AuditEntry::new(now, Event::Keys, Decision::Allowed);
+    entry.detail = format!("{detail}, by {}", who());
+    store.append_audit(&entry).await?;
+    store.close().await;
+    Ok(())
+}
+
+async fn rotate_log(config: &Config, emergency: bool, output: Output) -> anyhow::Result<()> {
     let now = system_clock()();
+    // The database first: a key that changed without a record is what nobody should find.
+    open_store(config).await?.close().await;
+    let urgency = if emergency { Urgency::Emergency } else { Urgency::Scheduled };
+    let name = log_name(config.settings.issuer.as_str());
+    let Some(rotated) = keys::rotate_log(&config.keys(), &name, now, urgency)? else {
+        bail!("two keys sign the log already; see `signet-authority keys list`");
+    };
+    let RotatedLog { file, key, overlap_ends } = rotated;
+    on_record(config, format!("{key} signs the log, {file}"), now).await?;
+    let others = match overlap_ends {
+        Some(ends) => format!(
+            "The key before it signs too until {}. Witnesses take the new one by themselves.",
+            shown(ends.0)
+        ),
+        None => "No other signs any more. Give it to every witness: `audit key`.".to_owned(),
+    };
+    let text = format!("{key}\nsigns the log from now on, {file}. {others}");
+    let ends = overlap_ends.map(|ends| ends.0);
+    let value = json!({
+        "file": file, "key": key.to_string(), "overlap_ends": ends, "emergency": emergency,
+    });
+    output.line(&text, &value)
+}
+
+async fn protect(config: &Config, remove: bool, output: Output) -> anyhow::Result<()> {
+    let directory = config.keys();
+    let files = if remove { keys::unprotect(&directory)? } else { keys::protect(&directory)? };
+    let what = if remove { "lie open" } else { "are under the passphrase" };
+    if !files.is_empty() {
+        on_record(config, format!("{} {what}", files.join(", ")), system_clock()()).await?;
+    }
+    let text = match files.is_empty() {
+        true => format!("nothing to do: all secrets {what}"),
+        false => format!("{what} now: {}", files.join(", ")),
+    };
+    output.line(&text, &json!({"files": files, "protected": !remove}))
+}
+
+async fn rotate_token(config: &Config, emergency: bool, output: Output) -> anyhow::Result<()> {
+    let now = system_clock()();
+    open_store(config).await?.close().await;
     let urgency = if emergency { Urgency::Emergency } else { Urgency::Scheduled };
     let Some(file) = keys::rotate(&config.keys(), now, urgency)? else {
         bail!("a new key is about to take over already; see `signet-authority keys list`");
     };
     let when = if emergency { "at once; all others ended" } else { "in ten minutes" };
-    let mut entry = AuditEntry::new(now, Event::Keys, Decision::Allowed);
-    entry.detail = format!("{file} signs tokens {when}, by {}", who());
-    store.append_audit(&entry).await?;
-    store.close().await;
+    on_record(config, format!("{file} signs tokens {when}"), now).await?;
     let text = format!(
         "{file} signs tokens {when}. Authorities that have this directory go by it within a second; take \
          it to those that have a copy."
@@ -129,14 +225,13 @@ async fn import(config: &Config, ca: Ca, certificate: &Path, output: Output) -> 
     let (file, name) = ca.files();
     let first = keys::read_certificates(certificate)?.into_iter().next();
     let first = first.with_context(|| format!("{} is empty", certificate.display()))?;
-    let store = open_store(config).await?;
     let now = system_clock()();
+    open_store(config).await?.close().await;
     keys::import_certificate(&config.keys(), file, first, now)?;
-    let mut entry = AuditEntry::new(now, Event::Keys, Decision::Allowed);
-    entry.detail = format!("another certificate for {name}, by {}", who());
-    store.append_audit(&entry).await?;
-    store.close().await;
-    let text =
-        format!("{name} has the certificate of {}; restart the authority", certificate.display());
+    on_record(config, format!("another certificate for {name}"), now).await?;
+    let text = format!(
+        "{name} has the certificate of {}. What it issued stays good; the authority shows it from now on",
+        certificate.display()
+    );
     output.line(&text, &json!({"ca": file, "certificate": certificate}))
 }

@@ -55,6 +55,15 @@ pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> 
     output.line(ticket.text.as_str(), &value)
 }
 
+/// What the authority's own certificate leads to, PEM.
+fn trusted(config: &Config, keys: &keys::Keys) -> anyhow::Result<Vec<u8>> {
+    let Some(tls) = &config.settings.tls else {
+        return Ok(keys::pem(keys.server_ca.certificate()).into_bytes());
+    };
+    let path = config.resolve(&tls.ca);
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn ek_digest(text: &str) -> anyhow::Result<Sha256> {
     let digest = unhex(text).and_then(|bytes| bytes.try_into().ok());
     digest.context("--ek is the SHA-256 of the endorsement key's public area, 64 hex digits")
@@ -99,7 +108,7 @@ pub(super) async fn issue_gateway(
     keys::write_secret(&key, issued.key_pem.as_bytes())?;
     keys::write_public(&certificate, keys::pem(&issued.certificate).as_bytes())?;
     if !ca.exists() {
-        keys::write_public(&ca, keys::pem(keys.server_ca.certificate()).as_bytes())?;
+        keys::write_public(&ca, &trusted(&config, &keys)?)?;
     }
     if !log.exists() {
         // Public, and all that a witness needs to know of the log.

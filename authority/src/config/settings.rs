@@ -40,6 +40,8 @@ pub struct Settings {
     /// Directory of keys and certificates.
     #[serde(default = "default_keys")]
     pub keys: PathBuf,
+    /// A certificate of the authority that somebody else keeps, such as an ACME client.
+    pub tls: Option<TlsSettings>,
     /// How often a new token key takes over; never by itself without this.
     pub rotate_token_key: Option<Spanned<Span>>,
     /// How long things live.
@@ -74,6 +76,18 @@ pub struct Settings {
     /// Logging.
     #[serde(default)]
     pub log: LogSettings,
+}
+
+/// A certificate of the authority that its own CA did not issue.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// Leaf first, with those between it and the root; read again whenever it changes.
+    pub certificate: PathBuf,
+    /// Its key, PKCS#8, mode 0600; read again whenever it changes.
+    pub key: PathBuf,
+    /// What leads to it: given to gateways as `authority-ca.pem`.
+    pub ca: PathBuf,
 }
 
 /// How long things live, by the authority's clock.

@@ -38,6 +38,13 @@ keys = "keys"
 # `signet-authority keys rotate` on one of them.
 # rotate_token_key = "90d"
 
+# A certificate for the listeners that somebody else keeps, such as an ACME client; read again whenever the
+# files change. Without it the authority issues its own. `ca` is what leads to it; gateways get it.
+# [tls]
+# certificate = "/etc/ssl/authority/fullchain.pem"
+# key = "/etc/ssl/authority/key.pem"
+# ca = "/etc/ssl/authority/ca.pem"
+
 [lifetimes]
 # At most 15m.
 session_token = "5m"

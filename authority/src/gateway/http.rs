@@ -16,8 +16,8 @@ use signet_verifier::permit::Permit;
 use super::asker::{Asker, require_gateway};
 use super::decide::{Answer, Arbiter, Refusal, Undecided};
 use super::forwarded::{Told, values};
-use super::grpc;
 use super::request::RawQuestion;
+use super::{grpc, renewal};
 use crate::decision;
 use crate::problem::Problem;
 use crate::random;
@@ -39,6 +39,7 @@ pub fn routes() -> Router<Arc<Authority>> {
         .route("/v1/authorize/", any(authorize))
         .route("/v1/authorize/{*original}", any(authorize))
         .route(grpc::CHECK, post(grpc::check))
+        .route("/v1/gateway/certificate", post(renewal::renew))
 }
 
 async fn authorize(

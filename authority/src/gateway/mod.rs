@@ -14,6 +14,7 @@ mod grpc;
 mod http;
 mod ledger;
 mod protobuf;
+mod renewal;
 mod request;
 mod socket;
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 use signet_evidence::UnixTime;
 use tokio::sync::watch;
 
-use super::{SERVER_LIFETIME, Urgency, newest, rotate, server_identity};
+use super::{OwnCertificate, Urgency, newest, rotate};
 use crate::rounds::Rounds;
-use crate::server::server_names;
 use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, Event};
 use crate::tls::Identity;
@@ -16,35 +15,40 @@ use crate::tls::Identity;
 /// How often it is looked whether the keys were changed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Takes new token keys, makes them when they are due, and renews the authority's own certificate, until
-/// `stop` becomes true.
-pub async fn keep(authority: Arc<Authority>, identity: Arc<Identity>, stop: watch::Receiver<bool>) {
+/// Why keys or certificates cannot be changed.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes new keys and certificates, makes them when they are due, and renews the authority's own
+/// certificate, until `stop` becomes true.
+pub async fn keep(
+    authority: Arc<Authority>,
+    mut own: OwnCertificate,
+    identity: Arc<Identity>,
+    stop: watch::Receiver<bool>,
+) {
     let mut rounds = Rounds::every(LOOK, stop);
-    let third = i64::try_from(SERVER_LIFETIME.as_secs() / 3).unwrap_or(i64::MAX);
-    let mut issued = authority.now();
-    let mut warned = false;
+    let mut warned = [false; 3];
     while rounds.next().await {
         let now = authority.now();
-        let outcome = look(&authority, now).await;
-        match outcome {
-            Ok(()) => warned = false,
-            Err(error) if !warned => {
-                warned = true;
-                tracing::error!(error = &*error, "the token keys cannot be changed");
+        let token = token_keys(&authority, now).await;
+        let log = log_keys(&authority, now);
+        let certificate = own_certificate(&authority, &mut own, &identity, now);
+        let what = ["the token keys", "the audit log's keys", "this authority's own certificate"];
+        for ((outcome, warned), what) in
+            [token, log, certificate].into_iter().zip(&mut warned).zip(what)
+        {
+            // Once until it goes well again.
+            if let Err(error) = &outcome
+                && !*warned
+            {
+                tracing::error!(error = &**error, "{what} cannot be changed");
             }
-            Err(_) => {}
-        }
-        if now.0 - issued.0 >= third {
-            renew(&authority, &identity, now);
-            issued = now;
+            *warned = outcome.is_err();
         }
     }
 }
 
-async fn look(
-    authority: &Authority,
-    now: UnixTime,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn token_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure> {
     let directory = authority.config.keys();
     if let Some(often) = &authority.config.settings.rotate_token_key {
         let often = i64::try_from(often.get_ref().duration().as_secs()).unwrap_or(i64::MAX);
@@ -68,15 +72,21 @@ async fn look(
     Ok(())
 }
 
-fn renew(authority: &Authority, identity: &Identity, now: UnixTime) {
-    let names = server_names(&authority.config);
-    let issued = server_identity(&authority.keys.server_ca, &names, now);
-    let replaced = match issued {
-        Ok(issued) => identity.replace(issued).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match replaced {
-        Ok(()) => tracing::info!("this authority has a new certificate of its own"),
-        Err(error) => tracing::error!(error, "cannot renew this authority's own certificate"),
+fn log_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure> {
+    if authority.log.reload(&authority.config.keys(), now)? {
+        tracing::info!(key = %authority.log.key(), "the audit log's keys changed");
     }
+    Ok(())
+}
+
+fn own_certificate(
+    authority: &Authority,
+    own: &mut OwnCertificate,
+    identity: &Identity,
+    now: UnixTime,
+) -> Result<(), Failure> {
+    if own.renew(&authority.config, identity, now)? {
+        tracing::info!("this authority has a new certificate of its own");
+    }
+    Ok(())
 }

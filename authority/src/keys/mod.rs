@@ -1,13 +1,21 @@
 //! The directory of keys and certificates: 0700, its secrets 0600, never in the database.
 //!
-//! A secret that the service manager provides under its file's name (`LoadCredentialEncrypted=`,
-//! `$CREDENTIALS_DIRECTORY`) counts instead of the file, which then need not exist. A file holds a key in
-//! PEM, or the PKCS#11 URI of a key in a token.
+//! Each secret is in one of four places, and all of them are read the same way: in its file; in its file
+//! under a passphrase; in what the service manager provides under the file's name
+//! (`LoadCredentialEncrypted=`, `$CREDENTIALS_DIRECTORY`), which counts instead of the file; or in a PKCS#11
+//! token, an HSM or a TPM, where the file holds the key's URI.
 
 mod keep;
+mod listed;
+mod log_ring;
 mod outside;
+mod own;
+mod passphrase;
 mod pkcs11;
+mod protect;
 mod ring;
+mod sealed;
+mod secrets;
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -27,18 +35,23 @@ use signet_verifier::token::{FileSigner, SigningUnavailable, TokenSigner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::ca::{CertificateAuthority, IssueError, new_key, new_log_key};
+use crate::ca::{CertificateAuthority, IssueError, key_of_pem, new_key, new_log_key};
 use crate::store::IntegrityKey;
 
 pub use keep::keep;
+pub use listed::{AnyKey, Due, list};
+pub use log_ring::{LOG_OVERLAP, LogRing, RotatedLog, rotate_log};
 pub use outside::{CertificateFault, certificate_request, import_certificate};
+pub use own::{OwnCertificate, OwnCertificateError};
+pub use passphrase::PassphraseError;
 pub use pkcs11::TokenError;
-use pkcs11::{Location, Pkcs11LogSigner, Pkcs11Signer};
+use pkcs11::{Pkcs11LogSigner, Pkcs11Signer};
+pub use protect::{protect, unprotect};
+pub use sealed::SealError;
+pub use secrets::Place;
+use secrets::{Secrets, credentials};
 
 pub use ring::{AHEAD, KeyState, ListedKey, OVERLAP, TokenKeys, Urgency, newest, rotate};
-
-/// How long the authority's own certificate lives; it is made anew at each start and each third of this.
-const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 86400);
 
 /// Files of the CAs, and their names.
 pub const CERTIFICATE_AUTHORITIES: [(&str, &str); 4] = [
@@ -117,6 +130,22 @@ pub enum KeyError {
         /// Why.
         source: TokenError,
     },
+    /// A secret under a passphrase, and no passphrase.
+    #[error("cannot open {}", path.display())]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PassphraseError,
+    },
+    /// A secret under a passphrase.
+    #[error("cannot open {}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
     /// A certificate could not be made.
     #[error("cannot issue a certificate")]
     Issue(#[from] IssueError),
@@ -146,57 +175,11 @@ pub fn create(directory: &Path, now: UnixTime) -> Result<(), KeyError> {
     write_secret(&directory.join("log.key"), new_log_key()?.as_bytes())?;
     for (file, name) in CERTIFICATE_AUTHORITIES {
         let key = new_key()?;
-        let certificate = CertificateAuthority::self_signed(name, &key, now)?;
+        let certificate = CertificateAuthority::self_signed(name, key_of_pem(&key)?, now)?;
         write_secret(&directory.join(format!("{file}.key")), key.as_bytes())?;
         write_public(&directory.join(format!("{file}.pem")), pem(&certificate).as_bytes())?;
     }
     Ok(())
-}
-
-/// Where secrets lie: in the directory, or where the service manager provides them.
-#[derive(Clone, Copy, Debug)]
-struct Secrets<'a> {
-    directory: &'a Path,
-    credentials: Option<&'a Path>,
-}
-
-impl Secrets<'_> {
-    /// The secret called `name`, and the file that it was in.
-    fn read(&self, name: &str) -> Result<(Zeroizing<String>, PathBuf), KeyError> {
-        let provided = self.credentials.map(|folder| folder.join(name));
-        let Some(path) = provided.filter(|path| path.exists()) else {
-            let path = self.directory.join(name);
-            return Ok((read_secret(&path)?, path));
-        };
-        // The service manager lets only us into that directory, whatever the file's mode says.
-        match fs::read_to_string(&path) {
-            Ok(secret) => Ok((Zeroizing::new(secret), path)),
-            Err(source) => Err(KeyError::Io { path, source }),
-        }
-    }
-
-    /// Where the key of a URI is, and the PIN to it.
-    fn in_token(&self, uri: &str, path: &Path) -> Result<(Location, Zeroizing<String>), KeyError> {
-        let at = |source| KeyError::Pkcs11 { path: path.to_owned(), source };
-        let location = Location::parse(uri).map_err(at)?;
-        // A path of its own is taken as such: joining keeps it.
-        let (pin, _) = self.read(&location.pin_source)?;
-        Ok((location, pin))
-    }
-
-    /// 32 bytes, base64.
-    fn read_key(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-        let (text, path) = self.read(name)?;
-        let malformed = || KeyError::Malformed { path: path.clone() };
-        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
-        let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
-        Ok(Zeroizing::new(*bytes))
-    }
-}
-
-/// Where this process's service manager provides secrets, if it does (systemd.exec(5)).
-fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 /// Loads all keys.
@@ -208,11 +191,7 @@ pub fn load(directory: &Path) -> Result<Keys, KeyError> {
 }
 
 fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
-    let ca = |name: &str| -> Result<CertificateAuthority, KeyError> {
-        let (key, _) = secrets.read(&format!("{name}.key"))?;
-        let certificate = read_certificate(&secrets.directory.join(format!("{name}.pem")))?;
-        Ok(CertificateAuthority::load(certificate, &key)?)
-    };
+    let ca = |name: &str| certificate_authority(secrets, name);
     Ok(Keys {
         token: TokenKeys::load(secrets)?,
         challenge: ChallengeKey::new(&secrets.read_key("challenge.key")?),
@@ -223,20 +202,24 @@ fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
     })
 }
 
-/// Loads the key that signs the audit log's checkpoints.
-///
-/// # Errors
-/// See [`KeyError`].
-pub fn load_log(directory: &Path) -> Result<Box<dyn LogSigner>, KeyError> {
+/// The CA in the files `name`.
+fn certificate_authority(
+    secrets: Secrets<'_>,
+    name: &str,
+) -> Result<CertificateAuthority, KeyError> {
+    let path = secrets.directory.join(format!("{name}.pem"));
+    let certificate = read_certificate(&path)?;
+    let key = signer(secrets, &format!("{name}.key"))?;
+    CertificateAuthority::load(certificate, key).map_err(|error| match error {
+        IssueError::OtherKey => KeyError::Malformed { path },
+        error => error.into(),
+    })
+}
+
+/// The CA of the authority's own certificate as its files are now.
+fn load_server_ca(directory: &Path) -> Result<CertificateAuthority, KeyError> {
     let credentials = credentials();
-    let secrets = Secrets { directory, credentials: credentials.as_deref() };
-    let (log, path) = secrets.read("log.key")?;
-    if Location::is_one(&log) {
-        let (location, pin) = secrets.in_token(&log, &path)?;
-        let opened = Pkcs11LogSigner::open(location, pin);
-        return Ok(Box::new(opened.map_err(|source| KeyError::Pkcs11 { path, source })?));
-    }
-    Ok(Box::new(FileLogSigner::from_pkcs8(&pkcs8(&log, &path)?)?))
+    certificate_authority(Secrets { directory, credentials: credentials.as_deref() }, "server-ca")
 }
 
 /// Makes the log's key where there is none: for directories from before there was a log.
@@ -247,7 +230,7 @@ pub fn ensure_log(directory: &Path) -> Result<(), KeyError> {
     let credentials = credentials();
     let provided = credentials.is_some_and(|folder| folder.join("log.key").exists());
     let path = directory.join("log.key");
-    if provided || path.exists() {
+    if provided || path.exists() || log_ring::is_planned(directory) {
         return Ok(());
     }
     write_secret(&path, new_log_key()?.as_bytes())
@@ -265,18 +248,21 @@ pub fn load_integrity(directory: &Path) -> Result<IntegrityKey, KeyError> {
 
 /// The authority's TLS certificate for `names`: a new key and certificate at each start, so that no
 /// long-lived one lies about.
-///
-/// # Errors
-/// See [`KeyError`].
-pub fn server_identity(
+fn server_identity(
     ca: &CertificateAuthority,
     names: &[String],
     now: UnixTime,
+    lifetime: Duration,
 ) -> Result<ServerIdentity, KeyError> {
-    let issued = ca.issue_server(names, now, SERVER_LIFETIME)?;
+    let issued = ca.issue_server(names, now, lifetime)?;
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())
         .map_err(|_| KeyError::Malformed { path: "server key".into() })?;
-    Ok(ServerIdentity { chain: vec![issued.certificate], key })
+    let mut chain = vec![issued.certificate];
+    // A client that trusts the organisation's root has to be shown what is between.
+    if !ca.is_self_signed() {
+        chain.push(ca.certificate().clone());
+    }
+    Ok(ServerIdentity { chain, key })
 }
 
 /// Writes a secret to a new file of mode 0600.
@@ -297,39 +283,77 @@ pub fn write_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
 
 /// Puts public data in a file's place, whole or not at all.
 fn replace_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    replace(path, content, 0o644)
+}
+
+/// Puts a secret in a file's place, whole or not at all.
+fn replace_secret(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    replace(path, content, 0o600)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), KeyError> {
     let io = |source| KeyError::Io { path: path.to_owned(), source };
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => write_public(&new, content)?,
+        _ => write_new(&new, content, mode)?,
     }
     fs::rename(&new, path).map_err(io)
 }
 
-/// The token key of a file.
+/// The P-256 key of a file, wherever it is.
 fn signer(secrets: Secrets<'_>, file: &str) -> Result<Arc<dyn TokenSigner>, KeyError> {
-    let (secret, path) = secrets.read(file)?;
-    if !Location::is_one(&secret) {
-        return Ok(Arc::new(FileSigner::from_pkcs8(&pkcs8(&secret, &path)?)?));
-    }
-    let (location, pin) = secrets.in_token(&secret, &path)?;
+    let secret = secrets.read(file)?;
+    let Some((location, pin)) = secrets.in_token(&secret)? else {
+        return Ok(Arc::new(FileSigner::from_pkcs8(&pkcs8(&secret.text, &secret.path)?)?));
+    };
     let opened = Pkcs11Signer::open(location, pin);
-    Ok(Arc::new(opened.map_err(|source| KeyError::Pkcs11 { path, source })?))
+    Ok(Arc::new(opened.map_err(|source| KeyError::Pkcs11 { path: secret.path, source })?))
 }
 
-/// A new token key in the same kind of place as that in `before`; returns its file.
-fn new_token_key(directory: &Path, before: &str, now: UnixTime) -> Result<String, KeyError> {
+/// The log key of a file, wherever it is.
+fn log_signer(secrets: Secrets<'_>, file: &str) -> Result<Arc<dyn LogSigner>, KeyError> {
+    let secret = secrets.read(file)?;
+    let Some((location, pin)) = secrets.in_token(&secret)? else {
+        return Ok(Arc::new(FileLogSigner::from_pkcs8(&pkcs8(&secret.text, &secret.path)?)?));
+    };
+    let opened = Pkcs11LogSigner::open(location, pin);
+    Ok(Arc::new(opened.map_err(|source| KeyError::Pkcs11 { path: secret.path, source })?))
+}
+
+/// What a new key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyUse {
+    /// Tokens: P-256.
+    Token,
+    /// The audit log: Ed25519.
+    Log,
+}
+
+/// A new key in the same kind of place as that in `before`; returns its file.
+fn new_key_beside(
+    directory: &Path,
+    before: &str,
+    usage: KeyUse,
+    now: UnixTime,
+) -> Result<String, KeyError> {
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
     let random = crate::random::bytes::<4>();
-    let name = format!("token-{}-{}", now.0, signet_evidence::thumbprint::hex(&random));
-    let (secret, path) = secrets.read(before)?;
-    let text = if Location::is_one(&secret) {
-        let (location, pin) = secrets.in_token(&secret, &path)?;
-        let made = pkcs11::generate(&location, &pin, &name);
-        Zeroizing::new(made.map_err(|source| KeyError::Pkcs11 { path, source })?)
-    } else {
-        new_key()?
+    let word = if usage == KeyUse::Token { "token" } else { "log" };
+    let name = format!("{word}-{}-{}", now.0, signet_evidence::thumbprint::hex(&random));
+    let secret = secrets.read(before)?;
+    let at = |source| KeyError::Pkcs11 { path: secret.path.clone(), source };
+    let made = || if usage == KeyUse::Token { new_key() } else { new_log_key() };
+    let text = match (secrets.in_token(&secret)?, secrets.object(&secret)?) {
+        (Some((location, pin)), _) => {
+            Zeroizing::new(pkcs11::generate(&location, &pin, &name, usage).map_err(at)?)
+        }
+        (None, Some((location, pin))) => {
+            Zeroizing::new(pkcs11::store(&location, &pin, &name, &made()?).map_err(at)?)
+        }
+        (None, None) if secret.place == Place::Passphrase => secrets.sealed(&made()?)?,
+        (None, None) => made()?,
     };
     let file = format!("{name}.key");
     write_secret(&directory.join(&file), text.as_bytes())?;
@@ -366,7 +390,7 @@ pub fn public_key_pem(point: &[u8; 65]) -> String {
 }
 
 fn armour(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
+    let text = Zeroizing::new(STANDARD.encode(der));
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

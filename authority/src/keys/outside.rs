@@ -11,7 +11,7 @@ use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{KeyError, Secrets, credentials, pem, read_certificate, replace_public};
+use super::{KeyError, Secrets, certificate_authority, credentials, pem, replace_public, signer};
 use crate::ca::CertificateAuthority;
 
 /// Why a certificate is not taken.
@@ -42,8 +42,8 @@ pub fn certificate_request(
 ) -> Result<String, KeyError> {
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
-    let (key, _) = secrets.read(&format!("{name}.key"))?;
-    Ok(CertificateAuthority::request(common_name, &key)?)
+    let key = signer(secrets, &format!("{name}.key"))?;
+    Ok(CertificateAuthority::request(common_name, key)?)
 }
 
 /// Takes `certificate` for the CA in the files `name`, in place of the one that it has. What it issued
@@ -66,9 +66,8 @@ pub fn import_certificate(
     }
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
-    let (key, _) = secrets.read(&format!("{name}.key"))?;
     // What the CA issued before must lead to the new certificate.
-    let before = CertificateAuthority::load(read_certificate(&path)?, &key)?;
+    let before = certificate_authority(secrets, name)?;
     let issued =
         before.issue_gateway("spiffe://test/gateway/test", now, Duration::from_secs(60))?;
     let leads_here = |anchor: &CertificateDer<'static>| {

@@ -1,8 +1,10 @@
-//! Keys in a token (PKCS#11): a hardware security module, or a TPM through tpm2-pkcs11.
+//! Secrets in a token (PKCS#11): a hardware security module, or a TPM through tpm2-pkcs11.
 //!
 //! A key's file then holds a URI (RFC 7512) in place of the key:
 //! `pkcs11:token=signet;object=token-1?module-path=/usr/lib/…/module.so&pin-source=pkcs11.pin`. The PIN is in the file
-//! that `pin-source` names, in the keys' directory or provided by the service manager.
+//! that `pin-source` names, in the keys' directory or provided by the service manager. With `type=data`
+//! it names a private data object that holds what the file would hold: for secrets that the token cannot use
+//! itself, it keeps them at rest.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,10 +23,13 @@ use signet_verifier::token::{Jwk, SigningUnavailable, TokenSigner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::KeyUse;
 use crate::percent;
 
 /// `secp256r1` (RFC 5480 §2.1.1.1), DER.
-const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// `id-Ed25519` (RFC 8410 §3), DER.
+const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 const SCHEME: &str = "pkcs11:";
 
 /// A token that cannot be used.
@@ -62,6 +67,8 @@ pub(super) struct Location {
     object: String,
     /// The file with the PIN.
     pub(super) pin_source: String,
+    /// A data object to be read, and no key to be used.
+    pub(super) is_data: bool,
 }
 
 impl Location {
@@ -89,17 +96,23 @@ impl Location {
         let (Some(module), Some(token), Some(object), Some(pin_source)) = all else {
             return Err(TokenError::Uri);
         };
+        let is_data = match take("type").as_deref() {
+            None | Some("private") => false,
+            Some("data") => true,
+            Some(_) => return Err(TokenError::Uri),
+        };
         let pin_source = pin_source.strip_prefix("file:").unwrap_or(&pin_source).to_owned();
-        Ok(Self { module: module.into(), token, object, pin_source })
+        Ok(Self { module: module.into(), token, object, pin_source, is_data })
     }
 
     /// The URI of another key in the same token.
     pub(super) fn of_object(&self, object: &str) -> String {
         let module = self.module.display().to_string();
         format!(
-            "{SCHEME}token={};object={}?module-path={}&pin-source={}\n",
+            "{SCHEME}token={};object={}{}?module-path={}&pin-source={}\n",
             escaped(&self.token),
             escaped(object),
+            if self.is_data { ";type=data" } else { "" },
             escaped(&module),
             escaped(&self.pin_source)
         )
@@ -159,14 +172,7 @@ impl Key {
         class: ObjectClass,
         kind: &'static str,
     ) -> Result<ObjectHandle, TokenError> {
-        let name = &self.location.object;
-        let label = Attribute::Label(name.as_bytes().to_vec());
-        let found = session.find_objects(&[Attribute::Class(class), label])?;
-        match found.as_slice() {
-            [one] => Ok(*one),
-            // Two keys of one name: which one is meant is not ours to guess.
-            _ => Err(TokenError::NoKey { kind, name: name.clone() }),
-        }
+        find(session, &self.location.object, class, kind)
     }
 
     /// The public key as the token has it: `CKA_EC_POINT`, a DER octet string.
@@ -204,6 +210,56 @@ impl Key {
         }
         Err(SigningUnavailable::Failed)
     }
+}
+
+fn find(
+    session: &Session,
+    name: &str,
+    class: ObjectClass,
+    kind: &'static str,
+) -> Result<ObjectHandle, TokenError> {
+    let label = Attribute::Label(name.as_bytes().to_vec());
+    let found = session.find_objects(&[Attribute::Class(class), label])?;
+    match found.as_slice() {
+        [one] => Ok(*one),
+        // Two of one name: which one is meant is not ours to guess.
+        _ => Err(TokenError::NoKey { kind, name: name.to_owned() }),
+    }
+}
+
+/// What the data object at `location` holds: a text, or a key in PKCS#8 (DER), which is returned in PEM.
+pub(super) fn content(location: &Location, pin: &str) -> Result<Zeroizing<String>, TokenError> {
+    let session = login(location, pin, false)?;
+    let object = find(&session, &location.object, ObjectClass::DATA, "data")?;
+    for attribute in session.get_attributes(object, &[AttributeType::Value])? {
+        if let Attribute::Value(bytes) = attribute {
+            let bytes = Zeroizing::new(bytes);
+            let text = match std::str::from_utf8(&bytes) {
+                Ok(text) => text.to_owned(),
+                Err(_) => super::armour("PRIVATE KEY", &bytes),
+            };
+            return Ok(Zeroizing::new(text));
+        }
+    }
+    Err(TokenError::NoKey { kind: "readable data", name: location.object.clone() })
+}
+
+/// Puts `text` into a private data object called `object` beside the one at `location`; returns its URI.
+pub(super) fn store(
+    location: &Location,
+    pin: &str,
+    object: &str,
+    text: &str,
+) -> Result<String, TokenError> {
+    let session = login(location, pin, true)?;
+    session.create_object(&[
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Label(object.as_bytes().to_vec()),
+        Attribute::Value(text.as_bytes().to_vec()),
+    ])?;
+    Ok(location.of_object(object))
 }
 
 fn login(location: &Location, pin: &str, writes: bool) -> Result<Session, TokenError> {
@@ -285,19 +341,24 @@ impl LogSigner for Pkcs11LogSigner {
     }
 }
 
-/// Makes a P-256 key called `object` beside the one at `location`, which never leaves the token.
+/// Makes a key called `object` beside the one at `location`, which never leaves the token.
 pub(super) fn generate(
     location: &Location,
     pin: &Zeroizing<String>,
     object: &str,
+    usage: KeyUse,
 ) -> Result<String, TokenError> {
     let session = login(location, pin, true)?;
+    let (curve, mechanism) = match usage {
+        KeyUse::Token => (P256, Mechanism::EccKeyPairGen),
+        KeyUse::Log => (ED25519, Mechanism::EccEdwardsKeyPairGen),
+    };
     let label = Attribute::Label(object.as_bytes().to_vec());
     let public = [
         Attribute::Token(true),
         Attribute::Private(false),
         Attribute::Verify(true),
-        Attribute::EcParams(P256.to_vec()),
+        Attribute::EcParams(curve.to_vec()),
         label.clone(),
     ];
     let private = [
@@ -308,7 +369,7 @@ pub(super) fn generate(
         Attribute::Sign(true),
         label,
     ];
-    session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)?;
+    session.generate_key_pair(&mechanism, &public, &private)?;
     Ok(location.with_object(object).of_object(object))
 }
 
@@ -324,11 +385,15 @@ mod tests {
         assert_eq!((location.token.as_str(), location.pin_source.as_str()), ("my token", "p"));
         let again = Location::parse(&location.of_object("token-2")).unwrap();
         assert_eq!(again, location.with_object("token-2"));
+        let data = "pkcs11:token=a;object=b;type=data?module-path=/m&pin-source=p";
+        let data = Location::parse(data).unwrap();
+        assert!(data.is_data && Location::parse(&data.of_object("c")).unwrap().is_data);
         for wrong in [
             "",
             "pkcs11:token=a;object=b",
             "pkcs11:token=a?module-path=/m&pin-source=p",
             "pkcs11:token=a;object=b;object=c?module-path=/m&pin-source=p",
+            "pkcs11:token=a;object=b;type=cert?module-path=/m&pin-source=p",
             "pkcs11:token=a;object=b;serial=1?module-path=/m&pin-source=p",
             "pkcs11:token=a;object=%zz?module-path=/m&pin-source=p",
             "pkcs11:token=;object=b?module-path=/m&pin-source=p",

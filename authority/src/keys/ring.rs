@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use signet_evidence::UnixTime;
 use signet_verifier::token::{Jwk, TokenSigner, VerifyingKey};
 
-use super::{KeyError, Secrets, replace_public, signer};
+use super::{KeyError, KeyUse, Secrets, replace_public, signer};
 
 /// What the file is called.
 const PLAN: &str = "token-keys.json";
@@ -254,9 +254,7 @@ pub fn rotate(
     now: UnixTime,
     urgency: Urgency,
 ) -> Result<Option<String>, KeyError> {
-    let lock = directory.join(LOCK);
-    let locked = File::create(&lock).and_then(|file| file.lock().map(|()| file));
-    let _locked = locked.map_err(|source| KeyError::Io { path: lock, source })?;
+    let _locked = lock(directory, LOCK)?;
     let mut plan = read(directory)?;
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let signs_from = match urgency {
@@ -275,7 +273,7 @@ pub fn rotate(
     }
     let newest = plan.keys.iter().max_by_key(|one| one.signs_from);
     let before = newest.map_or(FIRST, |one| one.file.as_str());
-    let file = super::new_token_key(directory, before, now)?;
+    let file = super::new_key_beside(directory, before, KeyUse::Token, now)?;
     plan.keys.push(Planned { file: file.clone(), signs_from, ends: None });
     let (kept, ended): (Vec<_>, Vec<_>) = plan.keys.into_iter().partition(|one| one.counts(now));
     let text = serde_json::to_vec_pretty(&Plan { keys: kept }).unwrap_or_default();
@@ -285,6 +283,13 @@ pub fn rotate(
         let _ = fs::remove_file(directory.join(one.file));
     }
     Ok(Some(file))
+}
+
+/// Holds the file `name` in `directory` until this is dropped.
+pub(super) fn lock(directory: &Path, name: &str) -> Result<File, KeyError> {
+    let path = directory.join(name);
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|source| KeyError::Io { path, source })
 }
 
 /// From when on the newest key signs.

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use serde_json::json;
 use signet_evidence::UnixTime;
 use signet_verifier::log::{Note, NoteKey, SignatureKind, Update, key_name};
 
@@ -31,6 +33,7 @@ pub fn routes() -> Router<Arc<Authority>> {
         .route("/log/tile/{level}/{*number}", get(tile))
         .route("/log/update", get(update))
         .route("/log/proof", get(proof))
+        .route("/log/keys", get(keys))
         .route("/log/cosignatures", post(cosign))
 }
 
@@ -95,6 +98,16 @@ fn tile_number(path: &str) -> Option<(u64, u64)> {
 /// A number without a sign or zeros in front.
 fn decimal(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+/// `GET /log/keys`: the notes by which each key of the log named the next, for witnesses that know an
+/// earlier one.
+async fn keys(
+    State(authority): State<Arc<Authority>>,
+    peer: Peer,
+) -> Result<Json<serde_json::Value>, Problem> {
+    require_gateway(&authority, peer, Event::Witness).await?;
+    Ok(Json(json!({"successions": authority.log.successions()})))
 }
 
 #[derive(Deserialize)]

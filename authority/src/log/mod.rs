@@ -9,4 +9,4 @@ mod sign;
 pub mod verify;
 
 pub use prove::{ProveError, consistency, cosigned, inclusion, receipt, root_at};
-pub use sign::{AuditLog, SignError, keep_signed};
+pub use sign::{AuditLog, ReloadError, SignError, keep_signed, log_name};

@@ -1,30 +1,63 @@
 //! Signs the tree when it has grown, and refuses to sign what contradicts what was signed before.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::json;
 use signet_evidence::UnixTime;
 use signet_verifier::events::Topic;
 use signet_verifier::log::{
-    Checkpoint, CheckpointError, LogSigner, Note, NoteError, NoteKey, NoteKeyError, SignatureKind,
-    TreeHead, key_name,
+    Checkpoint, CheckpointError, Note, NoteError, NoteKey, NoteKeyError, TreeHead, key_name,
 };
 use signet_verifier::token::SigningUnavailable;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::prove::root_at;
+use crate::keys::{KeyError, LogRing};
 use crate::rounds::Rounds;
 use crate::state::Authority;
 use crate::store::{SignedCheckpoint, Store, StoreError};
 
 const PAGE: u32 = 500;
 
-/// The log's key and the newest checkpoint that it signed.
+/// The log's keys and the newest checkpoint that was signed.
 pub struct AuditLog {
-    key: NoteKey,
-    signer: Box<dyn LogSigner>,
+    name: String,
+    keys: RwLock<Keys>,
     newest: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+}
+
+/// The keys, and their public halves as notes name them, the newest last.
+struct Keys {
+    ring: LogRing,
+    public: Vec<NoteKey>,
+    newest: NoteKey,
+}
+
+impl Keys {
+    fn new(ring: LogRing, name: &str) -> Result<Self, NoteKeyError> {
+        let public = ring.note_keys(name)?;
+        let newest = public.last().cloned().ok_or(NoteKeyError::Format)?;
+        Ok(Self { ring, public, newest })
+    }
+}
+
+/// The name of the log of the authority `issuer`: the URL under which it is served, without the scheme.
+#[must_use]
+pub fn log_name(issuer: &str) -> String {
+    format!("{}/log", key_name(issuer.trim_start_matches("https://")))
+}
+
+/// Keys of the log that cannot be taken.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// They cannot be read.
+    #[error("the log's keys cannot be read")]
+    Keys(#[from] KeyError),
+    /// They have no names.
+    #[error("the log's keys cannot be named")]
+    Name(#[from] NoteKeyError),
 }
 
 /// A tree that is not signed.
@@ -62,21 +95,55 @@ impl From<NoteError> for SignError {
 }
 
 impl AuditLog {
-    /// The log of the authority `issuer`, signed by `signer`. Its name is that of the URL under which
-    /// it is served, without the scheme.
+    /// The log of the authority `issuer`, signed by these keys.
     ///
     /// # Errors
     /// [`NoteKeyError`] when the issuer gives no name.
-    pub fn new(issuer: &str, signer: Box<dyn LogSigner>) -> Result<Self, NoteKeyError> {
-        let name = format!("{}/log", key_name(issuer.trim_start_matches("https://")));
-        let key = NoteKey::new(&name, SignatureKind::Log, signer.public_key())?;
-        Ok(Self { key, signer, newest: watch::Sender::default() })
+    pub fn new(issuer: &str, ring: LogRing) -> Result<Self, NoteKeyError> {
+        let name = log_name(issuer);
+        let keys = RwLock::new(Keys::new(ring, &name)?);
+        Ok(Self { name, keys, newest: watch::Sender::default() })
     }
 
-    /// What its checkpoints are checked with.
+    /// What its checkpoints are called.
     #[must_use]
-    pub fn key(&self) -> &NoteKey {
-        &self.key
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The public keys that the log ever had, the newest last: what its checkpoints are checked with.
+    #[must_use]
+    pub fn keys(&self) -> Vec<NoteKey> {
+        self.loaded().public.clone()
+    }
+
+    /// The newest of them.
+    #[must_use]
+    pub fn key(&self) -> NoteKey {
+        self.loaded().newest.clone()
+    }
+
+    /// The notes by which each key named the next.
+    #[must_use]
+    pub fn successions(&self) -> Vec<String> {
+        self.loaded().ring.successions().to_vec()
+    }
+
+    /// Loads the keys anew if their plan was changed since; returns whether it was.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]; the keys stay as they were then.
+    pub fn reload(&self, directory: &Path, now: UnixTime) -> Result<bool, ReloadError> {
+        if !self.loaded().ring.is_outdated(directory) {
+            return Ok(false);
+        }
+        let keys = Keys::new(LogRing::load(directory, now)?, &self.name)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(true)
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest checkpoint that this process knows, and those to come.
@@ -110,17 +177,28 @@ impl AuditLog {
         }
         check_records(store, from, size).await?;
         let head = TreeHead { size, root: root_at(store, size).await? };
-        let checkpoint = Checkpoint { origin: self.key.name().to_owned(), head };
-        let note = checkpoint.sign(self.signer.as_ref())?.to_string();
+        let checkpoint = Checkpoint { origin: self.name.clone(), head };
+        let note = self.sign(&checkpoint, now)?.to_string();
         let checkpoint = SignedCheckpoint { size, at: now, note };
         store.add_checkpoint(&checkpoint).await?;
         self.tell(Some(checkpoint));
         Ok(true)
     }
 
+    /// The note of `checkpoint`, signed by each key that signs now.
+    fn sign(&self, checkpoint: &Checkpoint, now: UnixTime) -> Result<Note, SigningUnavailable> {
+        let mut signers = self.loaded().ring.signers(now).into_iter();
+        let newest = signers.next().ok_or(SigningUnavailable::Failed)?;
+        let mut note = checkpoint.sign(newest.as_ref())?;
+        for earlier in signers {
+            note.sign(&self.name, earlier.as_ref())?;
+        }
+        Ok(note)
+    }
+
     fn read(&self, checkpoint: &SignedCheckpoint) -> Result<TreeHead, SignError> {
         let note = Note::parse(&checkpoint.note)?;
-        Ok(Checkpoint::verify(&note, &self.key)?.head)
+        Ok(Checkpoint::verify_by_any(&note, &self.loaded().public)?.head)
     }
 
     fn tell(&self, checkpoint: Option<SignedCheckpoint>) {

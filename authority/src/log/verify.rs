@@ -151,19 +151,19 @@ pub struct Report {
 }
 
 /// Checks the whole log: records against their leaves, leaves against the tree, the tree against all
-/// checkpoints signed by `key` and those that others `kept`. `progress` hears how many records of how many were looked
+/// checkpoints signed by one of `keys` and those that others `kept`. `progress` hears how many records of how many were looked
 /// at.
 ///
 /// # Errors
 /// [`StoreError`] when the log cannot be read.
 pub async fn verify(
     store: &dyn Store,
-    key: &NoteKey,
+    keys: &[NoteKey],
     kept: &[Note],
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, StoreError> {
     let size = store.log_size().await?;
-    let mut audit = Audit::new(store, key, kept, size).await?;
+    let mut audit = Audit::new(store, keys, kept, size).await?;
     loop {
         let page = store.audit_found_after(audit.last_row, PAGE).await?;
         if page.is_empty() {
@@ -179,7 +179,7 @@ pub async fn verify(
 
 struct Audit<'a> {
     store: &'a dyn Store,
-    key: &'a NoteKey,
+    keys: &'a [NoteKey],
     size: u64,
     /// Number of the last row that was read.
     last_row: i64,
@@ -209,14 +209,14 @@ struct Leaves {
 impl<'a> Audit<'a> {
     async fn new(
         store: &'a dyn Store,
-        key: &'a NoteKey,
+        keys: &'a [NoteKey],
         kept: &[Note],
         size: u64,
     ) -> Result<Self, StoreError> {
         let mut report = Report { records: size, ..Report::default() };
         let mut heads = Vec::new();
         for note in kept {
-            match Checkpoint::verify(note, key) {
+            match Checkpoint::verify_by_any(note, keys) {
                 Ok(checkpoint) => heads.push(checkpoint.head),
                 Err(_) => report.findings.push(Finding::Unsigned { size: 0 }),
             }
@@ -225,7 +225,7 @@ impl<'a> Audit<'a> {
         let witnesses = store.witnesses().await?.into_iter().map(|witness| witness.key).collect();
         Ok(Self {
             store,
-            key,
+            keys,
             size,
             last_row: 0,
             frontier: Frontier::default(),
@@ -377,7 +377,7 @@ impl<'a> Audit<'a> {
         let size = checkpoint.size;
         self.report.checkpoints += 1;
         let note = Note::parse(&checkpoint.note).ok();
-        let signed = note.as_ref().and_then(|note| Checkpoint::verify(note, self.key).ok());
+        let signed = note.as_ref().and_then(|note| Checkpoint::verify_by_any(note, self.keys).ok());
         let (Some(note), Some(head)) = (note, signed.map(|signed| signed.head)) else {
             self.report.findings.push(Finding::Unsigned { size });
             return Ok(());

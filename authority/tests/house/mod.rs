@@ -82,6 +82,17 @@ impl House {
         Self::serve(folder, authority, None).await
     }
 
+    /// A house with these further tables in its settings.
+    pub(crate) async fn with_settings(tables: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        configuration(folder.path(), None).await;
+        let file = folder.path().join("authority.toml");
+        let settings = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{settings}\n{tables}")).unwrap();
+        let authority = Authority::start(Config::load(&file).unwrap(), system_clock()).await;
+        Self::serve(folder, authority.unwrap(), None).await
+    }
+
     /// Another house with the keys of the first: what somebody has who copied them all.
     pub(crate) async fn with_keys_of(directory: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -244,6 +255,30 @@ impl House {
         self.client(Some(self.gateway_identity(name)), &rustls::version::TLS13)
     }
 
+    /// A client with this certificate and key.
+    pub(crate) fn client_with(
+        &self,
+        identity: (CertificateDer<'static>, PrivateKeyDer<'static>),
+    ) -> reqwest::Client {
+        self.client(Some(identity), &rustls::version::TLS13)
+    }
+
+    /// The certificates that the listener for clients shows to whoever asks for `name`, believed or not.
+    pub(crate) async fn shown_by(&self, name: &'static str) -> Vec<CertificateDer<'static>> {
+        let seen = Arc::new(Seen::default());
+        let provider = Arc::new(signet_authority::tls::provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(seen.clone())
+            .with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.clients)).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let _ = connector.connect(name.try_into().unwrap(), stream).await;
+        seen.0.lock().unwrap().clone()
+    }
+
     /// The same, without HTTP/2.
     pub(crate) fn gateway_over_http_1(&self, name: &str) -> reqwest::Client {
         let builder = self.builder(Some(self.gateway_identity(name)), &rustls::version::TLS13);
@@ -361,6 +396,47 @@ impl Machine {
 
     pub(crate) fn thumbprint(&self) -> CertificateThumbprint {
         CertificateThumbprint::of_der(&self.certificate)
+    }
+}
+
+/// Notes what a server shows, and believes nothing.
+#[derive(Debug, Default)]
+struct Seen(std::sync::Mutex<Vec<CertificateDer<'static>>>);
+
+impl rustls::client::danger::ServerCertVerifier for Seen {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        let shown = std::iter::once(leaf).chain(others).map(|one| one.clone().into_owned());
+        *self.0.lock().unwrap() = shown.collect();
+        Err(rustls::Error::General("seen".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("seen".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("seen".to_owned()))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        signet_authority::tls::provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

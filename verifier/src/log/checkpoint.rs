@@ -72,6 +72,22 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// The checkpoint in `note`, which one of `keys` signed: those that the log had, the newest last.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`]: what the newest key says of it.
+    pub fn verify_by_any(note: &Note, keys: &[NoteKey]) -> Result<Self, CheckpointError> {
+        let mut last = CheckpointError::Format;
+        for key in keys.iter().rev() {
+            match Self::verify(note, key) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(error) if last == CheckpointError::Format => last = error,
+                Err(_) => {}
+            }
+        }
+        Err(last)
+    }
+
     /// Extension lines are not ours, and nobody audits them: a text with more than three lines is none.
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');

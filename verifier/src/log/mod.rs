@@ -8,6 +8,7 @@ mod checkpoint;
 mod note;
 mod proof;
 mod receipt;
+mod succession;
 mod tree;
 mod update;
 
@@ -20,5 +21,6 @@ pub use proof::{
     ProofError, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
 };
 pub use receipt::{Receipt, ReceiptError};
+pub use succession::{Succession, SuccessionError};
 pub use tree::{EMPTY_ROOT, Frontier, leaf_hash, node_hash, split};
 pub use update::{Inconsistent, Update, UpdateError};

@@ -30,7 +30,7 @@ pub(super) async fn verify(
         })
         .collect::<anyhow::Result<Vec<Note>>>()?;
     let store = open_store(config).await?;
-    let report = whole::verify(&store, log.key(), &kept, progress()).await?;
+    let report = whole::verify(&store, &log.keys(), &kept, progress()).await?;
     store.close().await;
     let ok = report.findings.is_empty();
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ const OCSF: &str = "1.5.0";
 
 pub(super) async fn export(config: &Config, which: Which, format: Format) -> anyhow::Result<()> {
     let log = super::log(config)?;
-    let name = log.key().name().to_owned();
+    let name = log.name().to_owned();
     each(config, which, |record| {
         let text = match format {
             Format::Jsonl => format!("{}\n", jsonl(record)),

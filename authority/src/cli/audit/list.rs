@@ -57,14 +57,19 @@ pub(super) async fn show(
     };
     let receipt = log::receipt(&store, after).await?;
     store.close().await;
-    let key = super::log(config)?;
-    let checked =
-        match &receipt {
-            Some(receipt) => Some(receipt.verify(&record.entry(), key.key()).context(
+    let keys = super::log(config)?.keys();
+    let checked = match &receipt {
+        Some(receipt) => {
+            // The newest checkpoint may be one of a key that signs no more.
+            let entry = record.entry();
+            let mut verified = keys.iter().rev().map(|key| receipt.verify(&entry, key));
+            let checked = verified.find(Result::is_ok).and_then(Result::ok);
+            Some(checked.context(
                 "the log does not hold this record; run `signet-authority audit verify`",
-            )?),
-            None => None,
-        };
+            )?)
+        }
+        None => None,
+    };
     if proof_only {
         let Some(receipt) = receipt else {
             bail!("record {number} is not in a checkpoint yet; it is while the authority serves")

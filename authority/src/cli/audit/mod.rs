@@ -13,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use signet_authority::config::Config;
 use signet_authority::keys;
 use signet_authority::log::AuditLog;
+use signet_authority::state::system_clock;
 use signet_authority::store::AuditFilter;
 
 use super::output::Output;
@@ -133,8 +134,8 @@ pub(super) async fn run(file: &Path, command: AuditCommand, output: Output) -> a
     }
 }
 
-/// The log's key, and with it its name.
+/// The log's keys and its name.
 pub(super) fn log(config: &Config) -> anyhow::Result<AuditLog> {
-    let signer = keys::load_log(&config.keys())?;
-    Ok(AuditLog::new(config.settings.issuer.as_str(), signer)?)
+    let ring = keys::LogRing::load(&config.keys(), system_clock()())?;
+    Ok(AuditLog::new(config.settings.issuer.as_str(), ring)?)
 }
