@@ -39,7 +39,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARIES ?= $(TARGET)/release
 PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 
-.PHONY: help setup demo vm-test vm-short test check unit fuzz fuzz-short bench build manual install deb deb-check clean
+.PHONY: help setup demo vm-test vm-short test check unit model fuzz fuzz-short bench build manual install deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -94,7 +94,9 @@ test: setup check unit fuzz-short vm-short ## Everything that tests
 
 check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies
 	cargo fmt --all -- --check
+	cargo fmt --manifest-path model/Cargo.toml -- --check
 	cargo clippy -q --workspace --all-targets -- -D warnings
+	$(MODEL) clippy -q --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc -q --workspace --no-deps
 	cargo deny --log-level error check licenses bans sources
 	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny --offline check advisories; \
@@ -104,7 +106,14 @@ unit: setup ## Unit, property, conformance and end-to-end tests
 	cargo build -q --workspace --bins
 	@rm -f target/skipped
 	SIGNET_SKIPPED=$(CURDIR)/target/skipped cargo test --workspace
+	$(MODEL) test -q
 	@[ ! -s target/skipped ] || { sort target/skipped; echo "$$(wc -l < target/skipped) tests were SKIPPED"; }
+
+# Outside the workspace: the checker is no dependency of what ships (docs/model.md).
+MODEL = cd model && CARGO_TARGET_DIR=$(TARGET)/model cargo
+model: ## Check the formal model with larger bounds
+	@$(MODEL) run -q -- check --touches 2 --uses 0 --restarts 0 --ticks 0
+	@$(MODEL) run -q -- check --uses 2
 
 fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each of them in turn)
 	@fuzz/run.sh $(or $(SECONDS),60) $(T)
