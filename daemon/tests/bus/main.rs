@@ -19,6 +19,7 @@ mod hotplug;
 mod idle;
 mod interface;
 mod logind;
+mod memory;
 mod platform;
 mod queue;
 mod refusals;
