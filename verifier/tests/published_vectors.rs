@@ -15,11 +15,13 @@ use coset::{CoseSign1, RegisteredLabelWithPrivate, TaggedCborSerializable};
 use exceptions::Set;
 use serde_json::Value;
 use signet_evidence::thumbprint::unhex;
+use signet_evidence::tpm::TpmtPublic;
 use signet_evidence::{
     CertificateThumbprint, DeviceId, Evidence, KeyThumbprint, Statement, UnixTime, cbor,
 };
 use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::token::{Jwk, TokenChecker, VerifyingKey};
+use signet_verifier::tpm::{AttestationKey, VerifiedQuote};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/published").join(name)
@@ -193,6 +195,35 @@ fn examples_of_eat() {
     let results = text("eat/valid_results.json");
     set.judged("valid_results", Statement::decode(results.as_bytes()).is_ok());
     assert_eq!(set.settle(), 0);
+}
+
+/// A published quote under its own AK, or why it is none of ours.
+fn quote_fault(published: &Value) -> Option<String> {
+    let bytes = |member: &str| unhex(published[member].as_str()?);
+    let Some(public) = bytes("ak_public") else { return Some("no key".into()) };
+    let public = TpmtPublic::parse(&public).unwrap();
+    let ak = match AttestationKey::from_public(&public) {
+        Ok(ak) => ak,
+        Err(error) => return Some(format!("{error:?}")),
+    };
+    let [attest, signature, extra] = ["attest", "signature", "extra_data"].map(bytes);
+    let (attest, signature) = (attest.unwrap(), signature.unwrap());
+    VerifiedQuote::verify(&ak, &attest, &signature, &extra.unwrap_or_default(), None)
+        .err()
+        .map(|error| format!("{error:?}"))
+}
+
+#[test]
+fn quotes_of_real_and_virtual_tpms() {
+    let mut set = Set::of("tpm-quotes");
+    let mut faults = BTreeSet::new();
+    for (name, published) in files("tpm-quotes") {
+        let fault = quote_fault(&published);
+        set.judged(&name, fault.is_none());
+        faults.extend(fault);
+    }
+    assert_eq!(set.settle(), 1);
+    assert_eq!(faults, ["KeyType", "no key"].map(str::to_owned).into());
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Endorsement certificates of real TPMs, and the chains above them.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
+mod exceptions;
+
+use std::path::Path;
+
+use exceptions::Set;
 use signet_evidence::UnixTime;
 use signet_evidence::tpm::{
     EccCurve, EccParameters, HashAlgorithm, ObjectAttributes, PublicParameters, RsaParameters,
@@ -105,6 +110,26 @@ fn real_endorsements_are_believed() {
         assert_eq!(verified.certificate(), Certificate::parse(leaf).unwrap().thumbprint());
         assert_eq!(verified.anchor(), Certificate::parse(anchor).unwrap().thumbprint());
     }
+}
+
+/// Every published certificate: those of a chain that is believed, and the rest.
+#[test]
+fn published_certificates_lead_to_their_makers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/published/tpm-ek");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|found| found == "der"));
+    let chains = real_chains();
+    let mut set = Set::of("tpm-ek");
+    for path in files {
+        let bytes = std::fs::read(&path).unwrap();
+        let certificate = without_padding(&bytes).unwrap();
+        let believed = chains.iter().any(|(leaf, intermediates, anchor)| {
+            [*leaf, *anchor].contains(&certificate)
+                || intermediates.iter().any(|one| one == certificate)
+        });
+        set.judged(path.file_stem().unwrap().to_str().unwrap(), believed);
+    }
+    assert_eq!(set.settle(), 12);
 }
 
 #[test]
