@@ -48,7 +48,7 @@ def decoded(members):
 def judge(path, world):
     header, body = path.read_text().split("\n\n", 1)
     fixture = dict(line.split(": ", 1) for line in header.splitlines())
-    fixture |= {"now": int(fixture["now"]), "bytes": base64.b64decode(body), "with": fixture["with"].split(",")}
+    fixture |= {"now": int(fixture["now"]), "bytes": base64.b64decode(body), "with": fixture["with"].split(", ")}
     unknown = set(fixture["with"]) - CASES
     if unknown or fixture["kind"] not in ("evidence", "registration", "token"):
         sys.exit(f"{path}: the referee knows nothing of {unknown or fixture['kind']}")

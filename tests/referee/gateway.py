@@ -17,6 +17,7 @@ CLAIMS = {
     "acr": str, "cnf": dict, "status": dict, "signet": dict,
 }
 MAYBE = {"auth_time": int, "amr": list, "scope": str, "authorization_details": list}
+LEVELS = [f"signet.{level}" for level in ("device", "host", "tpm-pin", "touch", "uv", "uv-hw")]
 FACTS = {"human", "uvm", "uvm_src", "key_att", "dev", "boot", "pres_exp", "sess_exp", "x5t_hex", "once"}
 
 
@@ -32,9 +33,10 @@ def authorize(fixture, world):
     demand(claims["nbf"] - 5 <= fixture["now"] < claims["exp"] + 5, "token-expired")
     action = claims.get("authorization_details")
     cap = 60 if action else 900
-    demand(claims["exp"] - claims["iat"] <= cap and claims["exp"] - claims["nbf"] <= cap, "token-malformed")
+    demand(claims["exp"] - claims["iat"] <= cap and claims["acr"] in LEVELS, "token-malformed")
     peer = world["peers"][fixture["peer"]]
-    demand(claims["cnf"] == {"x5t#S256": b64u(sha256(peer))}, "token-binding-mismatch")
+    bound = claims["cnf"] == {"x5t#S256": b64u(sha256(peer))}
+    demand(bound and claims["signet"]["x5t_hex"] == sha256(peer).hex(), "token-binding-mismatch")
     demand("session-revoked" not in fixture["with"], "token-revoked")
     demand("token-redeemed" not in fixture["with"], "token-redeemed")
     if action:
@@ -50,7 +52,7 @@ def read(token, key):
     try:
         text = token.decode("ascii")
         parts = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in text.split(".")]
-        demand(len(token) <= 8192 and len(parts) == 3 and text == ".".join(map(b64u, parts)), malformed)
+        demand(len(token) <= 8192 and len(parts) == 3 and len(parts[2]) == 64 and text == ".".join(map(b64u, parts)), malformed)
         header, claims = (json.loads(part, object_pairs_hook=wire.once) for part in parts[:2])
         demand(header.keys() == {"alg", "typ", "kid"}, malformed)
         demand(header["alg"] == "ES256" and header["typ"] == "at+jwt", malformed)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import urllib.parse
 from collections.abc import Mapping
 
 import cbor2
@@ -91,10 +92,11 @@ def fields(demanded, allowed={}, others=None):
     return fits
 
 
-def pcrs(size):
-    return lambda i: type(i) is dict and all(of(*range(24))(k) and octets(size)(v) for k, v in i.items())
+def pcrs(item):
+    return type(item) is dict and all(of(*range(24))(k) and DIGEST(v) for k, v in item.items())
 
 
+DIGEST = either(octets(32), octets(48))
 SOME, CLAIM, PUBLIC = octets(0, 1 << 20), text(512), octets(1, 512)
 X5CHAIN = either(octets(1, 1 << 20), *(array(*[octets(1, 1 << 20)] * count) for count in (2, 3, 4)))
 EVENT_LOG = either(octets(1, 262144), array(octets(32)), of(1, 2, 3))
@@ -114,7 +116,7 @@ STATEMENT = fields(
 PARTS = {
     -70101: fields({1: octets(1, 1023), 2: octets(1, 2048), 3: octets(1, 1024), 4: octets(1, 256)}, {5: of(1, 2, 3)}),
     -70102: fields(
-        {1: X5CHAIN, 2: ATTESTED}, {3: array(SOME, SOME, SOME), 4: either(pcrs(32), pcrs(48)), 5: EVENT_LOG}
+        {1: X5CHAIN, 2: ATTESTED}, {3: array(SOME, SOME, SOME), 4: pcrs, 5: EVENT_LOG}
     ),
     -70103: fields({1: lambda item: octets(34)(item) and item[:2] == b"\0\x0b", 2: octets(1, 256)}),
     -70104: fields({1: octets(1, 6144), 2: octets(1, 1024)}),
@@ -132,7 +134,7 @@ ACTION = {
     "type": r"signet_action",
     "locations": r"https://[a-z0-9.-]+(:[0-9]+)?",
     "method": r"[A-Z]+",
-    "path": r"/[!-\"$-~]{0,4095}",
+    "path": r"/[!$-;=?-\[\]_a-z~]{0,4095}",
     "content_digest": r"sha-256=:[A-Za-z0-9+/]{43}=:",
 }
 
@@ -152,5 +154,12 @@ def action(data, code):
 
 
 def unambiguous(target):
-    path = target.split("?")[0].lower()
-    return not {".", ".."} & set(path.split("/")) and not re.search(r";|//|\\|%(2e|2f|5c|00|25)", path)
+    """Each `%` encodes what cannot stand by itself and parts nothing, and all is UTF-8."""
+    path = target.split("?")[0]
+    try:
+        encoded = [bytes.fromhex(two) for two in re.findall("%(..?|$)", path)]
+        urllib.parse.unquote_to_bytes(path).decode()
+    except ValueError:
+        return False
+    plain = not any(re.fullmatch(rb"[\w.~/\\%;\x00-\x1f\x7f-]", one, re.A) for one in encoded)
+    return plain and not {".", ".."} & set(path.split("/")) and not re.search(";|//", path)
