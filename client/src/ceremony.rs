@@ -7,6 +7,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::daemon::{Answer, DaemonError, DaemonRefusal, Event, Method, Progress, Request, Step};
+use crate::demand::Announcement;
 
 /// Longest wait for the last word of a request that was cancelled.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -70,6 +71,11 @@ pub trait Attendant: Sync {
     /// Tells what the authority minds of this machine and let pass.
     fn warn(&self, warnings: &[String]) {
         let _ = warnings;
+    }
+
+    /// Tells what a gateway demands, before the request for it begins.
+    fn announce(&self, announcement: Announcement<'_>) {
+        let _ = announcement;
     }
 
     /// Asks for a PIN.

@@ -7,8 +7,8 @@ use signet_evidence::Purpose;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::daemon::Means;
-use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
+use crate::daemon::{Bus, Means};
+use crate::workstation::{Ask, OpenError, PresenceError, Unattended, Workstation};
 
 /// This machine's clock, in Unix seconds: good enough to say when something is due.
 #[must_use]
@@ -53,6 +53,22 @@ impl CertificateLife {
 }
 
 impl Workstation {
+    /// Opens the workstation, its certificate renewed first when it is time. What is still good serves
+    /// when that fails: beside it stands why.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_renewed(bus: &Bus) -> Result<(Self, Option<PresenceError>), OpenError> {
+        let workstation = Self::open(bus).await?;
+        if !workstation.certificate_life().is_some_and(|life| life.is_due(unix_now())) {
+            return Ok((workstation, None));
+        }
+        match workstation.renew_certificates().await {
+            Ok(_) => Ok((Self::open(bus).await?, None)),
+            Err(error) => Ok((workstation, Some(error))),
+        }
+    }
+
     /// The life of this machine's certificate; `None` when it cannot be read.
     #[must_use]
     pub fn certificate_life(&self) -> Option<CertificateLife> {

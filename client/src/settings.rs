@@ -27,8 +27,10 @@ pub struct Settings {
     pub pinentry: Option<PathBuf>,
     /// Socket of another workstation, forwarded to this host, that `signet request` goes through.
     pub socket: Option<PathBuf>,
-    /// CA file of gateways, for `signet request`; the authority's CA when absent.
+    /// CA file of gateways, for `signet request` and `signet proxy`; the authority's CA when absent.
     pub gateway_ca: Option<PathBuf>,
+    /// Gateways that `signet proxy` reaches, `https://host[:port]`, where its command line names none.
+    pub proxy_to: Option<Vec<String>>,
 }
 
 /// Why settings cannot be used.
@@ -68,6 +70,7 @@ impl Settings {
                 gateway_ca: later.gateway_ca.or(settings.gateway_ca),
                 socket: later.socket.or(settings.socket),
                 pinentry: later.pinentry.or(settings.pinentry),
+                proxy_to: later.proxy_to.or(settings.proxy_to),
             };
         }
         Ok(settings)

@@ -17,7 +17,6 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
 use super::frame::{Frame, Kind, MAX_PIECE};
 use super::message::{Header, StationMessage, framed};
@@ -166,10 +165,7 @@ fn request(approved: Approved) -> Result<Request<Full<Bytes>>, ExchangeError> {
         (host, Some(port)) => format!("{host}:{port}"),
         (host, None) => host.to_owned(),
     };
-    let bearer = Zeroizing::new(format!("Bearer {}", token.secret()));
-    let mut bearer =
-        HeaderValue::from_str(&bearer).map_err(|error| ExchangeError::Request(error.into()))?;
-    bearer.set_sensitive(true);
+    let bearer = token.authorization().map_err(|error| ExchangeError::Request(error.into()))?;
     let mut request = Request::builder().method(method).uri(target).header(HOST, host);
     for (name, value) in headers {
         request = request.header(name, value);

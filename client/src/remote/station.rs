@@ -1,8 +1,6 @@
 //! The workstation's end: asks the person, gets the token, sends the request, tells the answer.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +23,7 @@ use crate::approval::{ApprovalError, action_for};
 use crate::ceremony::{Attendant, CannotAsk, Question};
 use crate::daemon::{Bus, DaemonRefusal, Means, Progress, Step};
 use crate::one_line::words;
+use crate::private_socket::{self, SocketFault, is_ours};
 use crate::tls::TlsConfigError;
 use crate::tokens::{CacheError, TokenCache};
 use crate::workstation::{OpenError, PresenceError, Workstation};
@@ -176,17 +175,10 @@ impl Station {
     pub async fn listen(runtime_directory: Option<&Path>) -> Result<UnixListener, ListenError> {
         let cache = TokenCache::open(runtime_directory)?;
         let path = socket_path(cache.directory());
-        let failed = |source| ListenError::Io { path: path.clone(), source };
-        if UnixStream::connect(&path).await.is_ok() {
-            return Err(ListenError::Served(path));
-        }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(listener)
+        private_socket::listen(&path).await.map_err(|fault| match fault {
+            SocketFault::Served => ListenError::Served(path.clone()),
+            SocketFault::Io(source) => ListenError::Io { path: path.clone(), source },
+        })
     }
 
     /// Serves all who connect.
@@ -293,12 +285,6 @@ impl Station {
             *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = until;
         }
     }
-}
-
-/// Whether the same user, or root, is at the other end.
-fn is_ours(stream: &UnixStream) -> bool {
-    let us = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == us || peer.uid() == 0)
 }
 
 async fn write(mut writer: FrameWriter<OwnedWriteHalf>, mut outbox: mpsc::Receiver<Frame>) {

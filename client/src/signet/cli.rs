@@ -8,12 +8,14 @@ use reqwest::Url;
 use signet_client::daemon::Method;
 
 mod keys;
+mod proxy;
 mod tickets;
 
 pub(crate) use keys::{
     Configure, CredentialRemove, Credentials, Finger, FingerAdd, FingerRemove, FingerRename, Key,
     KeyAdd, KeyRemove, OnOff, Pin, PinChange, Platform, Reset, WhichKey,
 };
+pub(crate) use proxy::Proxy;
 pub(crate) use tickets::{Ticket, TicketApprove, TicketRequest};
 
 /// Prove that you are present, at an enrolled machine, for exactly this request.
@@ -47,7 +49,7 @@ Exit codes:
   3  unavailable: something that is needed could not be reached or asked; nothing was decided
 
 Settings, all optional: /etc/signet/client.toml, ~/.config/signet/client.toml
-  bus, authority, authority_ca, gateway_ca, pinentry, socket
+  bus, authority, authority_ca, gateway_ca, pinentry, proxy_to, socket
 
 On a host reached by ssh, SIGNET_SOCKET names the forwarded socket of the workstation: `signet request`
 then asks there (docs/remote.md).";
@@ -70,6 +72,7 @@ pub(crate) enum Command {
     Present(Present),
     Inspect(Inspect),
     Request(Request),
+    Proxy(Proxy),
     Agent(Agent),
     Status(Status),
     Doctor(Doctor),

@@ -9,9 +9,11 @@ use signet_client::approval::ApprovalError;
 use signet_client::authority::tls_cause;
 use signet_client::ceremony::{CannotAsk, CeremonyError};
 use signet_client::daemon::DaemonRefusal;
+use signet_client::demand::DemandError;
 use signet_client::enrolment::EnrolError;
 use signet_client::inspection::InspectError;
 use signet_client::one_line::causes;
+use signet_client::proxy::{OpenProxyError, ProxyListenError, TargetError};
 use signet_client::remote::{FarError, ListenError};
 use signet_client::settings::SettingsError;
 use signet_client::tls::TlsConfigError;
@@ -137,10 +139,34 @@ pub(crate) enum Failure {
     NotOverSocket { option: &'static str },
     #[error("name the action that you want approved with --action, such as mesh.route.update")]
     ActionNotGiven,
+    #[error(transparent)]
+    ProxyListen(#[from] ProxyListenError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("cancelled")]
     Interrupted,
     #[error("cannot start")]
     Runtime(#[source] io::Error),
+}
+
+impl From<OpenProxyError> for Failure {
+    fn from(error: OpenProxyError) -> Self {
+        match error {
+            OpenProxyError::Workstation(error) => error.into(),
+            OpenProxyError::Tls(error) => error.into(),
+        }
+    }
+}
+
+impl From<DemandError> for Failure {
+    fn from(error: DemandError) -> Self {
+        match error {
+            DemandError::Unnamed => Self::ActionUnnamed,
+            DemandError::Approval(error) => error.into(),
+            DemandError::Presence(error) => error.into(),
+            DemandError::Tokens(error) => error.into(),
+        }
+    }
 }
 
 impl Failure {
@@ -179,6 +205,7 @@ impl Failure {
             | Self::NoSuchPath { .. }
             | Self::SeveralKeys { .. }
             | Self::OnlyRequests
+            | Self::Target(_)
             | Self::NotOverSocket { .. }
             | Self::ActionNotGiven
             | Self::Far(FarError::BodyTooLarge)
@@ -203,6 +230,7 @@ impl Failure {
             | Self::Open(OpenError::Signer(_))
             | Self::Far(_)
             | Self::FarHosts(_)
+            | Self::ProxyListen(_)
             | Self::Write { .. }
             | Self::Print(_)
             | Self::NoTicket(_)

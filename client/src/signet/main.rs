@@ -1,6 +1,7 @@
 //! `signet`: the operator's command line.
 
 mod agent;
+mod approval;
 mod cli;
 mod command;
 mod confirm;

@@ -6,8 +6,10 @@ use serde_json::json;
 use signet_client::authority::printable;
 use signet_client::ceremony::{Attendant, CannotAsk, Question};
 use signet_client::daemon::{Method, Progress, Prompt, Sample, Step};
+use signet_client::demand::Announcement;
 use zeroize::Zeroizing;
 
+use crate::approval;
 use crate::fingerprint::{self, Enrolment};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Style};
@@ -95,6 +97,21 @@ impl Attendant for Terminal {
         for warning in warnings {
             let text = format!("this machine: {}", printable(warning));
             self.output.say(Some(Style::Bad), &text);
+        }
+    }
+
+    fn announce(&self, announcement: Announcement<'_>) {
+        match announcement {
+            Announcement::Presence { description } => {
+                self.output.say(None, "The gateway wants you to prove your presence anew.");
+                if let Some(description) = description {
+                    self.output.say(None, description);
+                }
+            }
+            Announcement::Action(action) => {
+                self.output.say(None, "The gateway wants a touch for this very request.");
+                approval::show(self.output, action);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hyper::header::{HeaderValue, InvalidHeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::Zeroizing;
 
@@ -28,6 +29,17 @@ impl AccessToken {
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.0
+    }
+
+    /// The `Authorization` header that carries it (RFC 6750 §2.1), kept out of logs.
+    ///
+    /// # Errors
+    /// Never for a token that was made by [`Self::new`].
+    pub fn authorization(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.secret()));
+        let mut value = HeaderValue::from_str(&text)?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 

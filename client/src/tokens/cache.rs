@@ -115,24 +115,10 @@ impl TokenCache {
     pub fn load(&self) -> Result<Option<SessionRecord>, CacheError> {
         self.check_directory()?;
         let path = self.directory.join(SESSION);
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
-            .open(&path);
-        let file = match file {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(CacheError::Unsafe { path, fault: Fault::Kind });
-            }
-            Err(source) => return Err(CacheError::Io { path, source }),
-        };
-        check(&path, &file.metadata().map_err(io_at(&path))?, false)?;
-        let mut bytes = Zeroizing::new(Vec::new());
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io_at(&path))?;
+        let Some(bytes) = read_private(&path, MAX_FILE)? else { return Ok(None) };
         match serde_json::from_slice(&bytes) {
-            Ok(record) if bytes.len() as u64 <= MAX_FILE => Ok(Some(record)),
-            _ => Err(CacheError::Damaged { path }),
+            Ok(record) => Ok(Some(record)),
+            Err(_) => Err(CacheError::Damaged { path }),
         }
     }
 
@@ -186,6 +172,33 @@ impl TokenCache {
         let metadata = fs::symlink_metadata(&self.directory).map_err(io_at(&self.directory))?;
         check(&self.directory, &metadata, true)
     }
+}
+
+/// The bytes of a file that only its owner can read; `None` when there is none.
+///
+/// # Errors
+/// See [`CacheError`]; a file of another owner or with a wider mode is never read, and one of more
+/// than `most` bytes is damaged.
+pub fn read_private(path: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, CacheError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
+        .open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(CacheError::Unsafe { path: path.to_owned(), fault: Fault::Kind });
+        }
+        Err(source) => return Err(CacheError::Io { path: path.to_owned(), source }),
+    };
+    check(path, &file.metadata().map_err(io_at(path))?, false)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io_at(path))?;
+    if bytes.len() as u64 > most {
+        return Err(CacheError::Damaged { path: path.to_owned() });
+    }
+    Ok(Some(bytes))
 }
 
 /// Writes a file that only its owner can read, in the place of what was there: all or nothing.

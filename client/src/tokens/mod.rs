@@ -13,7 +13,7 @@ use thiserror::Error;
 
 pub use access_token::AccessToken;
 pub use boot_clock::BootTime;
-pub use cache::{CacheError, Fault, RenewalLock, TokenCache, write_private};
+pub use cache::{CacheError, Fault, RenewalLock, TokenCache, read_private, write_private};
 pub use record::{Freshness, SessionRecord};
 
 use crate::authority::TokenResponse;

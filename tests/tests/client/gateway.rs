@@ -8,6 +8,12 @@ const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
 
 pub(crate) async fn logged_in() -> House {
     let house = House::start().await.unwrap();
+    log_in(&house).await;
+    house
+}
+
+/// Enrols the workstation and its operator's key, and logs in.
+pub(crate) async fn log_in(house: &House) {
     let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for arguments in [&["key", "add"][..], &["login"]] {
@@ -15,7 +21,6 @@ pub(crate) async fn logged_in() -> House {
         let ran = house.alice.signet(arguments).await.unwrap();
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }
-    house
 }
 
 pub(crate) fn status(ran: &Ran) -> u64 {

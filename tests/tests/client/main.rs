@@ -13,6 +13,7 @@ mod held_back;
 mod inspection;
 mod notifications;
 mod people;
+mod proxy;
 mod remote;
 mod renewal;
 mod session;

@@ -10,7 +10,7 @@ use crate::gateway::{logged_in, status};
 const STAGING: &str = "/v1/namespaces/sandbox/routes/web";
 
 /// Puts the example set into force with one file changed, and returns once the node decides by it.
-async fn with_policy(house: &House, file: &str, change: impl Fn(&str) -> String) {
+pub(crate) async fn with_policy(house: &House, file: &str, change: impl Fn(&str) -> String) {
     let config = house.authority.config();
     let folder = config.parent().unwrap().join("policies");
     let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();

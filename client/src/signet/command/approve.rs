@@ -2,19 +2,18 @@
 
 use serde_json::json;
 use signet_client::approval::action_for;
-use signet_evidence::Action;
 
 use super::{Context, files};
+use crate::approval;
 use crate::cli::Approve;
 use crate::failure::Failure;
-use crate::output::{Output, Style};
 
 pub(super) async fn run(context: &Context, options: &Approve) -> Result<(), Failure> {
     let target = &options.target;
     let body = files::body(target.body.as_deref())?;
     let action = action_for(&target.method, &target.url, &body, &options.action)?;
     let workstation = context.workstation().await?;
-    show(context.output, &action);
+    approval::show(context.output, &action);
     let acr = options.acr.as_deref();
     let means = context.means(options.by);
     let response = workstation.approve(action.as_bytes(), acr, means, &context.terminal).await?;
@@ -30,13 +29,4 @@ pub(super) async fn run(context: &Context, options: &Approve) -> Result<(), Fail
     let result = json!({ "expires_in": response.expires_in, "acr": response.acr });
     let text = format!("approved: use it once within {} s", response.expires_in);
     context.output.result(&result, &text)
-}
-
-/// What is about to be approved, before the touch.
-pub(super) fn show(output: Output, action: &Action) {
-    let details = action.details();
-    let location = details.locations.first().map(String::as_str).unwrap_or_default();
-    output.say(Some(Style::Ask), &format!("You approve {}", details.actions.join(", ")));
-    output.say(None, &format!("  {} {location}{}", details.method, details.path));
-    output.say(Some(Style::Faint), &format!("  body {}", details.content_digest));
 }

@@ -13,6 +13,7 @@ mod key;
 mod key_list;
 mod login;
 mod present;
+mod proxy;
 mod request;
 mod status;
 mod ticket;
@@ -25,7 +26,6 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use signet_client::ceremony::attend;
 use signet_client::daemon::{Answer, Means, Upkeep};
-use signet_client::renewal::unix_now;
 use signet_client::settings::{Settings, SettingsError, files as settings_files};
 use signet_client::tokens::TokenCache;
 use signet_client::workstation::PresenceError;
@@ -110,22 +110,19 @@ impl Context {
     /// The workstation, its certificate renewed first when it is time. What is still good serves
     /// when that fails: the next command tries again.
     async fn renewed(&self) -> Result<Workstation, Failure> {
-        let workstation = self.workstation().await?;
-        if !workstation.certificate_life().is_some_and(|life| life.is_due(unix_now())) {
-            return Ok(workstation);
-        }
-        match workstation.renew_certificates().await {
-            Ok(_) => self.workstation().await,
-            Err(error) if error.rejection() == Some(RejectionCode::DeviceCertificateUntrusted) => {
+        let (workstation, failed) = Workstation::open_renewed(&self.bus).await?;
+        let workstation = workstation.saying(self.reason.clone());
+        match failed {
+            Some(error) if error.rejection() == Some(RejectionCode::DeviceCertificateUntrusted) => {
                 Err(error.into())
             }
-            Err(error) if error.rejection().is_some() => {
+            Some(error) if error.rejection().is_some() => {
                 let text = format!("the certificate of this machine was not renewed: {error}");
                 self.output.say(Some(Style::Bad), &text);
                 Ok(workstation)
             }
             // An authority out of reach is named by the command itself, if it needs it.
-            Err(_) => Ok(workstation),
+            _ => Ok(workstation),
         }
     }
 }
@@ -199,6 +196,7 @@ pub(crate) async fn run(
         Command::Present(present) => present::run(&context, &present).await,
         Command::Status(_) => status::run(&context).await,
         Command::Agent(options) => agent::run(&context, &options).await,
+        Command::Proxy(options) => proxy::run(context, &options).await,
         Command::Inspect(_) | Command::Doctor(_) | Command::Completion(_) => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -212,6 +210,7 @@ fn asks_person(command: &Command) -> bool {
         | Command::Ticket(_)
         | Command::Present(_)
         | Command::Request(_)
+        | Command::Proxy(_)
         | Command::Finger(_) => true,
         Command::Key(key) => !matches!(key, Key::List),
         _ => false,

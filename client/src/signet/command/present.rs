@@ -7,7 +7,7 @@ use signet_client::workstation::Ask;
 use signet_evidence::Purpose;
 use signet_evidence::action::MAX_ACTION;
 
-use super::{Context, approve, files, runtime_directory};
+use super::{Context, files, runtime_directory};
 use crate::cli::{Present, PresentPurpose};
 use crate::failure::Failure;
 
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, options: &Present) -> Result<(), Fail
     if let Some(bytes) = &action {
         let parsed = signet_evidence::Action::parse(bytes)
             .map_err(signet_client::approval::ApprovalError::from)?;
-        approve::show(context.output, &parsed);
+        crate::approval::show(context.output, &parsed);
     }
     let ask = Ask {
         purpose: match options.purpose {

@@ -1,0 +1,91 @@
+//! This machine's identity as the proxy shows it, and the connections that were made with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::refusal::Refusal;
+use super::upstream::Upstream;
+use super::{OpenProxyError, Settings};
+use crate::ceremony::Attendant;
+use crate::renewal::unix_now;
+use crate::tokens::{TokenCache, Tokens};
+use crate::workstation::Workstation;
+
+/// How often it is looked whether the certificate is still the one that the machine has.
+const LOOK: Duration = Duration::from_secs(60);
+/// How soon, where a token says that it is not.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// An enrolled workstation with its certificate of now; replaced when there is another certificate.
+pub(super) struct Machine {
+    tokens: Tokens,
+    upstreams: Vec<Arc<Upstream>>,
+    looked: Instant,
+}
+
+impl Machine {
+    /// Opens the workstation and renews its certificate when it is time.
+    pub(super) async fn open(
+        settings: &Settings,
+        cache: &TokenCache,
+    ) -> Result<Self, OpenProxyError> {
+        let (workstation, _) = Workstation::open_renewed(&settings.bus).await?;
+        let workstation = workstation.saying(settings.reason.clone());
+        let tls = workstation.tls_towards(settings.anchors.as_deref())?;
+        let upstreams = settings.targets.iter();
+        let upstreams = upstreams.map(|target| Upstream::new(target.clone(), &tls)).collect();
+        let tokens = Tokens::new(workstation, cache.clone());
+        Ok(Self { tokens, upstreams, looked: Instant::now() })
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    pub(super) fn upstream(&self, target: usize) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(target)
+    }
+
+    /// Whether it is time to look whether the machine has another certificate.
+    fn is_due(&self) -> bool {
+        let enrolment = self.tokens.workstation().enrolment();
+        let bound = self.tokens.load().map_or(true, |record| record.is_bound_to(enrolment));
+        self.looked.elapsed() > if bound { LOOK } else { LOOK_AGAIN }
+    }
+
+    /// Whether the machine has another certificate, or should get one.
+    async fn is_outdated(&self) -> bool {
+        let workstation = self.tokens.workstation();
+        if workstation.certificate_life().is_some_and(|life| life.is_due(unix_now())) {
+            return true;
+        }
+        match workstation.daemon().enrolment().await {
+            Ok(Some(now)) => now.certificates != workstation.enrolment().certificates,
+            // It was enrolled anew, or signetd is another one, or the bus is.
+            Ok(None) | Err(_) => true,
+        }
+    }
+}
+
+impl<A: Attendant + Send + 'static> super::Proxy<A> {
+    /// The machine as it is now. What is there serves where nothing better is to be had.
+    pub(super) async fn machine(&self) -> Result<Arc<Machine>, Refusal> {
+        let mut slot = self.machine.lock().await;
+        if !slot.is_due() {
+            return Ok(Arc::clone(&slot));
+        }
+        if slot.is_outdated().await
+            && let Ok(anew) = Machine::open(&self.options, &self.cache).await
+            && anew.tokens.workstation().enrolment() != slot.tokens.workstation().enrolment()
+        {
+            *slot = Arc::new(anew);
+        } else {
+            *slot = Arc::new(Machine {
+                tokens: slot.tokens.clone(),
+                upstreams: slot.upstreams.clone(),
+                looked: Instant::now(),
+            });
+        }
+        Ok(Arc::clone(&slot))
+    }
+}

@@ -1,0 +1,103 @@
+//! `signet proxy`: tools of this user speak plain HTTP to it; it speaks TLS with the TPM's key to the
+//! gateways that it was told of, and adds the session's token.
+//!
+//! What comes in is checked in [`caller`]: only the user, only the targets. [`exchange`] sends it on,
+//! and once more where the gateway demands the person; [`upstream`] keeps the connections.
+
+mod body;
+mod caller;
+mod exchange;
+mod headers;
+mod listen;
+mod machine;
+mod pac;
+mod refusal;
+mod replay;
+mod secret;
+mod serve;
+mod target;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+use tokio::sync::{Mutex, watch};
+
+pub use listen::{Listen, ListenParseError, Opened, ProxyListenError, open, secret_file};
+pub use secret::SecretError;
+pub use target::{Target, TargetError};
+
+use crate::ceremony::Attendant;
+use crate::daemon::{Bus, Means};
+use crate::tls::TlsConfigError;
+use crate::tokens::TokenCache;
+use crate::workstation::OpenError;
+use machine::Machine;
+use target::Targets;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where `signetd` is.
+    pub bus: Bus,
+    /// The gateways.
+    pub targets: Vec<Target>,
+    /// Their CAs, DER; the authority's where there are none.
+    pub anchors: Option<Vec<Vec<u8>>>,
+    /// Ask the person where a gateway demands it.
+    pub step_up: bool,
+    /// What to prove presence with.
+    pub means: Means,
+    /// Words for the person, which prompts show as the requester's.
+    pub reason: Option<String>,
+}
+
+/// Why the proxy cannot work.
+#[derive(Debug, Error)]
+pub enum OpenProxyError {
+    /// The workstation cannot be used.
+    #[error(transparent)]
+    Workstation(#[from] OpenError),
+    /// The CAs cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+}
+
+/// The proxy.
+pub struct Proxy<A> {
+    options: Settings,
+    targets: Targets,
+    cache: TokenCache,
+    attendant: Arc<A>,
+    machine: Mutex<Arc<Machine>>,
+    /// Whose turn it is to ask the person, and when they said no last.
+    asking: Arc<Mutex<Option<Instant>>>,
+    end: watch::Receiver<bool>,
+    ender: watch::Sender<bool>,
+}
+
+impl<A: Attendant + Send + 'static> Proxy<A> {
+    /// Opens the workstation. Tokens come from `cache`; `attendant` asks the person.
+    ///
+    /// # Errors
+    /// See [`OpenProxyError`].
+    pub async fn new(
+        options: Settings,
+        cache: TokenCache,
+        attendant: A,
+    ) -> Result<Arc<Self>, OpenProxyError> {
+        let machine = Machine::open(&options, &cache).await?;
+        let (ender, end) = watch::channel(false);
+        let targets = Targets(options.targets.clone());
+        let machine = Mutex::new(Arc::new(machine));
+        let attendant = Arc::new(attendant);
+        let asking = Arc::default();
+        Ok(Arc::new(Self { options, targets, cache, attendant, machine, asking, end, ender }))
+    }
+}
+
+/// Resolves when the proxy ends.
+async fn ending(mut end: watch::Receiver<bool>) {
+    let _ = end.wait_for(|ends| *ends).await;
+}

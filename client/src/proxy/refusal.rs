@@ -1,0 +1,264 @@
+//! What a tool hears when its request does not go through: what is wrong and what to do, as
+//! `application/problem+json` (RFC 9457), with `Proxy-Status` (RFC 9209), so that nobody takes it for
+//! the gateway's answer.
+
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use hyper::{HeaderMap, Response, StatusCode};
+use serde_json::json;
+use thiserror::Error;
+
+use super::body::{Body, full};
+use super::upstream::UpstreamError;
+use crate::demand::DemandError;
+use crate::one_line::words;
+use crate::tokens::TokensError;
+use crate::workstation::OpenError;
+
+/// Seconds in which nobody is asked again after a no.
+pub(super) const REST: u64 = 30;
+/// Most bytes of a body that are kept to be sent once more.
+pub(super) const MAX_REPLAY: usize = 1024 * 1024;
+
+/// How a tool is asked for the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// It uses us as a proxy.
+    Proxy,
+    /// It uses us as a server.
+    Server,
+}
+
+/// Why a request did not go through.
+#[derive(Debug, Error)]
+pub(super) enum Refusal {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error(
+        "this port wants the secret of its user, from the file that `signet proxy` named at its start: as the proxy's password, as a bearer token, or in the path as /~SECRET/"
+    )]
+    Secret(Challenge),
+    #[error("{0:?} is no target of this proxy: start `signet proxy` with --to for it")]
+    NotATarget(String),
+    #[error("this proxy has several targets: name one by its host")]
+    WhichTarget,
+    #[error("requests of other sites' pages do not pass")]
+    CrossSite,
+    #[error("a secret in the path is not for browsers, where pages read it: use the PAC file")]
+    BrowserPath,
+    #[error("signet sets the authorization header: send none")]
+    Authorization,
+    #[error("TRACE would show the token: it does not pass")]
+    Trace,
+    #[error(
+        "a tunnel would hide the request from this proxy: call http://{0}/ through it; signet itself speaks TLS to the gateway"
+    )]
+    Tunnel(String),
+    #[error("there is nothing at this path")]
+    NothingHere,
+    #[error("cannot use this machine's key: {}", words(.0))]
+    Machine(#[from] OpenError),
+    #[error("{}", words(.0))]
+    Tokens(#[from] TokensError),
+    #[error("{}", words(.0))]
+    Upstream(#[from] UpstreamError),
+    #[error("{}", words(.0))]
+    Demand(#[from] DemandError),
+    #[error("you refused a request just now: nothing is asked for {REST} s")]
+    Resting,
+    #[error(
+        "the gateway wants this very request approved, and it has more than {MAX_REPLAY} bytes"
+    )]
+    TooLarge,
+    #[error("the request's body did not come to an end in time for its approval")]
+    BodyTooSlow,
+    #[error("the request's body broke off")]
+    BodyBroken,
+    #[error(
+        "presence was proved, but the request has too many bytes to be sent again by itself: send it once more"
+    )]
+    SendAgain,
+    #[error("this proxy ends")]
+    Ending,
+}
+
+impl Refusal {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::Authorization | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Secret(Challenge::Proxy) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::Secret(Challenge::Server) => StatusCode::UNAUTHORIZED,
+            Self::WhichTarget => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotATarget(_)
+            | Self::CrossSite
+            | Self::BrowserPath
+            | Self::Tunnel(_)
+            | Self::Resting => StatusCode::FORBIDDEN,
+            Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NothingHere => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Tokens(TokensError::NotLoggedIn | TokensError::PresenceOver) => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Tokens(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
+            Self::Demand(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
+            Self::Upstream(error) => error.status(),
+            Self::Machine(_)
+            | Self::Tokens(_)
+            | Self::Demand(_)
+            | Self::SendAgain
+            | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Its name, for programs.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Secret(_) => "secret",
+            Self::NotATarget(_) => "not-a-target",
+            Self::WhichTarget => "which-target",
+            Self::CrossSite => "cross-site",
+            Self::BrowserPath => "browser-path",
+            Self::Authorization => "authorization-sent",
+            Self::Trace => "trace",
+            Self::Tunnel(_) => "tunnel",
+            Self::NothingHere => "nothing-here",
+            Self::Machine(_) => "unavailable",
+            Self::Tokens(TokensError::NotLoggedIn) => "not-logged-in",
+            Self::Tokens(TokensError::PresenceOver) => "presence-over",
+            Self::Tokens(error) => {
+                error.rejection().map_or("unavailable", signet_evidence::RejectionCode::as_str)
+            }
+            Self::Upstream(error) => error.code(),
+            Self::Demand(error) => {
+                let rejection = error.presence().and_then(|error| error.rejection());
+                rejection.map_or("presence-not-proved", signet_evidence::RejectionCode::as_str)
+            }
+            Self::Resting => "resting",
+            Self::TooLarge => "too-large",
+            Self::BodyTooSlow | Self::BodyBroken => "body",
+            Self::SendAgain => "send-again",
+            Self::Ending => "ending",
+        }
+    }
+
+    /// `Proxy-Status` error type (RFC 9209 §2.3).
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.kind(),
+            Self::Malformed(_) | Self::BodyBroken | Self::BodyTooSlow => "http_request_error",
+            Self::NotATarget(_) | Self::WhichTarget => "destination_not_found",
+            Self::Machine(_) | Self::Ending => "proxy_internal_error",
+            _ => "http_request_denied",
+        }
+    }
+
+    /// The answer; to a gRPC client as a status of its own kind, which it shows.
+    pub(super) fn answer(&self, asked: &HeaderMap) -> Response<Body> {
+        let is_grpc = asked
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let detail = words(self);
+        let mut response = if is_grpc { self.as_grpc(&detail) } else { self.as_problem(&detail) };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let status = format!("signet; error={}; details=\"{}\"", self.kind(), self.code());
+        if let Ok(status) = HeaderValue::from_str(&status) {
+            headers.insert(HeaderName::from_static("proxy-status"), status);
+        }
+        match self {
+            Self::Secret(Challenge::Proxy) => {
+                headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static(BASIC));
+            }
+            Self::Secret(Challenge::Server) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC));
+            }
+            // RFC 9110 §15.5.2 wants a challenge in every 401.
+            Self::Tokens(TokensError::NotLoggedIn | TokensError::PresenceOver) => {
+                let challenge = "Bearer realm=\"signet\", error=\"invalid_token\"";
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::SendAgain => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("0"));
+            }
+            Self::Resting => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(REST));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn as_problem(&self, detail: &str) -> Response<Body> {
+        let status = self.status();
+        let problem = json!({
+            "type": format!("urn:signet:proxy:{}", self.code()),
+            "title": "signet proxy did not pass the request on",
+            "status": status.as_u16(),
+            "code": self.code(),
+            "detail": detail,
+        });
+        let mut response = Response::new(full(format!("{problem}\n")));
+        *response.status_mut() = status;
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    /// Trailers-only (gRPC over HTTP/2, "Responses").
+    fn as_grpc(&self, detail: &str) -> Response<Body> {
+        let code = match self.status() {
+            StatusCode::BAD_REQUEST => 3,
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => 16,
+            StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => 7,
+            StatusCode::PAYLOAD_TOO_LARGE => 8,
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => 4,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => 14,
+            _ => 2,
+        };
+        let message: String = format!("signet proxy ({}): {detail}", self.code())
+            .bytes()
+            .map(|byte| match byte {
+                b'%' | ..=0x1f | 0x7f.. => format!("%{byte:02X}"),
+                byte => char::from(byte).to_string(),
+            })
+            .collect();
+        let mut response = Response::new(full(""));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(code));
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert(HeaderName::from_static("grpc-message"), message);
+        }
+        response
+    }
+}
+
+const BASIC: &str = "Basic realm=\"signet proxy: any name, the secret as password\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do_in_the_tools_own_terms() {
+        let refusal = Refusal::Tokens(TokensError::NotLoggedIn);
+        let answer = refusal.answer(&HeaderMap::new());
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            answer.headers().get("proxy-status").unwrap(),
+            "signet; error=http_request_denied; details=\"not-logged-in\""
+        );
+        let mut grpc = HeaderMap::new();
+        grpc.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        let answer = Refusal::NotATarget("ä%".into()).answer(&grpc);
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers().get("grpc-status").unwrap(), "7");
+        let message = answer.headers().get("grpc-message").unwrap().to_str().unwrap();
+        assert!(message.contains("(not-a-target): \"%C3%A4%25\""), "{message}");
+    }
+}

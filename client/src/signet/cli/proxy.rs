@@ -1,0 +1,49 @@
+//! `signet proxy` on the command line.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use signet_client::proxy::{Listen, Target};
+
+use super::MethodName;
+
+/// Put this machine's key and your token under any tool that speaks HTTP: curl, kubectl, a browser
+///
+/// Tools speak plain HTTP to the proxy, over a Unix socket or a loopback port; the proxy speaks TLS with
+/// this machine's key to the gateways that --to names, and to nothing else. Where a gateway wants your
+/// presence, you are asked for a touch and the request is sent once more.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Only you reach it: the socket has mode 0600 and looks who connects; a port wants the secret of a file
+that only you can read. docs/proxy.md says how each tool carries it, and what the proxy does not protect.
+
+Examples:
+  signet proxy --to https://ctl.mesh.example
+  curl --unix-socket $XDG_RUNTIME_DIR/signet/proxy.sock http://ctl.mesh.example/v1/routes
+
+  signet proxy --to https://ctl.mesh.example:8443 --listen 127.0.0.1:8123
+  secret=$(cat $XDG_RUNTIME_DIR/signet/proxy.secret)
+  http_proxy=http://signet:$secret@127.0.0.1:8123 curl http://ctl.mesh.example/v1/routes
+
+Without --to, the setting proxy_to of client.toml names the gateways.")]
+pub(crate) struct Proxy {
+    /// A gateway, https://host[:port]; may be given several times
+    #[arg(long, value_name = "URL", value_parser = Target::parse)]
+    pub(crate) to: Vec<Target>,
+    /// Where tools connect: unix, unix:/PATH, 127.0.0.1:PORT, [::1]:PORT, or - for a listening socket on
+    /// standard input; may be given several times [default: unix]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) listen: Vec<Listen>,
+    /// The gateways' CA, PEM or DER [default: the setting gateway_ca, else the authority's CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// File of the secret for ports, made where there is none [default: proxy.secret beside the socket]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Do not ask for a touch; pass the gateway's demand on to the tool
+    #[arg(long)]
+    pub(crate) no_step_up: bool,
+    /// What to prove presence with, should it be asked for
+    #[arg(long = "method", value_name = "BY")]
+    pub(crate) by: Option<MethodName>,
+}

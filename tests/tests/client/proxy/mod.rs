@@ -1,0 +1,204 @@
+//! `signet proxy` between real curl and real Envoy: the person's key in the TPM, a token in each request,
+//! and nobody else's requests.
+
+mod hostile;
+mod port;
+mod streams;
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use signet_tests::faulty_tpm::{Fate, FaultyTpm};
+use signet_tests::house::{House, Station};
+use signet_tests::signetd::SignetdOptions;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::gateway::logged_in;
+
+pub(super) const STAGING: &str = "/v1/namespaces/sandbox/routes/web";
+pub(super) const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
+/// `TPM2_Sign` (TPM 2.0 part 2 §6.5.2).
+const SIGN: u32 = 0x0000_015D;
+
+/// A running `signet proxy`; killed when dropped.
+pub(super) struct Proxy {
+    child: Child,
+    _more: Lines<BufReader<ChildStdout>>,
+    pub(super) ready: Value,
+}
+
+impl Proxy {
+    /// Starts it before the gateway of `house`, and returns when it is ready.
+    pub(super) async fn start(house: &House, more: &[&str]) -> Self {
+        let ca = house.mesh.ca.display().to_string();
+        let to = house.url("");
+        let arguments = [&["--to", &to, "--cacert", &ca], more].concat();
+        Self::start_at(&house.alice, &arguments).await
+    }
+
+    pub(super) async fn start_at(station: &Station, arguments: &[&str]) -> Self {
+        let arguments = [&["--json", "proxy"], arguments].concat();
+        let mut child = station.command(&arguments).stdin(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let Some(line) = lines.next_line().await.unwrap() else {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
+            panic!("not ready: {said}");
+        };
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(ready["ready"], true, "{line}");
+        Self { child, _more: lines, ready }
+    }
+
+    /// The port, where it is the only place.
+    pub(super) fn address(&self) -> String {
+        self.ready["listen"][0].as_str().unwrap().to_owned()
+    }
+
+    pub(super) fn secret(&self) -> String {
+        std::fs::read_to_string(self.ready["secret_file"].as_str().unwrap()).unwrap()
+    }
+
+    pub(super) fn terminate(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Its exit code, and what it said.
+    pub(super) async fn ended(self) -> (Option<i32>, String) {
+        let output = self.child.wait_with_output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+pub(super) fn socket(house: &House) -> PathBuf {
+    house.alice.file("run/signet/proxy.sock")
+}
+
+/// What curl got.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Got {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The proxy's own code, where it is its answer.
+    pub(super) fn code(&self) -> (u16, String) {
+        assert!(self.head.contains("proxy-status: signet; "), "{self:?}");
+        (self.status, self.json()["code"].as_str().unwrap().to_owned())
+    }
+}
+
+fn got(output: &Output) -> Got {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut rest = text.as_str();
+    // Interim answers, and those of the proxy to CONNECT, come before.
+    loop {
+        let (head, body) =
+            rest.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{rest:?}: {output:?}"));
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        if status >= 200 && !body.starts_with("HTTP/") {
+            return Got { status, head: head.to_owned(), body: body.to_owned() };
+        }
+        rest = body;
+    }
+}
+
+/// Real curl with nothing of the tester's settings.
+pub(super) fn curl(arguments: &[&str]) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--disable", "--silent", "--show-error", "--include", "--max-time", "120"]);
+    command.args(arguments).env_remove("http_proxy").kill_on_drop(true);
+    command
+}
+
+/// curl to its end.
+pub(super) async fn curled(arguments: &[&str]) -> Got {
+    got(&curl(arguments).output().await.unwrap())
+}
+
+/// curl through the proxy's socket.
+pub(super) async fn by_socket(house: &House, path: &str, more: &[&str]) -> Got {
+    let (socket, url) = (socket(house).display().to_string(), format!("http://localhost{path}"));
+    curled(&[&["--unix-socket", &socket, &url], more].concat()).await
+}
+
+/// Counts the TPM's signatures from now on.
+fn counted(tpm: &FaultyTpm) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    tpm.set_rule(move |command| {
+        if command.code() == SIGN {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Fate::Pass
+    });
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_requests_of_many_tools_cost_one_signature() {
+    let mut house = House::start().await.unwrap();
+    let wire = FaultyTpm::before(&house.alice.tpm).unwrap();
+    let options = SignetdOptions { tcti: wire.tcti(), ..house.alice.signetd_options() };
+    house.alice.signetd.configure(&options).unwrap();
+    house.alice.signetd.restart().unwrap();
+    crate::gateway::log_in(&house).await;
+    let proxy = Proxy::start(&house, &[]).await;
+    let signatures = counted(&wire);
+    // The first ones come at once: they share the connection that one of them opens.
+    let many = (0..6).map(|_| by_socket(&house, STAGING, &[]));
+    for got in futures_util::future::join_all(many).await {
+        assert_eq!(got.status, 200, "{got:?}");
+    }
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let got = by_socket(&house, STAGING, &[version]).await;
+        assert_eq!(got.status, 200, "{got:?}");
+    }
+    assert_eq!(signatures.load(Ordering::SeqCst), 1);
+    assert_eq!(house.upstream.received().len(), 8);
+    // A connection that ended is replaced, at the price of one more.
+    drop(proxy);
+    let _proxy = Proxy::start(&house, &[]).await;
+    assert_eq!(by_socket(&house, STAGING, &[]).await.status, 200);
+    assert_eq!(signatures.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_critical_request_of_curl_asks_for_its_touch_and_goes_through_once() {
+    let house = logged_in().await;
+    let proxy = Proxy::start(&house, &[]).await;
+    house.alice.put_finger().unwrap();
+    let put = ["-X", "PUT", "--data", "{\"weight\": 10}", "-H", "content-type: application/json"];
+    let got = by_socket(&house, PRODUCTION, &put).await;
+    assert_eq!(got.status, 200, "{got:?}");
+    let received = house.upstream.received();
+    let [received] = received.as_slice() else { panic!("{received:?}") };
+    assert_eq!((received.method.as_str(), received.body.as_str()), ("PUT", "{\"weight\": 10}"));
+    assert_eq!(received.header("content-type"), ["application/json"]);
+    assert_eq!(received.header("via"), ["1.1 signet"]);
+    assert_eq!(received.header("authorization"), Vec::<&str>::new());
+    proxy.terminate();
+    let (code, said) = proxy.ended().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("You approve mesh.route.update"), "{said}");
+    assert!(!socket(&house).exists());
+
+    // Without leave to ask, the gateway's own demand reaches the tool.
+    let _proxy = Proxy::start(&house, &["--no-step-up"]).await;
+    let got = by_socket(&house, PRODUCTION, &put).await;
+    assert_eq!(got.status, 401, "{got:?}");
+    assert!(got.head.contains("insufficient_user_authentication"), "{got:?}");
+    assert_eq!(house.upstream.received().len(), 1);
+}
