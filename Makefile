@@ -162,11 +162,12 @@ install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
 	$(call put,$(DATADIR)/dbus-1/interfaces,644,$(addprefix daemon/dbus/,org.signet.Presence1.xml \
 		org.signet.Presence1.Agent.xml))
 	$(call put,$(DATADIR)/dbus-1/services,644,client/dbus/org.signet.Agent1.service)
-	$(call put,$(PREFIX)/lib/systemd/user,644,systemd/user/signet-agent.service)
+	$(call put,$(PREFIX)/lib/systemd/user,644,$(addprefix systemd/user/,signet-agent.service \
+		signet-proxy.service signet-proxy.socket))
 	test -e "$(DESTDIR)$(SYSCONFDIR)/signet/signetd.toml" \
 		|| { $(call put,$(SYSCONFDIR)/signet,644,daemon/signetd.toml); }
 	sed -i 's,/usr/bin/signet,$(BINDIR)/signet,; s,/usr/libexec/signet,$(LIBEXECDIR),' \
-		"$(DESTDIR)$(UNITDIR)"/signet* "$(DESTDIR)$(PREFIX)/lib/systemd/user/signet-agent.service" \
+		"$(DESTDIR)$(UNITDIR)"/signet* "$(DESTDIR)$(PREFIX)/lib/systemd/user"/signet-*.service \
 		"$(DESTDIR)$(DATADIR)/dbus-1/services/org.signet.Agent1.service"
 	$(call put,$(DATADIR)/man/man1,644,$(MANUAL)/man/man1/*)
 	$(call put,$(DATADIR)/man/man8,644,$(MANUAL)/man/man8/* manual/signet-broker.8)

@@ -180,7 +180,7 @@ impl HttpBody for First {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 

@@ -124,6 +124,7 @@ fn another_prefix_reaches_the_units_and_changed_settings_stay() {
         ("system/signetd.service", "bin/signetd --config"),
         ("system/signet-key@.service", "libexec/signet/signet-broker /dev/%i"),
         ("user/signet-agent.service", "bin/signet agent"),
+        ("user/signet-proxy.service", "bin/signet proxy --listen -"),
     ] {
         let path = destination.join("opt/signet/lib/systemd").join(unit);
         let text = fs::read_to_string(path).unwrap();

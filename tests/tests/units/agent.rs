@@ -20,3 +20,26 @@ fn the_session_bus_starts_the_agent_of_its_user() {
     let arguments = ["verify", "--man=no", copy.to_str().unwrap()];
     assert_eq!(run("systemd-analyze", &arguments), (true, String::new()));
 }
+
+#[test]
+fn the_proxy_takes_the_socket_of_its_user() {
+    let (socket, service) =
+        (text("systemd/user/signet-proxy.socket"), text("systemd/user/signet-proxy.service"));
+    // Where `signet proxy` listens by itself, too.
+    assert_eq!(values(&socket, "ListenStream"), ["%t/signet/proxy.sock"]);
+    assert_eq!(values(&socket, "SocketMode"), ["0600"]);
+    assert_eq!(values(&socket, "DirectoryMode"), ["0700"]);
+    assert_eq!(values(&service, "StandardInput"), ["socket"]);
+    // Standard input's socket is nothing to write to.
+    assert_eq!(values(&service, "StandardOutput"), ["journal"]);
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str, unit: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, unit.replace("/usr/bin/signet", "/bin/true")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (socket, service) =
+        (copy("signet-proxy.socket", &socket), copy("signet-proxy.service", &service));
+    let arguments = ["verify", "--user", "--man=no", &socket, &service];
+    assert_eq!(run("systemd-analyze", &arguments), (true, String::new()));
+}

@@ -1,5 +1,7 @@
 //! Requests that two readers could read in two ways, gateways that fail, and a machine without a session.
 
+use std::path::PathBuf;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -10,7 +12,11 @@ use crate::gateway::logged_in;
 
 /// Sends these very bytes and reads to the end.
 async fn raw(house: &House, bytes: &[u8]) -> String {
-    let mut stream = UnixStream::connect(socket(house)).await.unwrap();
+    raw_at(socket(house), bytes).await
+}
+
+async fn raw_at(socket: PathBuf, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     // A connection that is cut in the middle of what it sends says no more.
@@ -26,8 +32,11 @@ fn statuses(answer: &str) -> Vec<&str> {
 async fn what_two_readers_read_in_two_ways_is_one_request_or_none() {
     let house = logged_in().await;
     let _proxy = Proxy::start(&house, &[]).await;
+    // Who says nothing, or not all, is not waited for; this goes on beside the rest.
+    let slow = [&b""[..], b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nhost: loc"];
+    let slow = slow.map(|bytes| tokio::spawn(raw_at(socket(&house), bytes)));
     let hidden = "GET /v1/hidden HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let head = format!("PUT {STAGING} HTTP/1.1\r\nhost: localhost\r\n");
+    let head = format!("PUT {STAGING} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     let both =
         |first: &str, second: &str| format!("{head}{first}\r\n{second}\r\n\r\n0\r\n\r\n{hidden}");
     // Length and chunks: the chunks count, what follows is never read, and the connection ends.
@@ -55,13 +64,19 @@ async fn what_two_readers_read_in_two_ways_is_one_request_or_none() {
         let answer = raw(&house, request.as_bytes()).await;
         assert_eq!(statuses(&answer).first(), Some(&"400"), "{framing:?}: {answer}");
     }
-    let bytes =
-        format!("GET {STAGING} HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "a".repeat(70_000));
+    let bytes = format!(
+        "GET {STAGING} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {}\r\n\r\n",
+        "a".repeat(70_000)
+    );
     assert_eq!(statuses(&raw(&house, bytes.as_bytes()).await), ["431"]);
     assert_eq!(
         statuses(&raw(&house, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").await),
         ["400"]
     );
+    for answer in slow {
+        let answer = answer.await.unwrap();
+        assert!(matches!(statuses(&answer)[..], [] | ["408"]), "{answer}");
+    }
     let received = house.upstream.received();
     assert!(received.iter().all(|received| received.target != "/v1/hidden"), "{received:?}");
     assert!(received.iter().all(|received| received.body.is_empty()), "{received:?}");

@@ -4,6 +4,7 @@
 mod hostile;
 mod port;
 mod streams;
+mod touch;
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -201,4 +202,24 @@ async fn a_critical_request_of_curl_asks_for_its_touch_and_goes_through_once() {
     assert_eq!(got.status, 401, "{got:?}");
     assert!(got.head.contains("insufficient_user_authentication"), "{got:?}");
     assert_eq!(house.upstream.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_hands_the_socket_in() {
+    let house = logged_in().await;
+    let folder = house.alice.file("config/signet");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (ca, to) = (&house.mesh.ca, house.url(""));
+    let settings = format!("gateway_ca = {ca:?}\nproxy_to = [{to:?}]\n");
+    std::fs::write(folder.join("client.toml"), settings).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(socket(&house)).unwrap();
+    let mut command = house.alice.command(&["proxy", "--listen", "-"]);
+    command.stdin(std::os::fd::OwnedFd::from(listener)).stdout(Stdio::null());
+    // Connections wait in the socket until the proxy is there.
+    let _child = command.spawn().unwrap();
+    assert_eq!(by_socket(&house, STAGING, &[]).await.status, 200);
+    // Something else on standard input is none.
+    let ran = house.alice.signet(&["--json", "proxy", "--listen", "-"]).await.unwrap();
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.error().unwrap().1.contains("no listening socket"), "{ran:?}");
 }
