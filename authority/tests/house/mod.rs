@@ -468,7 +468,7 @@ async fn authority(folder: &Path) -> Arc<Authority> {
 }
 
 /// What `init` lays down, with one gateway.
-async fn configuration(folder: &Path, database: Option<&str>) -> Config {
+pub(crate) async fn configuration(folder: &Path, database: Option<&str>) -> Config {
     let now = system_clock()();
     for name in ["ek-roots", "policies", "machine-policies"] {
         std::fs::create_dir(folder.join(name)).unwrap();
