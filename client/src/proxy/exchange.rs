@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -97,6 +97,10 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
             return self.changed(response, tool, changes, upstream);
         }
         to_tool(response.headers_mut(), version, view, &origin);
+        if response.body().size_hint().exact().is_none() {
+            // A length beside chunks is none (RFC 9112 §6.3).
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         Ok(response.map(|body| Answer { body, _hold: hold }.boxed_unsync()))
     }
 

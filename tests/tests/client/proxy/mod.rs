@@ -1,6 +1,8 @@
 //! `signet proxy` between real curl and real Envoy: the person's key in the TPM, a token in each request,
 //! and nobody else's requests.
 
+mod broken;
+mod document;
 mod hostile;
 mod port;
 mod streams;
