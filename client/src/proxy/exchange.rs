@@ -66,7 +66,7 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         path: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
-        let machine = self.machine().await?;
+        let (machine, token) = self.session().await?;
         let upstream = machine.upstream(target).ok_or(Refusal::WhichTarget)?;
         let origin = upstream.target().origin();
         let path = path.parse().map_err(|_| Refusal::Malformed("the path is none"))?;
@@ -76,7 +76,6 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         let upgrade = upgrade(&headers);
         to_gateway(&mut headers, parts.version, view, &origin);
         let head = Head { method: parts.method, path, headers, upgrade };
-        let token = machine.tokens().current().await?.access_token;
         let (replay, body) = Replay::of(body);
         let changes = head.upgrade.is_some();
         let sent = upstream.send(head.request(&token, body)?, changes);

@@ -8,13 +8,11 @@ use super::upstream::Upstream;
 use super::{OpenProxyError, Settings};
 use crate::ceremony::Attendant;
 use crate::renewal::unix_now;
-use crate::tokens::{TokenCache, Tokens};
+use crate::tokens::{AccessToken, TokenCache, Tokens};
 use crate::workstation::Workstation;
 
 /// How often it is looked whether the certificate is still the one that the machine has.
 const LOOK: Duration = Duration::from_secs(60);
-/// How soon, where a token says that it is not.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// An enrolled workstation with its certificate of now; replaced when there is another certificate.
 pub(super) struct Machine {
@@ -46,11 +44,12 @@ impl Machine {
         self.upstreams.get(target)
     }
 
-    /// Whether it is time to look whether the machine has another certificate.
+    /// Whether it is time to look whether the machine has another certificate: a token that another
+    /// program keeps for one says so at once.
     fn is_due(&self) -> bool {
         let enrolment = self.tokens.workstation().enrolment();
         let bound = self.tokens.load().map_or(true, |record| record.is_bound_to(enrolment));
-        self.looked.elapsed() > if bound { LOOK } else { LOOK_AGAIN }
+        !bound || self.looked.elapsed() > LOOK
     }
 
     /// Whether the machine has another certificate, or should get one.
@@ -68,11 +67,27 @@ impl Machine {
 }
 
 impl<A: Attendant + Send + 'static> super::Proxy<A> {
-    /// The machine as it is now. What is there serves where nothing better is to be had.
-    pub(super) async fn machine(&self) -> Result<Arc<Machine>, Refusal> {
+    /// The machine as it is now, and its token. Renewal with a certificate that is the machine's no more
+    /// is refused: then the new one is taken up.
+    pub(super) async fn session(&self) -> Result<(Arc<Machine>, AccessToken), Refusal> {
+        let machine = self.machine(false).await;
+        let error = match machine.tokens().current().await {
+            Ok(record) => return Ok((machine, record.access_token)),
+            Err(error) => error,
+        };
+        let anew = self.machine(true).await;
+        if anew.tokens.workstation().enrolment() == machine.tokens.workstation().enrolment() {
+            return Err(error.into());
+        }
+        let token = anew.tokens().current().await?.access_token;
+        Ok((anew, token))
+    }
+
+    /// What is there serves where nothing better is to be had.
+    async fn machine(&self, look: bool) -> Arc<Machine> {
         let mut slot = self.machine.lock().await;
-        if !slot.is_due() {
-            return Ok(Arc::clone(&slot));
+        if !look && !slot.is_due() {
+            return Arc::clone(&slot);
         }
         if slot.is_outdated().await
             && let Ok(anew) = Machine::open(&self.options, &self.cache).await
@@ -86,6 +101,6 @@ impl<A: Attendant + Send + 'static> super::Proxy<A> {
                 looked: Instant::now(),
             });
         }
-        Ok(Arc::clone(&slot))
+        Arc::clone(&slot)
     }
 }

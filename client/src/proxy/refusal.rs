@@ -15,7 +15,6 @@ use super::upstream::UpstreamError;
 use crate::demand::DemandError;
 use crate::one_line::words;
 use crate::tokens::TokensError;
-use crate::workstation::OpenError;
 
 /// Seconds in which nobody is asked again after a no.
 pub(super) const REST: u64 = 30;
@@ -58,8 +57,6 @@ pub(super) enum Refusal {
     Tunnel(String),
     #[error("there is nothing at this path")]
     NothingHere,
-    #[error("cannot use this machine's key: {}", words(.0))]
-    Machine(#[from] OpenError),
     #[error("{}", words(.0))]
     Tokens(#[from] TokensError),
     #[error("{}", words(.0))]
@@ -106,11 +103,9 @@ impl Refusal {
             Self::Tokens(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
             Self::Demand(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
             Self::Upstream(error) => error.status(),
-            Self::Machine(_)
-            | Self::Tokens(_)
-            | Self::Demand(_)
-            | Self::SendAgain
-            | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Tokens(_) | Self::Demand(_) | Self::SendAgain | Self::Ending => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -127,7 +122,6 @@ impl Refusal {
             Self::Trace => "trace",
             Self::Tunnel(_) => "tunnel",
             Self::NothingHere => "nothing-here",
-            Self::Machine(_) => "unavailable",
             Self::Tokens(TokensError::NotLoggedIn) => "not-logged-in",
             Self::Tokens(TokensError::PresenceOver) => "presence-over",
             Self::Tokens(error) => {
@@ -152,7 +146,7 @@ impl Refusal {
             Self::Upstream(error) => error.kind(),
             Self::Malformed(_) | Self::BodyBroken | Self::BodyTooSlow => "http_request_error",
             Self::NotATarget(_) | Self::WhichTarget => "destination_not_found",
-            Self::Machine(_) | Self::Ending => "proxy_internal_error",
+            Self::Ending => "proxy_internal_error",
             _ => "http_request_denied",
         }
     }

@@ -8,6 +8,7 @@ mod port;
 mod streams;
 mod touch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signet_tests::faulty_tpm::{Fate, FaultyTpm};
-use signet_tests::house::{House, Station};
+use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
+use signet_tests::house::{House, Station, TRUST_DOMAIN};
 use signet_tests::signetd::SignetdOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -137,6 +139,46 @@ pub(super) async fn by_socket(house: &House, path: &str, more: &[&str]) -> Got {
     curled(&[&["--unix-socket", &socket, &url], more].concat()).await
 }
 
+/// A house whose operator is logged in, and whose workstation's TPM can be listened to.
+async fn watched() -> (House, FaultyTpm) {
+    let mut house = House::start().await.unwrap();
+    let wire = FaultyTpm::before(&house.alice.tpm).unwrap();
+    let options = SignetdOptions { tcti: wire.tcti(), ..house.alice.signetd_options() };
+    house.alice.signetd.configure(&options).unwrap();
+    house.alice.signetd.restart().unwrap();
+    crate::gateway::log_in(&house).await;
+    (house, wire)
+}
+
+/// Another gateway of the house before `upstream`: Envoy as documented, with these changes.
+fn envoy(house: &mut House, name: &str, upstream: SocketAddr, changes: &[(&str, &str)]) -> Gateway {
+    let folder = house.alice.file(name);
+    let gateway = house.authority.admit_gateway(name, &folder).unwrap();
+    house.authority.serve().unwrap();
+    let (file, text) = profile::ENVOY_FINGERPRINT_HEADER.files[0];
+    let text = changes.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    let files: &'static [(&str, &str)] = Box::leak(Box::new([(file, &*text.leak())]));
+    let settings = GatewaySettings {
+        listen_certificate: house.mesh.certificate.clone(),
+        listen_key: house.mesh.key.clone(),
+        device_ca: house.authority.device_ca(),
+        trust_domain: TRUST_DOMAIN.into(),
+        authority: house.authority.gateway_address(),
+        authority_name: "localhost".into(),
+        authority_ca: house.authority.server_ca(),
+        gateway_certificate: gateway.certificate,
+        gateway_key: gateway.key,
+        upstream,
+        issuer: house.authority.url(),
+        audience: TRUST_DOMAIN.into(),
+        token_key: PathBuf::new(),
+    };
+    Gateway::start(&Profile { files, ..profile::ENVOY_FINGERPRINT_HEADER }, &settings).unwrap()
+}
+
 /// Counts the TPM's signatures from now on.
 fn counted(tpm: &FaultyTpm) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
@@ -152,12 +194,7 @@ fn counted(tpm: &FaultyTpm) -> Arc<AtomicUsize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_of_many_tools_cost_one_signature() {
-    let mut house = House::start().await.unwrap();
-    let wire = FaultyTpm::before(&house.alice.tpm).unwrap();
-    let options = SignetdOptions { tcti: wire.tcti(), ..house.alice.signetd_options() };
-    house.alice.signetd.configure(&options).unwrap();
-    house.alice.signetd.restart().unwrap();
-    crate::gateway::log_in(&house).await;
+    let (house, wire) = watched().await;
     let proxy = Proxy::start(&house, &[]).await;
     let signatures = counted(&wire);
     // The first ones come at once: they share the connection that one of them opens.
@@ -224,4 +261,40 @@ async fn the_service_manager_hands_the_socket_in() {
     let ran = house.alice.signet(&["--json", "proxy", "--listen", "-"]).await.unwrap();
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.error().unwrap().1.contains("no listening socket"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_of_http_1_is_signed_to_once_for_each_request_at_once() {
+    let (mut house, wire) = watched().await;
+    let upstream = house.upstream.address();
+    let only_http1 = [("alpn_protocols: [h2, http/1.1]", "alpn_protocols: [http/1.1]")];
+    let envoy = envoy(&mut house, "http1", upstream, &only_http1);
+    let to = format!("https://localhost:{}", envoy.address().port());
+    let ca = house.mesh.ca.display().to_string();
+    let _proxy = Proxy::start_at(&house.alice, &["--to", &to, "--cacert", &ca]).await;
+    let signatures = counted(&wire);
+    for version in ["--http1.1", "--http2-prior-knowledge", "--http1.1"] {
+        assert_eq!(by_socket(&house, STAGING, &[version]).await.status, 200);
+    }
+    assert_eq!(signatures.load(Ordering::SeqCst), 1);
+    for _ in 0..3 {
+        let many = (0..4).map(|_| by_socket(&house, STAGING, &[]));
+        for got in futures_util::future::join_all(many).await {
+            assert_eq!(got.status, 200, "{got:?}");
+        }
+    }
+    // Four at once have four connections at most, and the next four have the same.
+    assert!((1..=4).contains(&signatures.load(Ordering::SeqCst)), "{signatures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_certificate_of_the_machine_is_taken_up() {
+    let house = logged_in().await;
+    let _proxy = Proxy::start(&house, &[]).await;
+    assert_eq!(by_socket(&house, STAGING, &[]).await.status, 200);
+    for arguments in [&["enrol", "--renew"][..], &["token"]] {
+        let ran = house.alice.signet(arguments).await.unwrap();
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(by_socket(&house, STAGING, &[]).await.status, 200);
+    }
 }

@@ -14,16 +14,14 @@ use futures_util::StreamExt as _;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use signet_tests::faulty_tpm::FaultyTpm;
-use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
-use signet_tests::house::{House, TRUST_DOMAIN};
-use signet_tests::signetd::SignetdOptions;
+use signet_tests::gateway::Gateway;
+use signet_tests::house::House;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Proxy, STAGING, counted, socket};
+use super::{Proxy, STAGING, counted, envoy, socket, watched};
 use crate::step_up::with_policy;
 
 const WATCH: &str = "/mesh.v1.Routes/Watch";
@@ -95,13 +93,15 @@ async fn echo(mut request: Request) -> Response {
     Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
 
-/// Envoy as documented, but that it decides by the head of a request and not by its body: so it can
-/// carry streams.
+/// Envoy that decides by the head of a request and not by its body: so it can carry streams.
 fn streaming(house: &mut House, service: &Service) -> Gateway {
-    let folder = house.alice.file("streaming");
-    let gateway = house.authority.admit_gateway("streaming", &folder).unwrap();
-    house.authority.serve().unwrap();
-    let (name, text) = profile::ENVOY_FINGERPRINT_HEADER.files[0];
+    let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let both = format!(
+        "timeout: 1s\n    typed_extension_protocol_options:\n      {kind}:\n        \
+         \"@type\": type.googleapis.com/{kind}\n        \
+         use_downstream_protocol_config: {{ http_protocol_options: {{}}, http2_protocol_options: {{}} }}\n    \
+         load_assignment:\n      cluster_name: control_plane"
+    );
     let changes = [
         ("with_request_body: { max_request_bytes: 65536, allow_partial_message: false }", ""),
         ("- { key: x-signet-body, value: whole }", "[]"),
@@ -111,35 +111,9 @@ fn streaming(house: &mut House, service: &Service) -> Gateway {
             "use_remote_address: true",
             "use_remote_address: true\n          upgrade_configs: [{ upgrade_type: websocket }]",
         ),
+        ("timeout: 1s\n    load_assignment:\n      cluster_name: control_plane", &both),
     ];
-    let text = changes.iter().fold(text.to_owned(), |text, (from, to)| {
-        assert!(text.contains(from), "{from}");
-        text.replace(from, to)
-    });
-    let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let text = format!(
-        "{}\n    typed_extension_protocol_options:\n      {kind}:\n        \
-         \"@type\": type.googleapis.com/{kind}\n        \
-         use_downstream_protocol_config: {{ http_protocol_options: {{}}, http2_protocol_options: {{}} }}\n",
-        text.trim_end()
-    );
-    let files: &'static [(&str, &str)] = Box::leak(Box::new([(name, &*text.leak())]));
-    let settings = GatewaySettings {
-        listen_certificate: house.mesh.certificate.clone(),
-        listen_key: house.mesh.key.clone(),
-        device_ca: house.authority.device_ca(),
-        trust_domain: TRUST_DOMAIN.into(),
-        authority: house.authority.gateway_address(),
-        authority_name: "localhost".into(),
-        authority_ca: house.authority.server_ca(),
-        gateway_certificate: gateway.certificate,
-        gateway_key: gateway.key,
-        upstream: service.address,
-        issuer: house.authority.url(),
-        audience: TRUST_DOMAIN.into(),
-        token_key: std::path::PathBuf::new(),
-    };
-    Gateway::start(&Profile { files, ..profile::ENVOY_FINGERPRINT_HEADER }, &settings).unwrap()
+    envoy(house, "streaming", service.address, &changes)
 }
 
 /// A gRPC call whose request goes on for as long as the sender lives.
@@ -189,12 +163,7 @@ impl Call {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_go_on_over_a_renewal_and_share_a_connection() {
-    let mut house = House::start().await.unwrap();
-    let wire = FaultyTpm::before(&house.alice.tpm).unwrap();
-    let options = SignetdOptions { tcti: wire.tcti(), ..house.alice.signetd_options() };
-    house.alice.signetd.configure(&options).unwrap();
-    house.alice.signetd.restart().unwrap();
-    crate::gateway::log_in(&house).await;
+    let (mut house, wire) = watched().await;
     let service = Service::start().await;
     let envoy = streaming(&mut house, &service);
     with_policy(&house, "actions.toml", |text| format!("{text}{GRPC}")).await;
