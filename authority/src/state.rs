@@ -9,7 +9,7 @@ use signet_verifier::certificate::AnchorError;
 use signet_verifier::enrolment::EnrolmentPolicy;
 use signet_verifier::log::NoteKeyError;
 use signet_verifier::policy::AppraisalPolicy;
-use signet_verifier::token::TokenChecker;
+use signet_verifier::token::{SeenTokens, TokenChecker};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -30,6 +30,9 @@ use crate::trust;
 
 /// How many status indices are taken from the store at once.
 const INDEX_BLOCK: u32 = 64;
+
+/// For how many tokens the signature is remembered: some 16 MiB at most.
+const SEEN_TOKENS: usize = 8192;
 
 /// The time, as a function so that tests and dry runs say what it is.
 pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
@@ -62,6 +65,8 @@ pub struct Authority {
     pub callers: Callers,
     /// Machines between the halves of their enrolment.
     pub enrolments: PendingEnrolments,
+    /// Tokens whose signature was found good.
+    pub seen: SeenTokens,
     clock: Clock,
     status_indices: Mutex<VecDeque<u64>>,
 }
@@ -176,6 +181,7 @@ impl Authority {
             events,
             enrolments: PendingEnrolments::default(),
             status_indices: Mutex::default(),
+            seen: SeenTokens::at_most(SEEN_TOKENS),
             config,
             store,
             keys,

@@ -45,7 +45,8 @@ use tickets::{
 
 use verifiers::{
     a_revoked_token_leaves_its_place_and_its_session_goes_on,
-    everything_ends_every_session_and_nothing_else, who_applied_what_is_on_record,
+    a_tokens_standing_is_that_of_all_above_it, everything_ends_every_session_and_nothing_else,
+    who_applied_what_is_on_record,
 };
 
 use rows::{
@@ -546,6 +547,7 @@ macro_rules! conformance {
 
 conformance! {
     rows_come_back_as_they_went_in
+    a_tokens_standing_is_that_of_all_above_it
     a_ticket_opens_once
     of_many_holders_of_a_ticket_one_wins
     the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so

@@ -8,13 +8,16 @@ use std::time::Duration;
 use signet_evidence::UnixTime;
 use signet_verifier::events::{Heartbeat, Place, Revocations, Topic};
 use signet_verifier::status_list::{LIST_LENGTH, StatusList};
-use signet_verifier::token::{TokenChecker, TokenClaims, VerifyingKey};
+use signet_verifier::token::{SeenTokens, TokenChecker, TokenClaims, VerifyingKey};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, unix_now};
 use crate::settings::{Bounds, Settings};
 use crate::{Access, Health, Refused};
+
+/// For how many tokens the signature is remembered: some 16 MiB at most.
+const SEEN_TOKENS: usize = 8192;
 
 type Latest = watch::Sender<Option<Arc<serde_json::Value>>>;
 
@@ -23,6 +26,8 @@ type Latest = watch::Sender<Option<Arc<serde_json::Value>>>;
 pub(crate) struct Knowledge {
     bounds: Bounds,
     checker: RwLock<Option<Arc<TokenChecker>>>,
+    /// Tokens whose signature was found good.
+    pub(crate) seen: SeenTokens,
     issuer: String,
     audience: String,
     revoked: RwLock<RevokedPlaces>,
@@ -58,6 +63,7 @@ impl Knowledge {
         Self {
             bounds: settings.bounds,
             checker: RwLock::default(),
+            seen: SeenTokens::at_most(SEEN_TOKENS),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             revoked: RwLock::default(),

@@ -174,7 +174,8 @@ impl Watch {
     ) -> Result<Admitted, Refused> {
         let knowledge = &self.0.knowledge;
         let checker = knowledge.checker().ok_or(Refused::Stale)?;
-        let token = checker.check_jwt(token, peer, knowledge.now()).inspect_err(|rejection| {
+        let checked = knowledge.seen.check_jwt(&checker, token, peer, knowledge.now());
+        let token = checked.inspect_err(|rejection| {
             if rejection.code() == RejectionCode::TokenSignatureInvalid {
                 // Perhaps of a key that is newer than those known here.
                 self.0.link.ask_for_keys();

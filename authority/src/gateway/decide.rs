@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use signet_evidence::{DeviceId, RejectionCode, UnixTime};
 use signet_verifier::bearer::Challenge;
 use signet_verifier::permit::{Grant, MatchedAction, Permit, PermitError, Redemption, Standing};
-use signet_verifier::token::{CheckedToken, TokenChecker, TokenClaims};
+use signet_verifier::token::{CheckedToken, SeenTokens, TokenChecker, TokenClaims};
 use signet_verifier::{AssuranceLevel, Rejection};
 use thiserror::Error;
 
@@ -59,6 +59,8 @@ pub enum Undecided {
 pub struct Arbiter<'a, L: ?Sized> {
     /// Judges tokens.
     pub checker: &'a TokenChecker,
+    /// Remembers whose signatures were good.
+    pub seen: &'a SeenTokens,
     /// Judges actions.
     pub sets: &'a Sets,
     /// Counts and measures.
@@ -122,7 +124,8 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Ok(question) => question,
             Err(rejection) => return Ok(Err(stranger(rejection))),
         };
-        let token = match self.checker.check_jwt(question.token, question.peer, self.now) {
+        let token = match self.seen.check_jwt(self.checker, question.token, question.peer, self.now)
+        {
             Ok(token) => token,
             Err(rejection) => return Ok(Err(stranger(rejection))),
         };

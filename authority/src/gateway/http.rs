@@ -75,6 +75,7 @@ pub(super) async fn answer(authority: &Authority, raw: &RawQuestion<'_>) -> Resp
     let sets = authority.in_force.sets();
     let arbiter = Arbiter {
         checker: &authority.checker(),
+        seen: &authority.seen,
         sets: &sets,
         metrics: &authority.metrics,
         ledger: authority,

@@ -58,18 +58,11 @@ impl Ledger for Authority {
             return gone(RejectionCode::TokenMalformed);
         };
         // A token that the store does not know was never given, or is long forgotten.
-        let token = self.store.token(&id).await?;
+        let token = self.store.token_standing(&id).await?;
         let Some(token) = token.filter(|token| !token.revoked && token.session == session) else {
             return gone(RejectionCode::TokenRevoked);
         };
-        let Some(session) = self.store.session(session).await? else {
-            return gone(RejectionCode::SessionEnded);
-        };
-        let device = self.store.device(&session.device).await?;
-        if session.ended || device.is_none_or(|device| device.revoked) {
-            return gone(RejectionCode::TokenRevoked);
-        }
-        if session.expires <= now {
+        if token.session_expires.is_none_or(|expires| expires <= now) {
             return gone(RejectionCode::SessionEnded);
         }
         let refused = token.redeemed.then_some(RejectionCode::TokenRedeemed);

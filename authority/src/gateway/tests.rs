@@ -13,7 +13,7 @@ use signet_evidence::action::content_digest;
 use signet_evidence::{ActionDetails, ActionKind, CertificateThumbprint, RejectionCode, UnixTime};
 use signet_verifier::token::claims::{Confirmation, Status, StatusListEntry};
 use signet_verifier::token::{
-    Facts, FileSigner, TokenChecker, TokenClaims, TokenSigner, VerifyingKey,
+    Facts, FileSigner, SeenTokens, TokenChecker, TokenClaims, TokenSigner, VerifyingKey,
 };
 use zeroize::Zeroizing;
 
@@ -85,6 +85,7 @@ impl Ledger for MemoryLedger {
 struct Scene {
     signer: FileSigner,
     checker: TokenChecker,
+    seen: SeenTokens,
     sets: Sets,
     metrics: Metrics,
     ledger: MemoryLedger,
@@ -103,6 +104,7 @@ impl Scene {
                 audience: "mesh.example".into(),
                 keys: vec![VerifyingKey::of_signer(&signer)],
             },
+            seen: SeenTokens::at_most(8),
             signer,
             sets: Sets::only(ActionPolicySet::from_files(&files).unwrap()),
             metrics: Metrics::default(),
@@ -135,7 +137,8 @@ impl Scene {
             client: None,
         };
         let (checker, sets, metrics) = (&self.checker, &self.sets, &self.metrics);
-        let arbiter = Arbiter { checker, sets, metrics, ledger: &self.ledger, now: NOW };
+        let (seen, ledger) = (&self.seen, &self.ledger);
+        let arbiter = Arbiter { checker, seen, sets, metrics, ledger, now: NOW };
         arbiter.authorize(&raw, "0123456789abcdef").await
     }
 

@@ -42,7 +42,7 @@ pub use rows::{
     Authorisation, CredentialEnrolment, CredentialRow, DeviceEnrolment, DeviceRenewal, DeviceRow,
     Imported, Marked, MintRecord, NewTicket, PlatformKeyRow, Revocation, RevocationKind,
     RevocationTarget, SessionChange, SessionKind, SessionRow, StoredMetadata, Ticket, TicketKind,
-    TicketMachine, TokenRow, VerifierRow,
+    TicketMachine, TokenRow, TokenStanding, VerifierRow,
 };
 pub use sql::{File, Location, OpenError, Server, ServerError, SqlStore, Unfit};
 pub use tallies::Tally;
@@ -279,6 +279,9 @@ pub trait Store: Send + Sync {
 
     /// The token with this id, while it is remembered.
     async fn token(&self, id: &[u8; 16]) -> Result<Option<TokenRow>, StoreError>;
+
+    /// Whether the token with this id still counts, while it is remembered.
+    async fn token_standing(&self, id: &[u8; 16]) -> Result<Option<TokenStanding>, StoreError>;
 
     /// Consumes the challenge, moves clock and counter on, starts or continues the session and
     /// records the token.

@@ -342,6 +342,21 @@ pub struct TokenRow {
     pub revoked: bool,
 }
 
+/// Whether a token still counts, with all that is above it, in one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenStanding {
+    /// Its session.
+    pub session: SessionId,
+    /// When that ends; `None` when it is forgotten.
+    pub session_expires: Option<UnixTime>,
+    /// SHA-256 of the action's bytes; present for single-use tokens.
+    pub action: Option<Sha256>,
+    /// Whether it was used up.
+    pub redeemed: bool,
+    /// Whether it, its session, the machine or the operator was revoked.
+    pub revoked: bool,
+}
+
 /// What a mint does to its session.
 #[derive(Clone, Debug)]
 pub enum SessionChange {

@@ -1,7 +1,7 @@
 //! Revocations as verifiers see them: places in the status lists, and who has applied what.
 
 use signet_authority::store::{
-    Event, RevocationKind, RevocationTarget, SessionChange, SessionKind, VerifierRow,
+    Event, RevocationKind, RevocationTarget, SessionChange, SessionKind, TokenStanding, VerifierRow,
 };
 use signet_evidence::UnixTime;
 
@@ -23,6 +23,41 @@ pub(super) async fn a_revoked_token_leaves_its_place_and_its_session_goes_on(ben
     assert_ne!(session.status_index, row.status_index);
     // Nobody else gets the new place.
     assert_eq!(store.reserve_status_indices(1).await.unwrap().start, session.status_index + 1);
+}
+
+pub(super) async fn a_tokens_standing_is_that_of_all_above_it(bench: &impl Bench) {
+    let store = bench.store().await;
+    assert_eq!(store.token_standing(&[0; 16]).await.unwrap(), None);
+    for number in 0..5 {
+        let device = enrol_device(&*store, number).await;
+        let kind = if number == 3 { SessionKind::Action } else { SessionKind::Person };
+        let record = session_record(&*store, &device, kind).await;
+        store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+        let token = record.token.id;
+        let standing = async || store.token_standing(&token).await.unwrap().unwrap();
+        let SessionChange::Start(session) = &record.session else { panic!() };
+        let good = TokenStanding {
+            session: session.id,
+            session_expires: Some(session.expires),
+            action: record.token.action,
+            redeemed: false,
+            revoked: false,
+        };
+        assert_eq!(standing().await, good);
+        let target = match number {
+            0 => RevocationTarget::Token(token),
+            1 => RevocationTarget::Session(session.id),
+            2 => RevocationTarget::Device(device.id),
+            4 => RevocationTarget::Operator(device.operator),
+            _ => {
+                store.redeem(&token, NOW, &allowed(Event::Redeem)).await.unwrap();
+                assert_eq!(standing().await, TokenStanding { redeemed: true, ..good });
+                continue;
+            }
+        };
+        store.revoke(&target, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+        assert_eq!(standing().await, TokenStanding { revoked: true, ..good }, "{number}");
+    }
 }
 
 pub(super) async fn everything_ends_every_session_and_nothing_else(bench: &impl Bench) {

@@ -1,7 +1,12 @@
 //! Judging a token that came with a connection (protocol §3.3).
 
+use std::fmt;
+use std::sync::Arc;
+
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signet_evidence::{CertificateThumbprint, KeyThumbprint, RejectionCode, UnixTime};
 use thiserror::Error;
 
@@ -14,34 +19,58 @@ use crate::rejection::Rejection;
 const SKEW: i64 = 5;
 
 /// A public key that tokens may be signed with. Its algorithm is fixed: ES256.
-#[derive(Clone, Debug)]
-pub struct VerifyingKey {
-    key_id: String,
+/// Clones share it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyingKey(Arc<NamedKey>);
+
+struct NamedKey {
+    id: String,
     point: [u8; 65],
+    /// Put on the curve once; `None` for bytes that are not on it, which verify nothing.
+    parsed: Option<ParsedPublicKey>,
+}
+
+impl PartialEq for NamedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.point == other.point
+    }
+}
+
+impl Eq for NamedKey {}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({})", self.0.id)
+    }
 }
 
 impl VerifyingKey {
     /// The public key of `signer`, under its own name for it.
     #[must_use]
     pub fn of_signer(signer: &dyn TokenSigner) -> Self {
-        Self { key_id: signer.key_id().to_owned(), point: *signer.public_point() }
+        Self::new(signer.key_id().to_owned(), *signer.public_point())
     }
 
     /// The key of a JWK; `None` when it is not a P-256 signing key.
     #[must_use]
     pub fn from_jwk(jwk: &Jwk) -> Option<Self> {
-        Some(Self { key_id: jwk.kid.clone(), point: jwk.point()? })
+        Some(Self::new(jwk.kid.clone(), jwk.point()?))
+    }
+
+    fn new(id: String, point: [u8; 65]) -> Self {
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok();
+        Self(Arc::new(NamedKey { id, point, parsed }))
     }
 
     /// RFC 7638 thumbprint, or whatever the issuer calls it.
     #[must_use]
     pub fn key_id(&self) -> &str {
-        &self.key_id
+        &self.0.id
     }
 
     /// Checks an ES256 signature (r ‖ s).
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), Unspecified> {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.point).verify(message, signature)
+        self.0.parsed.as_ref().ok_or(Unspecified)?.verify_sig(message, signature)
     }
 }
 
@@ -62,7 +91,7 @@ pub struct TokenChecker {
 /// are the store's to say.
 #[derive(Debug)]
 pub struct CheckedToken {
-    claims: TokenClaims,
+    claims: Arc<TokenClaims>,
 }
 
 impl CheckedToken {
@@ -98,17 +127,30 @@ impl TokenChecker {
         peer: CertificateThumbprint,
         now: UnixTime,
     ) -> Result<CheckedToken, Rejection> {
+        let (claims, _) = self.read_jwt(token)?;
+        self.check_bound(Arc::new(claims), peer, now)
+    }
+
+    /// What a JWT says, once its signature was found good, and by which key.
+    pub(super) fn read_jwt(&self, token: &str) -> Result<(TokenClaims, &VerifyingKey), Rejection> {
         if token.len() > MAX_TOKEN {
             return Err(RejectionCode::TokenMalformed.into());
         }
         let parsed = jwt::parse(token).ok_or(RejectionCode::TokenMalformed)?;
-        self.check_signature(&parsed.key_id, parsed.signed, &parsed.signature)?;
-        let claims = parsed.claims().ok_or(RejectionCode::TokenMalformed)?;
+        let key = self.check_signature(&parsed.key_id, parsed.signed, &parsed.signature)?;
+        Ok((parsed.claims().ok_or(RejectionCode::TokenMalformed)?, key))
+    }
+
+    /// Everything about a JWT that its signature does not settle for good.
+    pub(super) fn check_bound(
+        &self,
+        claims: Arc<TokenClaims>,
+        peer: CertificateThumbprint,
+        now: UnixTime,
+    ) -> Result<CheckedToken, Rejection> {
         self.check_claims(&claims, now)?;
-        let bound = claims.cnf.x5t_s256.clone();
-        let expected = super::claims::Confirmation::certificate(peer).x5t_s256;
-        if bound.is_none() || bound != expected || claims.signet.x5t_hex != peer.to_hex() {
-            return Err(binding(bound, peer.to_hex()));
+        if !is_bound(&claims, peer) {
+            return Err(binding(claims.cnf.x5t_s256.clone(), peer.to_hex()));
         }
         Ok(CheckedToken { claims })
     }
@@ -134,7 +176,7 @@ impl TokenChecker {
             let bound = claims.cnf.ckt.map(|ckt| signet_evidence::thumbprint::hex(&ckt));
             return Err(binding(bound, signet_evidence::thumbprint::hex(&peer.0)));
         }
-        Ok(CheckedToken { claims })
+        Ok(CheckedToken { claims: Arc::new(claims) })
     }
 
     fn check_signature(
@@ -142,14 +184,15 @@ impl TokenChecker {
         key_id: &str,
         signed: &[u8],
         signature: &[u8; 64],
-    ) -> Result<(), Rejection> {
+    ) -> Result<&VerifyingKey, Rejection> {
         let code = RejectionCode::TokenSignatureInvalid;
         let key = self
             .keys
             .iter()
-            .find(|key| key.key_id == key_id)
+            .find(|key| key.key_id() == key_id)
             .ok_or_else(|| Rejection::because(code, Cause::UnknownKey(key_id.to_owned())))?;
-        key.verify(signed, signature).map_err(|_| Rejection::new(code))
+        key.verify(signed, signature).map_err(|_| Rejection::new(code))?;
+        Ok(key)
     }
 
     fn check_claims(&self, claims: &TokenClaims, now: UnixTime) -> Result<(), Rejection> {
@@ -180,6 +223,23 @@ impl TokenChecker {
         }
         Ok(())
     }
+}
+
+/// Whether a token names this certificate, in both of its forms. Nothing is allocated.
+fn is_bound(claims: &TokenClaims, peer: CertificateThumbprint) -> bool {
+    let mut text = [0; 43];
+    let written = URL_SAFE_NO_PAD.encode_slice(peer.0, &mut text);
+    let named = claims.cnf.x5t_s256.as_deref().map(str::as_bytes);
+    written == Ok(text.len())
+        && named == Some(&text[..])
+        && is_hex_of(&claims.signet.x5t_hex, &peer.0)
+}
+
+/// Whether `text` is `bytes` in lower-case hex.
+fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.bytes().eq(digits.filter_map(|digit| DIGITS.get(usize::from(digit)).copied()))
 }
 
 fn binding(bound: Option<String>, found: String) -> Rejection {

@@ -8,6 +8,7 @@ pub mod claims;
 mod cwt;
 mod jwt;
 pub mod mint;
+pub mod seen;
 pub mod signer;
 
 pub use check::{CheckedToken, TokenChecker, VerifyingKey};
@@ -16,6 +17,7 @@ pub use mint::{
     MintError, MintedToken, PresenceRecord, SessionTerms, StatusReference, TokenFormat, TokenTerms,
     mint,
 };
+pub use seen::SeenTokens;
 pub use signer::{FileSigner, Jwk, SigningUnavailable, TokenSigner};
 
 /// Longest token that is looked at, in bytes.

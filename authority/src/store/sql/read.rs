@@ -224,6 +224,38 @@ impl SqlStore {
             revoked: revoked.is_some(),
         }))
     }
+
+    /// One query, because it is asked for every request of every gateway.
+    pub(super) async fn read_token_standing(
+        &self,
+        id: &[u8; 16],
+    ) -> Result<Option<TokenStanding>, StoreError> {
+        let row = query(
+            "SELECT tokens.session, tokens.action, sessions.expires,
+             tokens.redeemed_at IS NOT NULL AS redeemed,
+             tokens.revoked_at IS NOT NULL OR (sessions.id IS NOT NULL AND
+             (sessions.ended_at IS NOT NULL OR operators.name IS NULL
+             OR devices.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL)) AS revoked
+             FROM tokens LEFT JOIN sessions ON sessions.id = tokens.session
+             LEFT JOIN devices ON devices.id = sessions.device
+             LEFT JOIN operators ON operators.name = devices.operator WHERE tokens.id = $1",
+        )
+        .bind(id.to_vec())
+        .fetch_optional(&mut self.reader().await?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let corrupt = || StoreError::Corrupt { table: "tokens" };
+        let (session, action): (Vec<u8>, Option<Vec<u8>>) =
+            (column(&row, "session")?, column(&row, "action")?);
+        let expires: Option<i64> = column(&row, "expires")?;
+        Ok(Some(TokenStanding {
+            session: SessionId(session.try_into().map_err(|_| corrupt())?),
+            session_expires: expires.map(UnixTime),
+            action: action.map(TryInto::try_into).transpose().map_err(|_| corrupt())?,
+            redeemed: column(&row, "redeemed")?,
+            revoked: column(&row, "revoked")?,
+        }))
+    }
 }
 
 pub(super) fn ticket_machine(row: &Row) -> Result<TicketMachine, StoreError> {

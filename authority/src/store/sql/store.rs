@@ -227,6 +227,10 @@ impl Store for SqlStore {
         self.read_token(id).await
     }
 
+    async fn token_standing(&self, id: &[u8; 16]) -> Result<Option<TokenStanding>, StoreError> {
+        self.read_token_standing(id).await
+    }
+
     async fn mint(&self, record: &MintRecord, audit: &AuditEntry) -> Result<(), CommitError> {
         self.write_mint(record, audit).await
     }
