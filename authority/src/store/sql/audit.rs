@@ -8,6 +8,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 
 const TABLE: &str = "audit";
+/// Most records of one statement. Each number of rows is a statement that stays prepared.
+const AT_ONCE: usize = 32;
 /// How far from its place a record that was moved is recognised.
 const NEAR: i64 = 64;
 
@@ -50,8 +52,14 @@ impl SqlStore {
             }
         };
         let mut transaction = writer.begin().await?;
-        for one in &waiting {
-            self.write_audit(&mut transaction, &one.entry).await?;
+        // Nobody else writes until the commit, so the places are known.
+        let mut sequence = signed(super::log::size(&mut transaction).await?);
+        for some in waiting.chunks(AT_ONCE) {
+            let numbered = |one: &Waiting| {
+                sequence += 1;
+                one.entry.clone().into_record(sequence)
+            };
+            self.insert_records(&mut transaction, some.iter().map(numbered).collect()).await?;
         }
         transaction.commit().await?;
         for one in waiting.drain(..) {
@@ -77,34 +85,46 @@ impl SqlStore {
         connection: &mut Connection,
         record: AuditRecord,
     ) -> Result<(), StoreError> {
-        let (sequence, leaf) = (record.sequence, record.leaf());
-        let mac = self.integrity.mac(TABLE, &[&sequence.to_be_bytes(), &leaf]);
-        query(
+        self.insert_records(connection, vec![record]).await
+    }
+
+    /// Writes records that follow each other, and their leaves: two statements for all of them.
+    async fn insert_records(
+        &self,
+        connection: &mut Connection,
+        records: Vec<AuditRecord>,
+    ) -> Result<(), StoreError> {
+        let Some(first) = records.first().map(|record| record.sequence) else { return Ok(()) };
+        let leaves: Vec<Sha256> = records.iter().map(AuditRecord::leaf).collect();
+        let mut insert = query_of(format!(
             "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
-             credential, gateway, action, evidence, rule, detail, policy, request, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-        )
-        .bind(sequence)
-        .bind(record.at)
-        .bind(record.event)
-        .bind(record.decision)
-        .bind(record.code)
-        .bind(record.subject)
-        .bind(record.device)
-        .bind(record.session)
-        .bind(record.token)
-        .bind(record.credential)
-        .bind(record.gateway)
-        .bind(record.action)
-        .bind(record.evidence)
-        .bind(record.rule)
-        .bind(record.detail)
-        .bind(record.policy)
-        .bind(record.request)
-        .bind(mac.as_slice())
-        .execute(connection)
-        .await?;
-        super::log::add_leaf(connection, sequence, &leaf).await
+             credential, gateway, action, evidence, rule, detail, policy, request, mac) VALUES {}",
+            places::<18>(records.len())
+        ));
+        for (record, leaf) in records.into_iter().zip(&leaves) {
+            let mac = self.integrity.mac(TABLE, &[&record.sequence.to_be_bytes(), leaf]);
+            insert = insert
+                .bind(record.sequence)
+                .bind(record.at)
+                .bind(record.event)
+                .bind(record.decision)
+                .bind(record.code)
+                .bind(record.subject)
+                .bind(record.device)
+                .bind(record.session)
+                .bind(record.token)
+                .bind(record.credential)
+                .bind(record.gateway)
+                .bind(record.action)
+                .bind(record.evidence)
+                .bind(record.rule)
+                .bind(record.detail)
+                .bind(record.policy)
+                .bind(record.request)
+                .bind(mac.as_slice());
+        }
+        insert.execute(connection).await?;
+        super::log::add_leaves(connection, first, &leaves).await
     }
 
     /// Records after number `after`, as they lie in the table.

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use signet_evidence::thumbprint::{hex, unhex};
 
 use super::catalog::{self, Kind, Table};
-use super::database::{Raw, Value, query_of};
+use super::database::{Raw, Value};
 use super::*;
 use crate::store::backup::{
     BackupError, BackupHeader, FORMAT, RestoreError, RestoreTime, Restored,

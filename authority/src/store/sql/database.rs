@@ -82,9 +82,19 @@ pub(super) fn query(sql: &'static str) -> Query {
     Query { sql: Cow::Borrowed(sql), values: Vec::new() }
 }
 
-/// A statement made of names from the database's own catalogue.
+/// A statement made of names from the database's own catalogue, or of places for a number of rows.
 pub(super) fn query_of(sql: String) -> Query {
     Query { sql: Cow::Owned(sql), values: Vec::new() }
+}
+
+/// `($1, $2), ($3, $4)`: the places of so many rows of `WIDTH` values.
+pub(super) fn places<const WIDTH: usize>(rows: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> =
+            (1..=WIDTH).map(|place| format!("${}", row * WIDTH + place)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `$method` of sqlx on whichever database it is.

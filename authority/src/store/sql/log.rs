@@ -8,33 +8,50 @@ use crate::store::log::TILE;
 const WITNESSES: &str = "witnesses";
 const HASHES: &str = "log_hashes";
 
-/// Adds the leaf of record `sequence`, and the hash of each tile that it fills.
-pub(super) async fn add_leaf(
+/// Adds the leaves of the records from `sequence` on, and the hash of each tile that they fill.
+pub(super) async fn add_leaves(
     connection: &mut Connection,
     sequence: i64,
-    leaf: &Sha256,
+    leaves: &[Sha256],
 ) -> Result<(), StoreError> {
-    let corrupt = || StoreError::Corrupt { table: HASHES };
-    let mut number = u64::try_from(sequence - 1).map_err(|_| corrupt())?;
-    let mut hash = *leaf;
+    let first = u64::try_from(sequence - 1).map_err(|_| StoreError::Corrupt { table: HASHES })?;
+    insert_hashes(connection, 0, first, leaves).await?;
+    for number in first..first + leaves.len() as u64 {
+        fill_tiles(connection, number).await?;
+    }
+    Ok(())
+}
+
+/// Adds the hash of each tile whose last hash comes of leaf `number`.
+async fn fill_tiles(connection: &mut Connection, mut number: u64) -> Result<(), StoreError> {
     for level in 0.. {
-        query("INSERT INTO log_hashes (level, number, hash) VALUES ($1, $2, $3)")
-            .bind(i64::from(level))
-            .bind(signed(number))
-            .bind(hash.as_slice())
-            .execute(connection)
-            .await?;
-        if (number + 1) % TILE != 0 {
+        if !(number + 1).is_multiple_of(TILE) {
             break;
         }
         let tile = read_hashes(connection, level, number + 1 - TILE..number + 1).await?;
         if tile.len() as u64 != TILE {
-            return Err(corrupt());
+            return Err(StoreError::Corrupt { table: HASHES });
         }
-        hash = Frontier::of(&tile).root();
         number /= TILE;
+        let root = Frontier::of(&tile).root();
+        insert_hashes(connection, level + 1, number, &[root]).await?;
     }
     Ok(())
+}
+
+async fn insert_hashes(
+    connection: &mut Connection,
+    level: u8,
+    first: u64,
+    hashes: &[Sha256],
+) -> Result<(), StoreError> {
+    let places = places::<3>(hashes.len());
+    let mut insert =
+        query_of(format!("INSERT INTO log_hashes (level, number, hash) VALUES {places}"));
+    for (number, hash) in (first..).zip(hashes) {
+        insert = insert.bind(i64::from(level)).bind(signed(number)).bind(hash.as_slice());
+    }
+    insert.execute(connection).await.map(|_| ())
 }
 
 /// How many leaves there are: the number of the last record.

@@ -35,7 +35,7 @@ use sqlx::migrate::MigrateError;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use self::database::{Row, column, is_unique_violation, query};
+use self::database::{Row, column, is_unique_violation, places, query, query_of};
 use self::pool::{Connection, Pool, Transaction};
 use super::*;
 
