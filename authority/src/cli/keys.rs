@@ -41,6 +41,20 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         remove: bool,
     },
+    /// Write the public token keys in PEM, for gateways that check signatures by themselves.
+    #[command(after_help = "\
+Example, for HAProxy (every minute, say by a systemd timer):
+  signet-authority keys public --out /etc/haproxy/signet --then 'systemctl reload haproxy'
+
+A new key is written ten minutes before it signs.")]
+    Public {
+        /// The folder: gets token-key.pem and token-key-other.pem.
+        #[arg(long)]
+        out: PathBuf,
+        /// A command to run when a key changed.
+        #[arg(long)]
+        then: Option<String>,
+    },
     /// Print a certificate request for the key of one of the CAs, for a CA of your organisation.
     Request {
         /// Which.
@@ -97,6 +111,7 @@ pub(super) async fn run(file: &Path, command: KeysCommand, output: Output) -> an
             rotate_log(&config, emergency, output).await
         }
         KeysCommand::Protect { remove } => protect(&config, remove, output).await,
+        KeysCommand::Public { out, then } => public(&config, &out, then.as_deref(), output),
         KeysCommand::Request { ca } => {
             let (files, name) = ca.files();
             let request = keys::certificate_request(&config.keys(), files, name)?;
@@ -203,6 +218,21 @@ async fn protect(config: &Config, remove: bool, output: Output) -> anyhow::Resul
         false => format!("{what} now: {}", files.join(", ")),
     };
     output.line(&text, &json!({"files": files, "protected": !remove}))
+}
+
+fn public(config: &Config, out: &Path, then: Option<&str>, output: Output) -> anyhow::Result<()> {
+    let loaded = keys::load(&config.keys())?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let changed = keys::write_token_keys(out, &loaded.token, system_clock()())?;
+    if let (true, Some(command)) = (changed, then) {
+        let status = std::process::Command::new("/bin/sh").arg("-c").arg(command).status();
+        let status = status.with_context(|| format!("cannot run {command}"))?;
+        if !status.success() {
+            bail!("{command}: {status}; the keys are written, run it again");
+        }
+    }
+    let text = if changed { "written" } else { "unchanged" };
+    output.line(&format!("{text}: {}", out.display()), &json!({"changed": changed, "out": out}))
 }
 
 async fn rotate_token(config: &Config, emergency: bool, output: Output) -> anyhow::Result<()> {

@@ -114,6 +114,8 @@ pub(super) async fn issue_gateway(
         // Public, and all that a witness needs to know of the log.
         keys::write_public(&log, format!("{}\n", super::audit::log(&config)?.key()).as_bytes())?;
     }
+    // For gateways that check signatures by themselves; `keys public` renews them.
+    keys::write_token_keys(&out, &keys.token, now)?;
     let known =
         config.settings.gateways.iter().any(|g| g.spiffe_id.get_ref().as_str() == spiffe_id);
     let hint = if known {

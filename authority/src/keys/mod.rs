@@ -281,6 +281,30 @@ pub fn write_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
     write_new(path, content, 0o644)
 }
 
+/// Writes the public token keys in PEM for gateways that check signatures with a file: the key that signs
+/// to `token-key.pem`, and the one that will sign, or signed before, to `token-key-other.pem` (the same key
+/// where there is no other). Returns whether anything changed.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn write_token_keys(folder: &Path, keys: &TokenKeys, now: UnixTime) -> Result<bool, KeyError> {
+    let signing = keys.signer(now);
+    let others = keys.published(now).into_iter().filter(|key| key.kid != signing.key_id());
+    // Members are in the order of their time: the newest other is the next one, if there is a next one.
+    let other = others.filter_map(|key| key.point()).next_back().unwrap_or(*signing.public_point());
+    let mut changed = false;
+    for (name, point) in
+        [("token-key.pem", signing.public_point()), ("token-key-other.pem", &other)]
+    {
+        let (path, text) = (folder.join(name), public_key_pem(point));
+        if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            replace_public(&path, text.as_bytes())?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
 /// Puts public data in a file's place, whole or not at all.
 fn replace_public(path: &Path, content: &[u8]) -> Result<(), KeyError> {
     replace(path, content, 0o644)

@@ -1,4 +1,4 @@
-# A Consul API gateway or sidecar in front of the control plane, with Signet deciding every request
+# A Consul sidecar in front of the control plane, with Signet deciding every request
 # (extension builtin/ext-authz). Fill in the words in double braces.
 Kind     = "service-defaults"
 Name     = "control-plane"
@@ -6,12 +6,11 @@ Protocol = "http"
 EnvoyExtensions = [
   {
     Name     = "builtin/ext-authz"
+    # Makes the filter fail closed: Consul sets Envoy's failure_mode_allow to the contrary of this.
     Required = true
     Arguments = {
       ProxyType = "connect-proxy"
       Config = {
-        # No answer is a no.
-        FailureModeAllow       = false
         IncludePeerCertificate = true
         WithRequestBody = {
           MaxRequestBytes     = 65536

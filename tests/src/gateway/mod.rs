@@ -111,6 +111,7 @@ impl GatewaySettings {
             ("issuer", self.issuer.clone()),
             ("audience", self.audience.clone()),
             ("token_key", path(&self.token_key)),
+            ("token_key_other", path(&self.token_key_other())),
         ];
         let filled = words.iter().fold(text.to_owned(), |text, (word, value)| {
             text.replace(&format!("{{{{{word}}}}}"), value)
@@ -122,6 +123,11 @@ impl GatewaySettings {
                 Err(GatewayError::Placeholder(word.to_owned()))
             }
         }
+    }
+
+    /// Beside it, as `signet-authority keys public` writes them.
+    fn token_key_other(&self) -> PathBuf {
+        self.token_key.with_file_name("token-key-other.pem")
     }
 
     /// Certificate and key in one file, for HAProxy.

@@ -131,7 +131,7 @@ impl Scene {
         self.mallory(&[&format!("{name}: {}", value(&self.bob))])
     }
 
-    fn with_token(&self, token: &str) -> Heard {
+    pub(crate) fn with_token(&self, token: &str) -> Heard {
         self.send(&self.bob, &format!("PUT {STAGING}"), &[&bearer(token)], BODY)
     }
 

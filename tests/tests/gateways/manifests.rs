@@ -49,6 +49,32 @@ fn istio() {
     valid("istio", &kinds, "provider: {");
 }
 
+/// Kong's function has the syntax of Lua: HAProxy loads files in it, and calls nothing of them here.
+#[test]
+fn the_function_for_kong_is_lua() {
+    let manifest = root().join("docs/gateways/kong/kong.yaml");
+    let script = "import sys, yaml\n\
+        document = yaml.safe_load(open(sys.argv[1]).read().replace('{{', '').replace('}}', ''))\n\
+        [service] = document['services']\n[plugin] = service['plugins']\n\
+        assert plugin['name'] == 'pre-function', plugin\n[code] = plugin['config']['access']\n\
+        print('local function access()\\n' + code + '\\nend')";
+    let python = root().join(".venv/bin/python");
+    let output = Command::new(python).args(["-c", script]).arg(manifest).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = tempfile::tempdir().unwrap();
+    let (lua, config) = (folder.path().join("kong.lua"), folder.path().join("haproxy.cfg"));
+    std::fs::write(&config, format!("global\n  lua-load {}\n", lua.display())).unwrap();
+    let loads = |code: &[u8]| {
+        std::fs::write(&lua, code).unwrap();
+        let output = Command::new("/usr/sbin/haproxy").arg("-c").arg("-f").arg(&config).output();
+        let said = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+        if said.contains("error in Lua file") { Err(said) } else { Ok(()) }
+    };
+    assert_eq!(loads(&output.stdout), Ok(()));
+    let broken = String::from_utf8(output.stdout).unwrap().replacen(" then", "", 1);
+    assert!(loads(broken.as_bytes()).is_err_and(|error| error.contains("'then' expected")));
+}
+
 #[test]
 fn linkerd() {
     let kinds = [

@@ -16,8 +16,8 @@ use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::{
     AuditEntry, AuditRecord, Decision, DeviceEnrolment, DeviceRow, Event, MintRecord, NewTicket,
-    RevocationTarget, SessionChange, SessionKind, SessionRow, SqlStore, TicketKind, TicketMachine,
-    TokenRow,
+    RevocationTarget, SessionChange, SessionKind, SessionRow, SqlStore, Store, TicketKind,
+    TicketMachine, TokenRow,
 };
 use signet_authority::{keys, random};
 use signet_evidence::action::content_digest;
@@ -383,6 +383,19 @@ impl Stage {
         assert!(revoked.unwrap().is_some());
     }
 
+    /// The same in another process's way: through a connection of its own to the same database.
+    pub(crate) fn revoke_beside(&self, target: &RevocationTarget) {
+        let config = &self.authority.config;
+        let integrity = keys::load_integrity(&config.keys()).unwrap();
+        let revoked = self.runtime.block_on(async {
+            let store = SqlStore::open(config.database(), integrity).await.unwrap();
+            let revoked = store.revoke(target, now(), &allowed(Event::Revoke)).await.unwrap();
+            store.close().await;
+            revoked
+        });
+        assert!(revoked.is_some());
+    }
+
     /// The last decision for a gateway that is on record.
     pub(crate) fn last_decision(&self) -> AuditRecord {
         let records = self.runtime.block_on(self.authority.store.audit_after(0, 10_000)).unwrap();
@@ -544,9 +557,7 @@ fn gateway_settings(
     let issued = authority.keys.gateway_ca.issue_gateway(gateway, now(), DAY).unwrap();
     fs::write(folder.join("gateway.pem"), keys::pem(&issued.certificate)).unwrap();
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
-    let signer = authority.keys.token.signer(authority.now());
-    let point = signer.public_point();
-    fs::write(folder.join("token-key.pem"), keys::public_key_pem(point)).unwrap();
+    keys::write_token_keys(folder, &authority.keys.token, authority.now()).unwrap();
     GatewaySettings {
         listen_certificate: folder.join("listener.pem"),
         listen_key: folder.join("listener.key"),

@@ -1,6 +1,9 @@
 //! Runs the table of hostile requests through each gateway, which is started once.
 
+use std::time::Instant;
+
 use serde_json::Value;
+use signet_authority::store::RevocationTarget;
 use signet_evidence::action::is_unambiguous_path;
 use signet_tests::gateway::profile;
 use signet_tests::upstream::Received;
@@ -38,7 +41,37 @@ fn run(name: &str) {
         faults.join("\n"),
         scene.stage.gateway.log().lines().rev().take(5).collect::<Vec<_>>().join("\n")
     );
+    react(&scene);
     outage::survive(scene);
+}
+
+/// Of how many revocations the reaction is measured.
+const REVOCATIONS: usize = 5;
+
+/// Somebody revokes in another process; from its commit on nothing passes a gateway that asks. How long
+/// the first refusal takes is said (`--nocapture`), for the table in `docs/gateways/README.md`.
+fn react(scene: &Scene) {
+    let mut times = Vec::new();
+    for _ in 0..REVOCATIONS {
+        let token = scene.stage.session_token(&scene.bob, 60);
+        assert!(scene.with_token(&token.token).passed());
+        scene.stage.revoke_beside(&RevocationTarget::Session(token.session));
+        let committed = Instant::now();
+        let passed = scene.with_token(&token.token).passed();
+        times.push(committed.elapsed());
+        assert_eq!(passed, scene.stage.profile.authority.is_none());
+    }
+    times.sort_unstable();
+    let (name, median) = (scene.stage.profile.name, times[REVOCATIONS / 2]);
+    let said = if scene.stage.profile.authority.is_some() {
+        format!(
+            "refused with the next request, whose answer took {:.1} ms",
+            median.as_secs_f64() * 1e3
+        )
+    } else {
+        "still passes".to_owned()
+    };
+    eprintln!("revocation at {name}: {said}");
 }
 
 /// What is wrong with what came of a case.
