@@ -121,9 +121,16 @@ fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each
 fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly compiler
 	@fuzz/run.sh 3
 
-bench: setup ## Measure (ONLY=name); a table, target/bench/results.json, failure when a bar is not kept
+bench: setup target/peers/.installed ## Measure (ONLY=name); a table, target/bench/results.json and .svg, failure when a bar is not kept
 	@$(RELEASE) -q -p signet-bench -p signet-daemon -p signet-authority
-	@$(TARGET)/release/signet-bench target/bench/results.json $(ONLY)
+	@code=0; $(TARGET)/release/signet-bench target/bench/results.json $(ONLY) || code=$$?; \
+		[ $$code = 2 ] || $(TARGET)/release/signet-bench --picture target/bench/results.json target/bench/results.svg; exit $$code
+
+# What is compared with beside Python's; without npm that bench is passed over, and says so.
+target/peers/.installed:
+	@mkdir -p target/peers
+	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix target/peers jose@6.2.17
+	@touch $@
 
 # The same bytes wherever they are built: no path of this machine stays in them.
 MAPPED := $(CURDIR)=/signet $(TARGET)=/signet/target $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo

@@ -4,9 +4,16 @@
 //! or busy machine slows both. To add one, write a [`Contest`] in a module of its own and name it in
 //! [`ALL`]; `make bench` runs it, `make test` sees that it runs.
 
+pub mod authorize;
+pub mod gateways;
+pub mod library;
+mod load;
 mod measure;
+pub mod memory;
+mod picture;
 mod report;
 pub mod revocation;
+mod stage;
 pub mod start;
 pub mod tpm;
 
@@ -15,10 +22,42 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use measure::{Effort, Figure, measure};
-pub use report::{Held, Report};
+pub use picture::svg;
+pub use report::{Held, Outcome, Report};
 
 /// Why a run failed. What can go wrong differs from contest to contest.
 pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// A peer that is compared with is not installed: said, and passed over.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not installed here: {0}")]
+pub struct NotHere(pub &'static str);
+
+/// What a bench's figures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Time.
+    Time,
+    /// Memory, a microsecond for each KiB.
+    Memory,
+}
+
+impl Unit {
+    /// A size as a figure of [`Unit::Memory`].
+    #[must_use]
+    pub fn kibibytes(size: u64) -> Duration {
+        Duration::from_micros(size)
+    }
+
+    /// Its name, and a figure in it: seconds, or MiB.
+    #[must_use]
+    pub fn value(self, figure: Duration) -> (&'static str, f64) {
+        match self {
+            Self::Time => ("s", figure.as_secs_f64()),
+            Self::Memory => ("MiB", figure.as_secs_f64() * 1e6 / 1024.0),
+        }
+    }
+}
 
 /// Two ways to the same end.
 pub trait Contest {
@@ -35,8 +74,11 @@ pub trait Contest {
     fn ours(&mut self) -> Result<Duration, Failure>;
 }
 
+/// A contest that is ready, or why it is not.
+pub type Ready = Result<Box<dyn Contest>, Failure>;
+
 /// A bench: a contest, and the ratio that must not be exceeded.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bench {
     /// Its name on the command line and in `results.json`.
     pub name: &'static str,
@@ -46,13 +88,33 @@ pub struct Bench {
     pub bar: f64,
     /// Rounds of a batch; each runs base, ours and base again.
     pub rounds: usize,
-    /// Makes the contest ready. What it starts ends with the contest.
-    pub prepare: fn(&Programs) -> Result<Box<dyn Contest>, Failure>,
+    /// What the figures are.
+    pub unit: Unit,
+    /// Makes the contest ready, as large as the effort asks. What it starts ends with the contest.
+    pub prepare: fn(&Programs, Effort) -> Ready,
 }
 
 /// Every bench, in the order in which they run.
-pub const ALL: &[Bench] =
-    &[start::START, tpm::SESSION, tpm::RENEWAL, tpm::SIGNATURE, revocation::REVOCATION];
+pub const ALL: &[Bench] = &[
+    start::START,
+    tpm::SESSION,
+    tpm::RENEWAL,
+    tpm::SIGNATURE,
+    revocation::REVOCATION,
+    library::TOKEN,
+    library::TOKEN_SEEN,
+    library::EVIDENCE,
+    authorize::SEEN,
+    authorize::UNSEEN,
+    authorize::LATENCY_SEEN,
+    authorize::LATENCY_UNSEEN,
+    gateways::ENVOY_HTTP,
+    gateways::ENVOY_GRPC,
+    gateways::NGINX_PYTHON,
+    gateways::NGINX_NODE,
+    memory::IDLE,
+    memory::LOADED,
+];
 
 /// The folder of the built programs.
 #[derive(Debug, Clone)]

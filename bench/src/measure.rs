@@ -29,6 +29,17 @@ pub struct Figure {
     pub batches: usize,
 }
 
+impl Effort {
+    /// How many of something: few, or as many as it takes.
+    #[must_use]
+    pub fn of(self, short: usize, full: usize) -> usize {
+        match self {
+            Self::Short => short,
+            Self::Full => full,
+        }
+    }
+}
+
 const BATCHES: usize = 3;
 const WARM_UP: usize = 2;
 
@@ -37,7 +48,7 @@ const WARM_UP: usize = 2;
 /// # Errors
 /// When it cannot be prepared or a run of it fails.
 pub fn measure(bench: &Bench, programs: &Programs, effort: Effort) -> Result<Figure, Failure> {
-    let mut contest = (bench.prepare)(programs)?;
+    let mut contest = (bench.prepare)(programs, effort)?;
     if effort == Effort::Short {
         return batch(contest.as_mut(), 1);
     }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::{Bench, Contest, Failure, Programs};
+use crate::{Bench, Contest, Failure, Programs, Unit};
 
 /// What is promised.
 const PROMISE: Duration = Duration::from_millis(100);
@@ -33,7 +33,8 @@ pub const REVOCATION: Bench = Bench {
     about: "revoked by another process until refused at all of 50 verifiers: 99th percentile, and 100 ms",
     bar: 1.0,
     rounds: 3,
-    prepare: |programs| Ok(Box::new(Push::prepare(programs)?)),
+    unit: Unit::Time,
+    prepare: |programs, _| Ok(Box::new(Push::prepare(programs)?)),
 };
 
 struct Push {

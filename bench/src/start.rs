@@ -9,7 +9,8 @@ use signet_tests::bus::PrivateBus;
 use signet_tests::signetd::{Signetd, SignetdOptions};
 use signet_tests::swtpm::Swtpm;
 
-use crate::{Bench, Contest, Failure, Programs};
+use crate::load::memory_of;
+use crate::{Bench, Contest, Failure, Programs, Unit};
 
 /// CPU time from start to ready. Most of it is the cryptographic library's gathering of entropy, which
 /// every program that uses it pays once: where this was written 20 of 30 ms, of the 150 that are
@@ -19,7 +20,8 @@ pub const START: Bench = Bench {
     about: "CPU time from start to ready: signetd (idle in 12 MiB), and a service on the same bus that does nothing",
     bar: 2.0,
     rounds: 15,
-    prepare: |programs| Ok(Box::new(Start::prepare(programs)?)),
+    unit: Unit::Time,
+    prepare: |programs, _| Ok(Box::new(Start::prepare(programs)?)),
 };
 
 /// Proportional set size of a signetd that does nothing, in KiB; of one that was built to be used.
@@ -66,9 +68,7 @@ impl Start {
     fn memory(&self) -> Result<u64, Failure> {
         let running = Signetd::start(&self.signetd, &self.options)?;
         let pid = running.pid().ok_or("signetd has ended")?;
-        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let size = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.strip_suffix("kB"));
-        Ok(size.ok_or("the kernel does not tell sizes")?.trim().parse()?)
+        memory_of(pid)
     }
 
     /// The CPU time of a process that was killed as soon as it was ready. Waiting for the TPM, which

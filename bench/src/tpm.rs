@@ -31,7 +31,7 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::Marshall;
 use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
 
-use crate::{Bench, Contest, Failure};
+use crate::{Bench, Contest, Failure, Unit};
 
 const BAR: f64 = 1.15;
 const ROUNDS: usize = 150;
@@ -44,7 +44,8 @@ pub const SESSION: Bench = Bench {
     about: "session start: from touch to evidence, and the TPM commands Quote, Certify, Sign alone",
     bar: BAR,
     rounds: ROUNDS,
-    prepare: |_| Ok(Box::new(Race::prepare(Operation::Session)?)),
+    unit: Unit::Time,
+    prepare: |_, _| Ok(Box::new(Race::prepare(Operation::Session)?)),
 };
 
 /// From the call to the evidence of a renewal.
@@ -53,7 +54,8 @@ pub const RENEWAL: Bench = Bench {
     about: "renewal: from call to evidence, and the TPM commands Quote, Sign alone",
     bar: BAR,
     rounds: ROUNDS,
-    prepare: |_| Ok(Box::new(Race::prepare(Operation::Renewal)?)),
+    unit: Unit::Time,
+    prepare: |_, _| Ok(Box::new(Race::prepare(Operation::Renewal)?)),
 };
 
 /// From the message of a TLS handshake to its signature.
@@ -62,7 +64,8 @@ pub const SIGNATURE: Bench = Bench {
     about: "TLS signature: from message to signature, and the TPM command Sign alone",
     bar: BAR,
     rounds: ROUNDS,
-    prepare: |_| Ok(Box::new(Race::prepare(Operation::Signature)?)),
+    unit: Unit::Time,
+    prepare: |_, _| Ok(Box::new(Race::prepare(Operation::Signature)?)),
 };
 
 #[derive(Clone, Copy)]
