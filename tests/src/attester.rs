@@ -26,7 +26,9 @@ use signet_evidence::{
     CertificateChain, DeviceId, FidoAssertion, FidoRegistration, KeyThumbprint,
     ObservedVerification, Purpose, Statement, TpmEvidence, UnixTime, UnsignedEvidence,
 };
-use signet_test_authenticators::{AttestationRoot, Firmware, KeyOptions, VirtualKey};
+use signet_test_authenticators::{
+    AttestationBatch, AttestationRoot, Firmware, KeyOptions, VirtualKey,
+};
 
 use crate::swtpm::Swtpm;
 use zeroize::Zeroizing;
@@ -100,18 +102,51 @@ impl TestCa {
     /// [`Fault`].
     pub fn attestation_key(&self, point: &[u8]) -> Result<Vec<u8>, Fault> {
         let mut params = CertificateParams::default();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 3])];
+        params.extended_key_usages = vec![ak_usage()];
         self.issue(params, point)
     }
 
-    fn issue(&self, mut params: CertificateParams, point: &[u8]) -> Result<Vec<u8>, Fault> {
+    /// A certificate of any names and usages, valid in these years, over any P-256 point.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn any(
+        &self,
+        names: &[&str],
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        years: std::ops::Range<i32>,
+        point: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        let mut params = CertificateParams::default();
+        for name in names {
+            params.subject_alt_names.push(SanType::URI((*name).to_owned().try_into()?));
+        }
+        params.extended_key_usages = usages;
+        self.issue_for(params, years, point)
+    }
+
+    fn issue(&self, params: CertificateParams, point: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.issue_for(params, 2020..2120, point)
+    }
+
+    fn issue_for(
+        &self,
+        mut params: CertificateParams,
+        years: std::ops::Range<i32>,
+        point: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
         params.is_ca = IsCa::ExplicitNoCa;
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2120, 1, 1);
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
         params.use_authority_key_identifier_extension = true;
         let subject = ForeignKey(point.to_vec());
         Ok(params.signed_by(&subject, &self.issuer)?.der().to_vec())
     }
+}
+
+/// The extended key usage of attestation keys.
+pub fn ak_usage() -> ExtendedKeyUsagePurpose {
+    ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 3])
 }
 
 /// A public key whose private half is elsewhere.
@@ -139,6 +174,8 @@ pub struct Attester {
     pub key: Key,
     /// The software key's maker.
     pub attestation_root: Vec<u8>,
+    /// What the maker wrote into it.
+    pub batch: AttestationBatch,
     /// EKs and certificates.
     pub endorsement: Endorsement,
     /// `TPMT_PUBLIC` of the AK.
@@ -161,7 +198,7 @@ impl Attester {
         let root = AttestationRoot::generate()?;
         let batch = root.issue(Firmware::OpenSk.aaguid())?;
         let virtual_key =
-            KeyOptions::new(Firmware::OpenSk).finger(FINGER).attestation(batch).start()?;
+            KeyOptions::new(Firmware::OpenSk).finger(FINGER).attestation(batch.clone()).start()?;
         let mut key = Key::open_path(&virtual_key.socket(), Timing::default()).await?;
         // The firmware takes no finger before there is a PIN to fall back to.
         key.set_pin(&Zeroizing::new(PIN.into())).await?;
@@ -171,6 +208,7 @@ impl Attester {
             virtual_key,
             key,
             attestation_root: root.certificate().to_vec(),
+            batch,
             endorsement,
             ak_public,
             tls_public,

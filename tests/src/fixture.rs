@@ -174,6 +174,11 @@ impl Fixture {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
+        fs::write(&self.path, self.text())
+    }
+
+    /// The file's content.
+    pub fn text(&self) -> String {
         let with: Vec<_> = self.with.iter().map(|change| change.as_str()).collect();
         let with = if with.is_empty() { "nothing".to_owned() } else { with.join(", ") };
         let kind =
@@ -192,6 +197,6 @@ impl Fixture {
             text.push_str(&String::from_utf8_lossy(line));
             text.push('\n');
         }
-        fs::write(&self.path, text)
+        text
     }
 }

@@ -80,6 +80,8 @@ pub struct World {
     pub tls: Bytes,
     /// A key in software that the AK CA certified by mistake, uncompressed point.
     pub software_ak: Bytes,
+    /// Keys in software that change `software-keys` puts in the place of the genuine ones.
+    pub software: Software,
     /// SHA-256 of the EK's public area.
     pub ek_digest: Bytes,
     /// Approved PCR values.
@@ -110,6 +112,31 @@ pub struct World {
     pub session: Bytes,
     /// Client certificates by name, DER.
     pub peers: BTreeMap<String, Bytes>,
+}
+
+/// A machine and an operator's keys in software, private halves and all: with them anybody can make
+/// evidence that is sound but for one thing, and sign it consistently.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Software {
+    /// Private keys, P-256 scalars, by what they are for: `tls`, `ak`, `credential`, `platform`,
+    /// `release` (the key that releases the fingerprint key), `maker` (the security key's attestation).
+    pub secrets: BTreeMap<String, Bytes>,
+    /// Public key of `tls`, uncompressed point. Its certificates are peers whose names begin with
+    /// `software`.
+    pub tls: Bytes,
+    /// Certificates of `ak`, by what is wrong with them; `sound`: nothing. DER.
+    pub ak_certificates: BTreeMap<String, Bytes>,
+    /// Certificates of `maker`, likewise.
+    pub maker_certificates: BTreeMap<String, Bytes>,
+    /// Id of the credential of `credential`.
+    pub credential: Bytes,
+    /// Its public key, COSE_Key.
+    pub credential_key: Bytes,
+    /// `TPMT_PUBLIC` of `platform` as a PIN key.
+    pub pin_key: Bytes,
+    /// `TPMT_PUBLIC` of `platform` as a fingerprint key that `release` releases.
+    pub finger_key: Bytes,
 }
 
 /// A change to what the verifier knows, named in a fixture's `with` header.
@@ -157,6 +184,8 @@ pub enum Change {
     CredentialTouchOnly,
     /// The device's row names an AK that lives in software.
     SoftwareAk,
+    /// All rows name keys that live in software: the world's `software`.
+    SoftwareKeys,
     /// The challenge was answered before. The store's to know, as are those that follow.
     ChallengeConsumed,
     /// The session's presence has run out.
@@ -174,7 +203,7 @@ pub enum Change {
 }
 
 impl Change {
-    const ALL: [(Self, &'static str); 28] = [
+    const ALL: [(Self, &'static str); 29] = [
         (Self::DeviceUnknown, "device-unknown"),
         (Self::DeviceRevoked, "device-revoked"),
         (Self::PcrsDrifted, "pcrs-drifted"),
@@ -196,6 +225,7 @@ impl Change {
         (Self::TouchOnlyAccepted, "touch-only-accepted"),
         (Self::CredentialTouchOnly, "credential-touch-only"),
         (Self::SoftwareAk, "software-ak"),
+        (Self::SoftwareKeys, "software-keys"),
         (Self::ChallengeConsumed, "challenge-consumed"),
         (Self::PresenceExpired, "presence-expired"),
         (Self::CredentialEnrolled, "credential-enrolled"),
@@ -376,11 +406,11 @@ impl World {
             event_log: None,
             endorsement_proven: true,
         };
+        let (credential_id, credential_key) = self.security_key(changes);
         let credential = EnrolledCredential {
-            id: self.credential.0.clone(),
+            id: credential_id.0.clone(),
             subject: self.owner(changes),
-            public_key: CoseKey::parse(&self.credential_key.0)
-                .map_err(|_| WorldError("credential"))?,
+            public_key: CoseKey::parse(&credential_key.0).map_err(|_| WorldError("credential"))?,
             sign_count: if has(Change::CounterAhead) { u32::MAX } else { self.sign_count },
             aaguid: Aaguid(self.aaguid.0.as_slice().try_into().map_err(|_| WorldError("aaguid"))?),
             attestation: AttestationKind::Packed,
@@ -431,9 +461,14 @@ impl World {
     ) -> Result<[EnrolledPlatformKey; 2], WorldError> {
         let fingers = self.fingers.0.as_slice().try_into().map_err(|_| WorldError("fingers"))?;
         let facts = FingerFacts { driver: self.driver.clone(), fingers };
+        let (pin, finger) = if changes.contains(&Change::SoftwareKeys) {
+            (&self.software.pin_key, &self.software.finger_key)
+        } else {
+            (&self.pin_key, &self.finger_key)
+        };
         Ok([
-            self.platform_key(&self.pin_key, PlatformMethod::Pin, changes)?,
-            self.platform_key(&self.finger_key, PlatformMethod::Fingerprint(facts), changes)?,
+            self.platform_key(pin, PlatformMethod::Pin, changes)?,
+            self.platform_key(finger, PlatformMethod::Fingerprint(facts), changes)?,
         ])
     }
 
@@ -461,6 +496,15 @@ impl World {
         })
     }
 
+    /// Id and public key of the operator's security key, after `changes`.
+    pub fn security_key(&self, changes: &[Change]) -> (&Bytes, &Bytes) {
+        if changes.contains(&Change::SoftwareKeys) {
+            (&self.software.credential, &self.software.credential_key)
+        } else {
+            (&self.credential, &self.credential_key)
+        }
+    }
+
     fn owner(&self, changes: &[Change]) -> String {
         if changes.contains(&Change::CredentialUnknown) {
             "mallory".into()
@@ -474,9 +518,20 @@ impl World {
     /// # Errors
     /// [`WorldError`].
     pub fn attestation_key(&self, changes: &[Change]) -> Result<P256PublicKey, WorldError> {
-        let point =
-            if changes.contains(&Change::SoftwareAk) { &self.software_ak } else { &self.ak };
+        let software = [Change::SoftwareAk, Change::SoftwareKeys];
+        let in_software = software.iter().any(|change| changes.contains(change));
+        let point = if in_software { &self.software_ak } else { &self.ak };
         P256PublicKey::from_uncompressed_point(&point.0).map_err(|_| WorldError("AK"))
+    }
+
+    /// The TLS key of the device's row.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn tls_key(&self, changes: &[Change]) -> Result<P256PublicKey, WorldError> {
+        let software = changes.contains(&Change::SoftwareKeys);
+        let point = if software { &self.software.tls } else { &self.tls };
+        P256PublicKey::from_uncompressed_point(&point.0).map_err(|_| WorldError("TLS key"))
     }
 
     /// Judges this world's tokens.

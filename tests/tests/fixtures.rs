@@ -2,41 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use signet_evidence::{CertificateThumbprint, Purpose, RejectionCode, UnixTime};
-use signet_tests::fixture::{self, Fixture, Kind};
-use signet_tests::world::World;
-use signet_verifier::webauthn::UserVerification;
-use signet_verifier::{Appraisal, Rejection};
-
-fn judge(world: &World, fixture: &Fixture) -> Result<(), Rejection> {
-    let policy = world.policy(&fixture.with).unwrap();
-    let challenge_key = world.challenge_key().unwrap();
-    // A connection without a certificate is refused before any token is looked at.
-    let name = fixture.peer.as_deref().ok_or(RejectionCode::CertificateMissing)?;
-    let peer = &world.peers[name].0;
-    let now = UnixTime(fixture.now);
-    let appraisal = Appraisal { policy: &policy, challenge_key: &challenge_key, now };
-    match fixture.kind {
-        Kind::Evidence => {
-            let purposes = [Purpose::Session, Purpose::Renew, Purpose::Action, Purpose::Workload];
-            let evidence = appraisal.begin(&fixture.bytes, peer, &purposes)?;
-            // The store finds a key by the id in the assertion.
-            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
-            evidence.appraise(&enrolled, UserVerification::Required, &policy, now).map(|_| ())
-        }
-        Kind::Registration => {
-            let evidence = appraisal.begin(&fixture.bytes, peer, &[Purpose::EnrolKey])?;
-            let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
-            evidence.appraise_registration(&enrolled, &policy, now).map(|_| ())
-        }
-        Kind::Token if fixture.bytes.is_empty() => Err(RejectionCode::TokenMissing.into()),
-        Kind::Token => {
-            let token = std::str::from_utf8(&fixture.bytes).unwrap();
-            let peer = CertificateThumbprint::of_der(peer);
-            world.token_checker().unwrap().check_jwt(token, peer, now).map(|_| ())
-        }
-    }
-}
+use signet_evidence::RejectionCode;
+use signet_tests::fixture::{self, Fixture};
+use signet_tests::judge::judge;
 
 /// What only a store or a policy knows, the library alone cannot refuse, and must not.
 fn expected_of_the_library(fixture: &Fixture) -> &str {
@@ -56,7 +24,7 @@ fn every_fixture_gets_its_exact_code_from_the_library() {
     assert!(fixtures.len() > 50, "only {} fixtures were found", fixtures.len());
     let mut wrong = Vec::new();
     for fixture in &fixtures {
-        let found = match judge(&world, fixture) {
+        let found = match judge(&world, fixture).unwrap() {
             Ok(()) => "accepted".to_owned(),
             Err(rejection) if fixture.expect == rejection.code().as_str() => fixture.expect.clone(),
             Err(rejection) => rejection.chain(),

@@ -5,6 +5,7 @@ mod edit;
 mod evidence;
 mod platform;
 mod registration;
+mod software;
 mod token;
 mod tpm;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use signet_evidence::cbor::{self, Value};
 use signet_evidence::header::SignedAttest;
 use signet_evidence::tpm::{HashAlgorithm, TpmtSignature};
@@ -30,16 +31,17 @@ use zeroize::Zeroizing;
 
 use crate::attester::{Attester, Fault, PCRS, RP_ID, TestCa};
 use crate::fixture::{Fixture, Kind};
+use crate::forge::SoftwareKey;
 use crate::platform_keys::{MadeKey, PlatformKeys, finger_facts};
 use crate::world::{Bytes, World};
 use edit::message;
 
-const AUDIENCE: &str = "https://authority.mesh.example";
-const TRUST_DOMAIN: &str = "mesh.example";
-const NOW: i64 = 1_800_000_000;
+pub(crate) const AUDIENCE: &str = "https://authority.mesh.example";
+pub(crate) const TRUST_DOMAIN: &str = "mesh.example";
+pub(crate) const NOW: i64 = 1_800_000_000;
 /// The request that the action fixtures approve: a production route of the example policy.
-const APPROVED: &str = "/v1/namespaces/payments/routes/ledger";
-const ORIGIN: &str = "https://presence.mesh.example";
+pub(crate) const APPROVED: &str = "/v1/namespaces/payments/routes/ledger";
+pub(crate) const ORIGIN: &str = "https://presence.mesh.example";
 
 /// The parts of one piece of evidence, each of which an attack may exchange.
 #[derive(Clone)]
@@ -66,7 +68,7 @@ pub struct Recorder {
     ak_certificate: Vec<u8>,
     ca: TestCa,
     /// A key in software: what an attacker without a TPM has.
-    software: EcdsaKeyPair,
+    software: SoftwareKey,
     folder: PathBuf,
     counter: u8,
 }
@@ -83,10 +85,8 @@ impl Recorder {
         let device = verified.device().clone();
         let peer = ca.device(TRUST_DOMAIN, &device, verified.tls_key().uncompressed_point())?;
         let ak_certificate = ca.attestation_key(verified.ak().uncompressed_point())?;
-        let random = SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
-        let software = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())?;
-        let token_key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
+        let token_key =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
         let credential = register(&mut attester, &device).await?;
         let platform = PlatformKeys::new(attester.tpm.clone())?;
         let statement = attester.statement(Purpose::EnrolKey, AUDIENCE, &device)?.encode()?;
@@ -96,15 +96,14 @@ impl Recorder {
         let other_device = DeviceId::from_random(&[0xee; 16]).ok_or("device id")?;
         let other_ca = TestCa::generate("Another CA")?;
         let tls = verified.tls_key().uncompressed_point();
-        let peers = BTreeMap::from([
+        let software = software::keys(&ca, &attester.batch)?;
+        let software_ak = SoftwareKey::of(&software, "ak")?;
+        let mut peers = BTreeMap::from([
             ("workstation".to_owned(), Bytes(peer.clone())),
             ("other-device".to_owned(), Bytes(ca.device(TRUST_DOMAIN, &other_device, tls)?)),
             ("other-ca".to_owned(), Bytes(other_ca.device(TRUST_DOMAIN, &device, tls)?)),
-            (
-                "other-key".to_owned(),
-                Bytes(ca.device(TRUST_DOMAIN, &device, software.public_key().as_ref())?),
-            ),
         ]);
+        peers.extend(software::peers(&ca, &device, &software.tls.0)?);
         let world = World {
             now: NOW,
             audience: AUDIENCE.into(),
@@ -119,7 +118,8 @@ impl Recorder {
             ak: Bytes(verified.ak().uncompressed_point().to_vec()),
             ak_public: Bytes(attester.ak_public.clone()),
             tls: Bytes(tls.to_vec()),
-            software_ak: Bytes(software.public_key().as_ref().to_vec()),
+            software_ak: Bytes(software_ak.point().to_vec()),
+            software,
             ek_digest: Bytes(verified.ek_digest().to_vec()),
             pcrs: verified
                 .pcrs()
@@ -152,7 +152,7 @@ impl Recorder {
             peer,
             ak_certificate,
             ca,
-            software,
+            software: software_ak,
             folder,
             counter: 0,
         })
@@ -338,8 +338,7 @@ impl Recorder {
     }
 
     fn sign_in_software(&self, attest: &[u8]) -> Result<SignedAttest, Fault> {
-        let signature = self.software.sign(&SystemRandom::new(), attest)?;
-        let r_s: [u8; 64] = signature.as_ref().try_into()?;
+        let r_s = self.software.sign(attest);
         let signature = TpmtSignature::Ecdsa { hash: HashAlgorithm::Sha256, r_s }.to_bytes();
         Ok(SignedAttest { attest: attest.to_vec(), signature })
     }
@@ -361,7 +360,7 @@ fn with_quote(parts: &Parts, quote: SignedAttest) -> Parts {
 }
 
 /// The one request that the action fixtures approve.
-fn action() -> Result<Action, Fault> {
+pub(crate) fn action() -> Result<Action, Fault> {
     Ok(Action::new(ActionDetails {
         kind: ActionKind::SignetAction,
         actions: vec!["mesh.route.update".into()],

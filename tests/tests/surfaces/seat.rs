@@ -22,7 +22,6 @@ use signet_evidence::{CertificateThumbprint, DeviceId, Evidence, Purpose, Regist
 use signet_tests::fixture::{Fixture, Kind};
 use signet_tests::world::{Change, MACHINE_POLICY, World};
 use signet_verifier::challenge::{ChallengeContext, FreshChallenge};
-use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::records::EnrolledKey;
 use signet_verifier::token::PresenceRecord;
 use signet_verifier::{AssuranceLevel, AttestationKind};
@@ -236,7 +235,7 @@ async fn seed(store: &SqlStore, world: &World, fixture: &Fixture) {
         let import = StoredMetadata { digest: [7; 32], metadata, imported_at: now };
         store.import_metadata(&import, &audit(Event::Metadata)).await.unwrap();
     }
-    if asserted(world, fixture) != world.credential.0 {
+    if asserted(world, fixture) != world.security_key(&fixture.with).0.0 {
         seed_platform_keys(store, world, fixture, &this).await;
     }
     seed_session(store, world, fixture, &id, clock).await;
@@ -335,7 +334,7 @@ fn device_row(world: &World, fixture: &Fixture) -> DeviceRow {
         ek_proven: true,
         ak_name: Name::of(&public).as_bytes().to_vec(),
         ak: enrolled.ak,
-        tls_key: P256PublicKey::from_uncompressed_point(&world.tls.0).unwrap(),
+        tls_key: world.tls_key(&fixture.with).unwrap(),
         pcrs: enrolled.approved_pcrs,
         clock: enrolled.clock,
         enrolled_at: UnixTime(world.now),
@@ -374,7 +373,8 @@ fn credential_row(world: &World, fixture: &Fixture) -> CredentialRow {
 fn asserted(world: &World, fixture: &Fixture) -> Vec<u8> {
     let evidence = Evidence::parse(&fixture.bytes).ok();
     let assertion = evidence.and_then(|evidence| evidence.assertion);
-    assertion.map_or(world.credential.0.clone(), |part| part.value.credential_id().to_vec())
+    let security_key = || world.security_key(&fixture.with).0.0.clone();
+    assertion.map_or_else(security_key, |part| part.value.credential_id().to_vec())
 }
 
 /// The operator's platform keys, each by a ticket of its own: where evidence is asserted with one.
