@@ -107,6 +107,17 @@ async fn a_gateway_that_breaks_off_is_told_from_one_that_answers() {
     let output = curl(&arguments).output().await.unwrap();
     assert_eq!(output.status.code(), Some(18), "{output:?}");
     drop(proxy);
+    // Answers without a body, that tell the length which it would have.
+    for (answer, more, status) in [
+        (&b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"[..], &["--head"][..], 200),
+        (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n", &[], 304),
+    ] {
+        let gateway = Gateway::start(&house, answer);
+        let _proxy = gateway.proxy(&house).await;
+        let got = by_socket(&house, STAGING, more).await;
+        assert_eq!((got.status, got.body.as_str()), (status, ""), "{got:?}");
+        assert!(status == 304 || got.head.contains("content-length: 10"), "{got:?}");
+    }
     // Two lengths that contradict each other: the chunks count, as for the request.
     let both = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let gateway = Gateway::start(&house, both);
