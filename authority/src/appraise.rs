@@ -2,6 +2,7 @@
 //! (protocol §2.4, steps 1 to 11).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use signet_evidence::PlatformKeyId;
 use signet_evidence::binding::sha256;
@@ -12,7 +13,7 @@ use signet_verifier::ecdsa::P256PublicKey;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::records::{
     Enrolled, EnrolledCredential, EnrolledDevice, EnrolledKey, EnrolledPlatformKey,
-    EnrolledSession, KeptLog,
+    EnrolledSession, KeptLog, TpmClock,
 };
 use signet_verifier::webauthn::UserVerification;
 use signet_verifier::{
@@ -23,7 +24,8 @@ use thiserror::Error;
 use crate::boot;
 use crate::metrics::Metrics;
 use crate::store::{
-    AuditEntry, CredentialRow, DeviceRow, Event, MachineRow, SessionRow, Store, StoreError,
+    AuditEntry, CredentialRow, DeviceRow, Event, KeptEvidence, MachineRow, SessionRow, Store,
+    StoreError,
 };
 
 /// What judging evidence needs; plain references, so that a dry run needs no running authority.
@@ -39,6 +41,20 @@ pub struct Appraiser<'a> {
     pub now: UnixTime,
     /// Where it is counted what machines boot; without it nothing is noted, as in a dry run.
     pub metrics: Option<&'a Metrics>,
+    /// What becomes of the evidence, and what is remembered against it.
+    pub memory: Memory,
+}
+
+/// What becomes of evidence that is judged, and what is remembered against it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// It is new. Its bytes are kept with the record of the decision.
+    Keep,
+    /// It is new. Only its hash is kept.
+    Pass,
+    /// It was judged before and is judged again: its challenge was used up, and the clocks, counters and
+    /// sessions that it moved on are not held against it. Revocations are.
+    Again,
 }
 
 /// The rows that judged evidence was about.
@@ -135,6 +151,10 @@ impl Appraiser<'_> {
         entry: &mut AuditEntry,
     ) -> Result<AuthenticatedEvidence, Rejection> {
         entry.evidence = Some(sha256(evidence));
+        if self.memory == Memory::Keep {
+            let (bytes, peer) = (evidence.to_vec(), peer.to_vec());
+            entry.kept = Some(Arc::new(KeptEvidence { bytes, peer }));
+        }
         let appraisal =
             Appraisal { policy: self.policy, challenge_key: self.challenge_key, now: self.now };
         let authenticated = appraisal.begin(evidence, peer, expected)?;
@@ -152,23 +172,27 @@ impl Appraiser<'_> {
     ) -> Result<(Enrolled, Rows), AppraiseError> {
         // A replay would otherwise be told from its counter, as if the key had been copied. The
         // mint's transaction consumes the challenge and stays the judge of races.
-        if self.store.challenge_was_consumed(&evidence.challenge().random()).await? {
+        let again = self.memory == Memory::Again;
+        if !again && self.store.challenge_was_consumed(&evidence.challenge().random()).await? {
             return Err(RejectionCode::ChallengeReplayed.into());
         }
-        let device = self.store.device(evidence.device()).await?;
+        let mut device = self.store.device(evidence.device()).await?;
         let machine = self.store.machine(evidence.device()).await?;
         let event_log = match evidence.known_log().filter(|digest| machine.keeps(digest)) {
             Some(digest) => self.store.event_log(digest).await?.map(|bytes| (*digest, bytes)),
             None => None,
         };
-        let credential = match evidence.credential_id() {
+        let mut credential = match evidence.credential_id() {
             Some(id) => self.store.credential(id).await?,
             None => None,
         };
-        let session = match evidence.session() {
+        let mut session = match evidence.session() {
             Some(id) => self.store.session(id).await?,
             None => None,
         };
+        if again {
+            forget(device.as_mut(), credential.as_mut(), session.as_mut());
+        }
         let enrolled = Enrolled {
             device: device.as_ref().map(|row| {
                 let event_log = event_log.map(|(digest, bytes)| KeptLog { digest, bytes });
@@ -209,6 +233,23 @@ impl Appraiser<'_> {
             reported: row.reported.is_some(),
             revoked: row.revoked,
         }
+    }
+}
+
+/// Takes back what later evidence moved on.
+fn forget(
+    device: Option<&mut DeviceRow>,
+    credential: Option<&mut CredentialRow>,
+    session: Option<&mut SessionRow>,
+) {
+    if let Some(device) = device {
+        device.clock = TpmClock { clock_ms: 0, reset_count: 0, restart_count: 0, safe: false };
+    }
+    if let Some(credential) = credential {
+        credential.sign_count = 0;
+    }
+    if let Some(session) = session {
+        session.ended = false;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use signet_evidence::UnixTime;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -192,9 +193,19 @@ pub(crate) fn server_names(config: &Config) -> Vec<String> {
 async fn clean_up(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
     let mut rounds = Rounds::every(CLEAN_UP, stop);
     while rounds.next().await {
-        if let Err(error) = authority.store.forget_expired(authority.now()).await {
+        let now = authority.now();
+        if let Err(error) = authority.store.forget_expired(now).await {
             tracing::warn!(%error, "cannot forget what has run out");
         }
-        authority.enrolments.forget_expired(authority.now());
+        let kept = &authority.config.settings.audit;
+        let age = i64::try_from(kept.evidence_for.duration().as_secs()).unwrap_or(i64::MAX);
+        let (before, bytes) = match kept.keep_evidence {
+            true => (now.0.saturating_sub(age), u64::from(kept.evidence_mebibytes) << 20),
+            false => (i64::MAX, 0),
+        };
+        if let Err(error) = authority.store.forget_evidence(UnixTime(before), bytes).await {
+            tracing::warn!(%error, "cannot forget old evidence");
+        }
+        authority.enrolments.forget_expired(now);
     }
 }

@@ -17,7 +17,7 @@ use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::token::{MintError, MintedToken, TokenFormat, TokenTerms, mint};
 use signet_verifier::{AttestationResult, Rejection};
 
-use crate::appraise::{AppraiseError, Appraiser};
+use crate::appraise::{AppraiseError, Appraiser, Memory};
 use crate::boot;
 use crate::caller::{Peer, device_of, require_certificate};
 use crate::decision;
@@ -277,6 +277,10 @@ impl Authority {
             policy,
             now,
             metrics,
+            memory: match self.config.settings.audit.keep_evidence {
+                true => Memory::Keep,
+                false => Memory::Pass,
+            },
         }
     }
 }

@@ -75,6 +75,40 @@ struct SoftToken {
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
+/// Writes a file into the directory of keys that only its owner reads.
+fn secret(made: &Made, file: &str, content: &str) {
+    let path = made.dir().join("keys").join(file);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// Puts a key that lies in a file into the token, as the page on operating says.
+fn import(tool: impl Fn(&[&str]), made: &Made, file: &str, object: &str) {
+    let (key, der) = (made.dir().join("keys").join(file), made.folder.path().join("key.der"));
+    let done = Command::new("openssl")
+        .args(["pkcs8", "-topk8", "-nocrypt", "-outform", "DER", "-in"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&der)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    tool(&["--write-object", der.to_str().unwrap(), "--type", "privkey", "--label", object]);
+    let public = Command::new("openssl")
+        .args(["pkey", "-inform", "DER", "-pubout", "-outform", "DER", "-in"])
+        .arg(&der)
+        .output()
+        .unwrap();
+    std::fs::write(&der, public.stdout).unwrap();
+    tool(&["--write-object", der.to_str().unwrap(), "--type", "pubkey", "--label", object]);
+}
+
+/// Where each key lies, by its file.
+fn places(made: &Made) -> std::collections::BTreeMap<String, String> {
+    let word = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    made.json(&["keys", "list"]).iter().map(|one| (word(one, "file"), word(one, "place"))).collect()
+}
+
 impl SoftToken {
     fn new(made: &Made) -> Self {
         let folder = made.folder.path();
@@ -87,7 +121,9 @@ impl SoftToken {
             "softhsm2-util",
             &["--init-token", "--free", "--label", "signet", "--so-pin", "0000", "--pin", "1234"],
         );
-        for (kind, name) in [("EC:prime256v1", "token-1"), ("EC:edwards25519", "log-1")] {
+        let kinds =
+            [("EC:prime256v1", "token-1"), ("EC:prime256v1", "ca-1"), ("EC:edwards25519", "log-1")];
+        for (kind, name) in kinds {
             token.tool(
                 "pkcs11-tool",
                 &[
@@ -106,16 +142,12 @@ impl SoftToken {
                 ],
             );
         }
-        let keys = made.dir().join("keys");
         for (file, content) in [
             ("pkcs11.pin", "1234\n".to_owned()),
             ("token.key", Self::uri("token-1")),
             ("log.key", Self::uri("log-1")),
         ] {
-            let path = keys.join(file);
-            std::fs::write(&path, content).unwrap();
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-                .unwrap();
+            secret(made, file, &content);
         }
         token
     }
@@ -182,7 +214,7 @@ async fn keys_in_a_token_sign_and_are_rotated_there() {
     }
 }
 
-fn import(made: &Made, pem: &str) -> std::process::Output {
+fn take(made: &Made, pem: &str) -> std::process::Output {
     let file = made.folder.path().join("certificate.pem");
     std::fs::write(&file, pem).unwrap();
     made.run(&["keys", "import", "gateway", file.to_str().unwrap()])
@@ -200,7 +232,7 @@ fn a_ca_of_the_organisation_certifies_ours() {
         params.signed_by(&root).unwrap().pem()
     };
     let good = certify(&request);
-    let imported = import(&made, &good);
+    let imported = take(&made, &good);
     assert!(imported.status.success(), "{}", text(&imported.stderr));
     let now = std::fs::read_to_string(made.dir().join("keys/gateway-ca.pem")).unwrap();
     let der = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
@@ -210,14 +242,245 @@ fn a_ca_of_the_organisation_certifies_ours() {
     assert_eq!(made.json(&["config", "check"]), [json!({"ok": true})]);
 
     let other = text(&made.run(&["keys", "request", "device"]).stdout);
-    let refused = import(&made, &certify(&other));
+    let refused = take(&made, &certify(&other));
     assert!(
         text(&refused.stderr).contains("not a CA certificate of this key and name"),
         "{}",
         text(&refused.stderr)
     );
-    let refused = import(&made, "none");
+    let refused = take(&made, "none");
     assert!(!refused.status.success());
     assert_eq!(std::fs::read_to_string(made.dir().join("keys/gateway-ca.pem")).unwrap(), now);
     assert!(Path::new(&out.join("authority-log.vkey")).exists());
+}
+
+const PIN: [&str; 6] = ["--login", "--pin", "1234", "--token-label", "signet", "--module"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_can_be_in_a_token_and_is_used_there() {
+    let mut made = Made::new();
+    let token = SoftToken::new(&made);
+    made.environment = vec![("SOFTHSM2_CONF".into(), token.settings.clone().into())];
+    let tool = |arguments: &[&str]| {
+        token.tool("pkcs11-tool", &[&PIN[..], &[MODULE], arguments].concat());
+    };
+    // A CA goes on with the key that it has; secrets that no token can use are kept in objects.
+    import(tool, &made, "gateway-ca.key", "gateway-ca");
+    secret(&made, "gateway-ca.key", &SoftToken::uri("gateway-ca"));
+    let integrity = made.dir().join("keys/integrity.key");
+    let data = integrity.to_str().unwrap();
+    tool(&["--write-object", data, "--type", "data", "--label", "integrity", "--private"]);
+    let uri = SoftToken::uri("integrity").replace('?', ";type=data?");
+    secret(&made, "integrity.key", &uri);
+    let out = made.folder.path().join("edge");
+    made.json(&["gateway", "edge", "--out", out.to_str().unwrap()]);
+    let certified = Command::new("openssl")
+        .arg("verify")
+        .arg("-CAfile")
+        .arg(made.dir().join("keys/gateway-ca.pem"))
+        .arg(out.join("edge.pem"))
+        .output()
+        .unwrap();
+    assert!(certified.status.success(), "{}", text(&certified.stderr));
+    let places = places(&made);
+    for file in ["token.key", "log.key", "gateway-ca.key", "integrity.key"] {
+        assert_eq!(places[file], "token", "{file}");
+    }
+    assert_eq!(places["device-ca.key"], "file");
+    // The log's next key is made there, too.
+    let rotated = &made.json(&["keys", "rotate", "log"])[0];
+    let file = made.dir().join("keys").join(rotated["file"].as_str().unwrap());
+    assert!(std::fs::read_to_string(file).unwrap().starts_with("pkcs11:token=signet;object=log-"));
+    // A key that is not the certificate's is no CA's.
+    secret(&made, "gateway-ca.key", &SoftToken::uri("ca-1"));
+    let refused = text(&made.run(&["gateway", "other", "--out", out.to_str().unwrap()]).stderr);
+    assert!(refused.contains("gateway-ca.pem does not hold what its name says"), "{refused}");
+}
+
+/// A software TPM, for tpm2-pkcs11.
+struct SoftTpm(std::process::Child, u16);
+
+impl Drop for SoftTpm {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl SoftTpm {
+    fn start(folder: &Path) -> Self {
+        // The TSS looks for the control channel on the next port.
+        let port = loop {
+            let one = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = one.local_addr().unwrap().port();
+            if std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(1))).is_ok() {
+                break port;
+            }
+        };
+        let pid = folder.join("pid");
+        let child = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", folder.display()))
+            .arg("--server")
+            .arg(format!("type=tcp,port={port},bindaddr=127.0.0.1,disconnect=no"))
+            .arg("--ctrl")
+            .arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1))
+            .arg("--pid")
+            .arg(format!("file={}", pid.display()))
+            .spawn()
+            .unwrap();
+        // It listens before it writes this.
+        while !pid.exists() {
+            std::thread::yield_now();
+        }
+        Self(child, port)
+    }
+}
+
+const TPM_MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_in_a_tpm_sign_by_tpm2_pkcs11() {
+    let mut made = Made::new();
+    let folder = made.folder.path().join("tpm");
+    std::fs::create_dir_all(folder.join("store")).unwrap();
+    let tpm = SoftTpm::start(&folder);
+    made.environment = vec![
+        ("TPM2_PKCS11_STORE".into(), folder.join("store").into()),
+        ("TPM2_PKCS11_TCTI".into(), format!("swtpm:host=127.0.0.1,port={}", tpm.1).into()),
+        ("TSS2_LOG".into(), "all+none".into()),
+    ];
+    let tool = |arguments: &[&str]| {
+        let output = Command::new("pkcs11-tool")
+            .args(["--module", TPM_MODULE])
+            .args(arguments)
+            .envs(made.environment.iter().cloned())
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}; install libtpm2-pkcs11-1");
+    };
+    tool(&["--slot-index", "0", "--init-token", "--label", "signet", "--so-pin", "0000"]);
+    let so = ["--token-label", "signet", "--login", "--login-type", "so", "--so-pin", "0000"];
+    tool(&[&so[..], &["--init-pin", "--pin", "1234"]].concat());
+    let user = &PIN[..5];
+    let make = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "token-1"];
+    tool(&[user, &make].concat());
+    // A TPM has no Ed25519: it keeps the log's key for us.
+    let log = made.dir().join("keys/log.key");
+    let kept = ["--write-object", log.to_str().unwrap(), "--type", "data", "--label", "log-1"];
+    tool(&[user, &kept, &["--private"]].concat());
+    let uri = |object: &str| SoftToken::uri(object).replace(MODULE, TPM_MODULE);
+    secret(&made, "pkcs11.pin", "1234\n");
+    secret(&made, "token.key", &uri("token-1"));
+    let before = made.json(&["audit", "key"]);
+    secret(&made, "log.key", &uri("log-1").replace('?', ";type=data?"));
+    assert_eq!(made.json(&["audit", "key"]), before);
+    // The next keys are made in the same places: in the TPM, and kept by it.
+    made.json(&["keys", "rotate"]);
+    let rotated = &made.json(&["keys", "rotate", "log"])[0];
+    let places = places(&made);
+    assert_eq!(places[rotated["file"].as_str().unwrap()], "token");
+    assert_eq!(places["token.key"], "token");
+    let serving = made.serve();
+    let client = made.client();
+    let status = client.get(format!("https://{}/status/0", serving.address)).send().await.unwrap();
+    assert_eq!(status.status(), reqwest::StatusCode::OK, "it signs");
+    assert_eq!(published(&client, &serving).await.len(), 2);
+}
+
+#[test]
+fn keys_under_a_passphrase_open_with_the_credential_only() {
+    let mut made = Made::new();
+    let provided = made.folder.path().join("provided");
+    std::fs::create_dir(&provided).unwrap();
+    std::fs::write(provided.join("passphrase"), "correct horse\n").unwrap();
+    let key = made.json(&["audit", "key"]);
+    let without = std::mem::take(&mut made.environment);
+    made.environment = vec![("CREDENTIALS_DIRECTORY".into(), provided.clone().into())];
+    let files = made.json(&["keys", "protect"])[0]["files"].as_array().unwrap().len();
+    assert_eq!(files, 8, "token, log, challenge, integrity and four CAs");
+    let sealed = std::fs::read_to_string(made.dir().join("keys/device-ca.key")).unwrap();
+    assert!(sealed.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{sealed}");
+    assert_eq!(mode(&made.dir().join("keys/device-ca.key")), 0o600);
+    assert_eq!(made.json(&["audit", "key"]), key);
+    assert_eq!(made.json(&["keys", "protect"])[0]["files"], json!([]), "all are");
+    // New keys are under it, too; it serves.
+    let rotated = &made.json(&["keys", "rotate", "log"])[0];
+    assert_eq!(places(&made)[rotated["file"].as_str().unwrap()], "passphrase");
+    drop(made.serve());
+    // Others read the same form.
+    let openssl = |file: &str| {
+        Command::new("openssl")
+            .args(["pkey", "-noout", "-passin"])
+            .arg(format!("file:{}", provided.join("passphrase").display()))
+            .arg("-in")
+            .arg(made.dir().join("keys").join(file))
+            .output()
+            .unwrap()
+    };
+    assert!(openssl("device-ca.key").status.success());
+    let by_openssl = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        .args(["-aes-256-cbc", "-pass"])
+        .arg(format!("file:{}", provided.join("passphrase").display()))
+        .output()
+        .unwrap();
+    secret(&made, "token.key", &text(&by_openssl.stdout));
+    assert_eq!(places(&made)["token.key"], "passphrase");
+    // Nobody is at a terminal, and a wrong one opens nothing.
+    made.environment = without;
+    let refused = text(&made.command(&["audit", "key"]).output().unwrap().stderr);
+    assert!(refused.contains("provide the credential"), "{refused}");
+    std::fs::write(provided.join("passphrase"), "battery staple").unwrap();
+    made.environment = vec![("CREDENTIALS_DIRECTORY".into(), provided.clone().into())];
+    let refused = text(&made.run(&["audit", "key"]).stderr);
+    assert!(refused.contains("the passphrase is wrong"), "{refused}");
+    std::fs::write(provided.join("passphrase"), "correct horse").unwrap();
+    made.json(&["keys", "protect", "--remove"]);
+    made.environment = Vec::new();
+    assert_eq!(places(&made)["challenge.key"], "file");
+}
+
+/// A person at a terminal: `script` gives the program one, and types.
+#[test]
+fn a_person_is_asked_for_the_passphrase() {
+    let made = Made::new();
+    let typed = |arguments: &str, lines: &str| {
+        let program = format!(
+            "{} {arguments} --config {}",
+            made::PROGRAM,
+            made.dir().join("authority.toml").display()
+        );
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--echo", "never", "--command", &program, "/dev/null"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut said = String::new();
+        // What is typed before the question is thrown away.
+        for line in lines.lines() {
+            let asked = said.matches(": ").count();
+            let mut byte = [0];
+            while said.matches(": ").count() == asked {
+                std::io::Read::read_exact(&mut out, &mut byte).unwrap();
+                said.push(char::from(byte[0]));
+            }
+            std::io::Write::write_all(&mut input, format!("{line}\n").as_bytes()).unwrap();
+        }
+        std::io::Read::read_to_string(&mut out, &mut said).unwrap();
+        (child.wait().unwrap().success(), said)
+    };
+    let (done, said) = typed("keys protect", "correct horse\nbattery staple\n");
+    assert!(!done && said.contains("the two are not the same"), "{said}");
+    let (done, said) = typed("keys protect", "correct horse\ncorrect horse\n");
+    assert!(done && !said.contains("correct"), "{said}");
+    let (done, said) = typed("audit key", "correct horse\n");
+    assert!(done && said.contains("localhost/log+"), "{said}");
+    let (done, said) = typed("audit key", "battery staple\n");
+    assert!(!done && said.contains("the passphrase is wrong"), "{said}");
 }

@@ -5,6 +5,8 @@
 
 #[path = "conformance/backup.rs"]
 mod backup;
+#[path = "conformance/evidence.rs"]
+mod evidence;
 #[path = "conformance/policies.rs"]
 mod policies;
 mod postgres;
@@ -31,6 +33,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use evidence::{evidence_goes_by_age_and_size, evidence_is_kept_with_its_record};
 use policies::{
     of_activations_at_once_one_counts, what_policy_was_asked_comes_back,
     what_was_put_into_force_is_kept_with_its_order,
@@ -568,6 +571,8 @@ conformance! {
     the_audit_log_grows_with_its_records
     audit_records_are_found_by_what_they_say
     checkpoints_and_cosignatures_come_back
+    evidence_is_kept_with_its_record
+    evidence_goes_by_age_and_size
     a_decision_that_hangs_up_does_not_take_others_records_along
     what_ran_out_is_forgotten_and_the_rest_stays
     what_was_put_into_force_is_kept_with_its_order

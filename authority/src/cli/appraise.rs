@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
-use signet_authority::appraise::{AppraiseError, Appraiser};
+use signet_authority::appraise::{AppraiseError, Appraiser, Memory};
 use signet_authority::config::Config;
 use signet_authority::keys;
 use signet_authority::metadata::Judging;
@@ -53,7 +53,9 @@ pub(super) async fn run(
     let store = open_store(&config).await?;
     let policy = Judging::new(policy).policy(&store).await?;
     let challenge_key = &keys.challenge;
-    let appraiser = Appraiser { store: &store, challenge_key, policy: &policy, now, metrics: None };
+    let (memory, metrics) = (Memory::Pass, None);
+    let appraiser =
+        Appraiser { store: &store, challenge_key, policy: &policy, now, metrics, memory };
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     let judged = if purposes == [Purpose::EnrolKey] {
         let judged = appraiser.appraise_registration(&evidence, peer, &mut entry).await;
@@ -77,7 +79,7 @@ pub(super) async fn run(
     }
 }
 
-fn purposes(evidence: &[u8], wanted: Option<&str>) -> anyhow::Result<Vec<Purpose>> {
+pub(super) fn purposes(evidence: &[u8], wanted: Option<&str>) -> anyhow::Result<Vec<Purpose>> {
     if let Some(name) = wanted {
         let purpose = Purpose::from_name(name).context("--purpose is not a purpose")?;
         return Ok(vec![purpose]);

@@ -377,11 +377,22 @@ pub struct PolicySettings {
 pub struct AuditSettings {
     /// How long at most new records wait for a signed checkpoint.
     pub checkpoint: Spanned<Span>,
+    /// Keep the evidence that decisions were made on, under the hash that their records name.
+    pub keep_evidence: bool,
+    /// For how long.
+    pub evidence_for: Span,
+    /// How much at most, in MiB; the oldest goes first.
+    pub evidence_mebibytes: u32,
 }
 
 impl Default for AuditSettings {
     fn default() -> Self {
-        Self { checkpoint: Spanned::new(0..0, Span::seconds(1)) }
+        Self {
+            checkpoint: Spanned::new(0..0, Span::seconds(1)),
+            keep_evidence: true,
+            evidence_for: Span::seconds(30 * 86400),
+            evidence_mebibytes: 256,
+        }
     }
 }
 

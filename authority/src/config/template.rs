@@ -182,6 +182,11 @@ idle_timeout = "5m"
 [audit]
 # How long at most new records wait for a signed checkpoint, which witnesses then keep.
 checkpoint = "1s"
+# Keep the evidence that decisions were made on, under the hash that their records name: it can be judged
+# again (`signet-authority audit reappraise`). For how long, and how much at most; the oldest goes first.
+keep_evidence = true
+evidence_for = "30d"
+evidence_mebibytes = 256
 
 [log]
 json = false

@@ -31,7 +31,7 @@ pub async fn keep(
     while rounds.next().await {
         let now = authority.now();
         let token = token_keys(&authority, now).await;
-        let log = log_keys(&authority, now);
+        let log = log_keys(&authority, now).await;
         let certificate = own_certificate(&authority, &mut own, &identity, now);
         let what = ["the token keys", "the audit log's keys", "this authority's own certificate"];
         for ((outcome, warned), what) in
@@ -72,9 +72,15 @@ async fn token_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure>
     Ok(())
 }
 
-fn log_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure> {
+async fn log_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure> {
     if authority.log.reload(&authority.config.keys(), now)? {
-        tracing::info!(key = %authority.log.key(), "the audit log's keys changed");
+        let key = authority.log.key();
+        tracing::info!(%key, "the audit log's keys changed");
+        // The log grows, so that there is a checkpoint by the new key also where nothing else happens.
+        let mut entry = AuditEntry::new(now, Event::Keys, Decision::Allowed);
+        entry.detail = format!("{key} signs the log here from now on");
+        authority.store.append_audit(&entry).await?;
+        authority.metrics.decided(entry.event, entry.decision);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Audit records: what was decided, on what, and exactly why.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use signet_evidence::binding::Sha256;
@@ -156,6 +157,21 @@ impl Decision {
     }
 }
 
+/// Evidence that a decision was made on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptEvidence {
+    /// The evidence, as it came.
+    pub bytes: Vec<u8>,
+    /// The certificate of the connection that it came over, DER.
+    pub peer: Vec<u8>,
+}
+
+impl fmt::Debug for KeptEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of evidence", self.bytes.len())
+    }
+}
+
 /// A decision to be written.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
@@ -181,6 +197,8 @@ pub struct AuditEntry {
     pub action: Option<Sha256>,
     /// SHA-256 of the evidence.
     pub evidence: Option<Sha256>,
+    /// The evidence itself, where it is to be kept: written with the record, under that hash.
+    pub kept: Option<Arc<KeptEvidence>>,
     /// The policy rule that decided.
     pub rule: Option<String>,
     /// The exact reason: causes of a refusal, or what was allowed. Never a secret.
@@ -210,6 +228,7 @@ impl AuditEntry {
             gateway: None,
             action: None,
             evidence: None,
+            kept: None,
             rule: None,
             detail: String::new(),
             policy: None,

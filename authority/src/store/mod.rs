@@ -30,7 +30,7 @@ use crate::limits::Limited;
 pub use approvals::{
     Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
 };
-pub use audit::{AuditEntry, AuditRecord, Decision, Event};
+pub use audit::{AuditEntry, AuditRecord, Decision, Event, KeptEvidence};
 pub use backup::{BackupError, BackupHeader, RestoreError, RestoreTime, Restored};
 pub use integrity::IntegrityKey;
 pub use log::{AuditFilter, Cosignature, FoundRecord, Mark, SignedCheckpoint, TILE, WitnessRow};
@@ -353,6 +353,13 @@ pub trait Store: Send + Sync {
 
     /// Forgets challenges and tokens that have run out. Audit records stay.
     async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError>;
+
+    /// The evidence with this SHA-256, if it was kept and is not forgotten.
+    async fn evidence(&self, hash: &Sha256) -> Result<Option<KeptEvidence>, StoreError>;
+
+    /// Forgets evidence from before `before`, and the oldest of what is more than `bytes` in all; returns
+    /// how many pieces went. Records keep its hash.
+    async fn forget_evidence(&self, before: UnixTime, bytes: u64) -> Result<u64, StoreError>;
 
     /// Answers when reads work.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -4,10 +4,11 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use signet_authority::store::{
-    Event, IntegrityKey, MintRecord, RestoreError, RestoreTime, RevocationTarget, SessionChange,
-    SessionKind, SqlStore, Store,
+    Event, IntegrityKey, KeptEvidence, MintRecord, RestoreError, RestoreTime, RevocationTarget,
+    SessionChange, SessionKind, SqlStore, Store,
 };
 use signet_evidence::RejectionCode;
+use signet_evidence::binding::sha256;
 use zeroize::Zeroizing;
 
 use super::rows::{NOW, allowed, at, challenge, enrol_device, session_record, token};
@@ -43,12 +44,18 @@ async fn from_one_into_the_other(from: &impl Bench, into: &impl Bench) {
     old.mint(&person, &allowed(Event::TokenSession)).await.unwrap();
     let revoked = RevocationTarget::Token(unspent.token.id);
     old.revoke(&revoked, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+    let mut decided = allowed(Event::TokenRenew);
+    let kept = KeptEvidence { bytes: b"evidence".to_vec(), peer: b"certificate".to_vec() };
+    decided.evidence = Some(sha256(&kept.bytes));
+    decided.kept = Some(std::sync::Arc::new(kept.clone()));
+    old.append_audit(&decided).await.unwrap();
     let records = old.audit_after(0, 100).await.unwrap();
     let file = back_up(&old).await;
 
     let new = empty(into).await;
     assert_eq!(restored(&new, &file).await.unwrap(), 3);
     assert_eq!(new.device(&device.id).await.unwrap(), old.device(&device.id).await.unwrap());
+    assert_eq!(new.evidence(&sha256(b"evidence")).await.unwrap(), Some(kept));
     // What was spent stays spent, and what may have been spent since is spent too.
     let redeem = async |id| rejected(new.redeem(id, at(300), &allowed(Event::Redeem)).await);
     assert_eq!(redeem(&spent.token.id).await, RejectionCode::TokenRedeemed);

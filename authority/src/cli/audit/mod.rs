@@ -1,6 +1,7 @@
 //! `audit`: the log of all decisions.
 
 mod check;
+mod evidence;
 mod export;
 mod list;
 mod retain;
@@ -34,6 +35,20 @@ pub(crate) enum AuditCommand {
         /// Print only the proof, to be kept or given away (c2sp.org/tlog-proof).
         #[arg(long)]
         proof: bool,
+    },
+    /// Say what is kept of the evidence that a decision was made on, and write it to a file.
+    Evidence {
+        /// The record's number, or the SHA-256 of the evidence that a record names.
+        which: String,
+        /// A new file for the evidence; the certificate of the connection that it came over goes beside it, as
+        /// .pem.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Judge again what a record was decided on: at the time of then, by the settings and enrolments of now.
+    Reappraise {
+        /// Its number.
+        record: u64,
     },
     /// Check records, tree, checkpoints and cosignatures against each other; say what does not fit.
     Verify {
@@ -123,6 +138,10 @@ pub(super) async fn run(file: &Path, command: AuditCommand, output: Output) -> a
         AuditCommand::List { which } => list::list(&config, which, output).await,
         AuditCommand::Show { record, proof } => list::show(&config, record, proof, output).await,
         AuditCommand::Verify { against } => check::verify(&config, &against, output).await,
+        AuditCommand::Evidence { which, out } => {
+            evidence::evidence(&config, &which, out, output).await
+        }
+        AuditCommand::Reappraise { record } => evidence::reappraise(&config, record, output).await,
         AuditCommand::Export { which, format } => export::export(&config, which, format).await,
         AuditCommand::Prune { before, dry_run } => {
             retain::prune(&config, before, dry_run, output).await

@@ -75,6 +75,7 @@ impl SqlStore {
         connection: &mut Connection,
         entry: &AuditEntry,
     ) -> Result<(), StoreError> {
+        super::evidence::write(connection, entry).await?;
         let size = super::log::size(connection).await?;
         self.insert_record(connection, entry.clone().into_record(signed(size) + 1)).await
     }

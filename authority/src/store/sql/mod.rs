@@ -7,6 +7,7 @@ mod catalog;
 mod chain;
 mod database;
 mod enrol;
+mod evidence;
 mod log;
 mod machines;
 mod metadata;
@@ -28,7 +29,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use signet_evidence::binding::Sha256;
+use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
 use sqlx::Connection as _;
 use sqlx::migrate::MigrateError;

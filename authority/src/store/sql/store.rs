@@ -338,6 +338,14 @@ impl Store for SqlStore {
         transaction.commit().await
     }
 
+    async fn evidence(&self, hash: &Sha256) -> Result<Option<KeptEvidence>, StoreError> {
+        self.read_evidence(hash).await
+    }
+
+    async fn forget_evidence(&self, before: UnixTime, bytes: u64) -> Result<u64, StoreError> {
+        self.delete_evidence(before, bytes).await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
         let row = query("SELECT oldest FROM compatibility").fetch_one(&mut reader).await?;
