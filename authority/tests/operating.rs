@@ -173,6 +173,7 @@ async fn the_runbooks_commands_do_what_it_says() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
     let page = std::fs::read_to_string(page).unwrap();
     let (_, runbook) = page.split_once("\n## Runbook\n").unwrap();
+    let runbook = runbook.split("\n## ").next().unwrap();
     let blocks: Vec<&str> = runbook
         .split("```console\n")
         .skip(1)

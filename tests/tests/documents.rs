@@ -195,10 +195,15 @@ fn has_test(file: &str, name: &str) -> bool {
     })
 }
 
+fn recovery(operating: &str) -> &str {
+    let (_, chapter) = operating.split_once("\n## Recovery\n").unwrap();
+    chapter.split("\n## ").next().unwrap()
+}
+
 #[test]
 fn every_test_that_the_recovery_chapter_names_exists() {
     let operating = text("docs/operating.md");
-    let (_, chapter) = operating.split_once("\n## Recovery\n").unwrap();
+    let chapter = recovery(&operating);
     let tests: Vec<_> =
         code_words(chapter).into_iter().filter(|word| word.contains(".rs::")).collect();
     assert!(tests.len() >= 10, "only {} tests are named", tests.len());
@@ -235,7 +240,7 @@ fn commands(chapter: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_command_of_the_recovery_chapter_is_one_that_the_program_knows() {
     let operating = text("docs/operating.md");
-    let (_, chapter) = operating.split_once("\n## Recovery\n").unwrap();
+    let chapter = recovery(&operating);
     let commands = commands(chapter);
     assert!(commands.len() > 15, "only {} commands were found", commands.len());
     let beside = std::env::current_exe().unwrap();
