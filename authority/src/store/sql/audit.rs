@@ -52,6 +52,9 @@ impl SqlStore {
             }
         };
         let mut transaction = writer.begin().await?;
+        for one in &waiting {
+            super::evidence::write(&mut transaction, &one.entry).await?;
+        }
         // Nobody else writes until the commit, so the places are known.
         let mut sequence = signed(super::log::size(&mut transaction).await?);
         for some in waiting.chunks(AT_ONCE) {
