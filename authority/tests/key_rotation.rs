@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signet_authority::keys::{AHEAD, OVERLAP, Urgency, rotate};
+use signet_authority::keys::{self, AHEAD, OVERLAP, Urgency, rotate};
 use signet_authority::state::system_clock;
 use signet_authority::store::SessionKind;
 use signet_evidence::UnixTime;
@@ -103,4 +103,29 @@ async fn in_an_emergency_tokens_of_the_stolen_key_end_at_once() {
     assert!(!seat.active(&stolen).await);
     let token = seat.house.token(&machine, SessionKind::Person).await;
     assert!(seat.active(&token).await);
+}
+
+#[test]
+fn gateways_with_files_have_the_next_key_before_it_signs_and_the_last_one_after() {
+    let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, now) = (folder.path().join("keys"), UnixTime(1_800_000_000));
+    keys::create(&directory, now).unwrap();
+    let write = |at: Duration| {
+        let loaded = keys::load(&directory).unwrap();
+        keys::write_token_keys(out.path(), &loaded.token, now.plus(at)).unwrap()
+    };
+    let file = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+    let files = || [file("token-key.pem"), file("token-key-other.pem")];
+    assert!(write(Duration::ZERO));
+    let [first, other] = files();
+    assert!(first == other && first.starts_with("-----BEGIN PUBLIC KEY-----\n"));
+    assert!(!write(Duration::ZERO));
+    rotate(&directory, now, Urgency::Scheduled).unwrap().unwrap();
+    assert!(write(Duration::ZERO));
+    let [signing, next] = files();
+    assert!(signing == first && next != first);
+    assert!(write(AHEAD));
+    assert_eq!(files(), [next.clone(), first]);
+    assert!(write(AHEAD + OVERLAP));
+    assert_eq!(files(), [next.clone(), next]);
 }
