@@ -40,7 +40,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARIES ?= $(TARGET)/release
 PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 
-.PHONY: help setup demo vm-test vm-short test check unit model fuzz fuzz-short bench build manual install deb deb-check clean
+.PHONY: help setup demo vm-test vm-short test check unit model fuzz fuzz-short coverage mutants bench build manual install deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use signet_evidence::action::is_unambiguous_path;
 use signet_evidence::eventlog::{BootFacts, EventLog, Limits};
-use signet_evidence::tpm::{TpmsAttest, TpmtPublic};
-use signet_evidence::webauthn::{AttestationObject, AuthenticatorData};
+use signet_evidence::tpm::{TpmsAttest, TpmtPublic, TpmtSignature};
+use signet_evidence::webauthn::{AttestationObject, AuthenticatorData, Ceremony, ClientData};
+use signet_evidence::{Action, Evidence, Statement, cbor};
 
 /// What is read is written as it was.
 pub(crate) fn attestation_object(input: &[u8]) {
@@ -47,5 +49,51 @@ pub(crate) fn tpms_attest(input: &[u8]) {
 pub(crate) fn tpmt_public(input: &[u8]) {
     if let Ok(public) = TpmtPublic::parse(input) {
         assert_eq!(public.to_bytes(), input);
+    }
+}
+
+/// One evidence has one encoding, and all that is signed can be said of it.
+pub(crate) fn evidence(input: &[u8]) {
+    if let Ok(evidence) = Evidence::parse(input) {
+        let value = cbor::decode(input).expect("evidence is CBOR");
+        assert_eq!(cbor::encode(&value), input);
+        assert!(evidence.to_be_signed().len() > evidence.statement_bytes().len());
+        assert_eq!(evidence.signature().len(), 64);
+        assert_eq!(evidence.qualifying_data().len(), 32);
+    }
+}
+
+/// What is understood of a statement is written and understood again.
+pub(crate) fn statement(input: &[u8]) {
+    if let Ok(statement) = Statement::decode(input) {
+        let written = statement.encode().expect("what was read can be written");
+        assert_eq!(Statement::decode(&written).as_ref(), Ok(&statement));
+    }
+}
+
+/// A signature that is read is written and read as the same.
+pub(crate) fn tpmt_signature(input: &[u8]) {
+    if let Ok(signature) = TpmtSignature::parse(input) {
+        assert_eq!(TpmtSignature::parse(&signature.to_bytes()).as_ref(), Ok(&signature));
+    }
+}
+
+/// One challenge, origin and ceremony have one client data.
+pub(crate) fn client_data(input: &[u8]) {
+    let origin = "https://presence.mesh.example";
+    for ceremony in [Ceremony::Authentication, Ceremony::Registration] {
+        let expected = ClientData { ceremony, challenge: &[0; 32], origin };
+        if expected.check(input).is_ok() {
+            assert_eq!(input, expected.to_json());
+        }
+    }
+}
+
+/// An action is kept as it came, and its path means one thing.
+pub(crate) fn action(input: &[u8]) {
+    if let Ok(action) = Action::parse(input) {
+        assert_eq!(action.as_bytes(), input);
+        assert!(is_unambiguous_path(&action.details().path));
+        assert_eq!(action.details().locations.len(), 1);
     }
 }

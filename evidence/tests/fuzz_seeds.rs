@@ -1,4 +1,5 @@
 //! The fuzz targets' seeds, and small changes of them, on any compiler.
+#![allow(clippy::expect_used, reason = "a test says by panicking that it failed")]
 
 #[path = "../../fuzz/evidence.rs"]
 mod evidence;
@@ -29,4 +30,29 @@ fn tpms_attest() {
 #[test]
 fn tpmt_public() {
     replay::seeds("tpmt_public", evidence::tpmt_public);
+}
+
+#[test]
+fn evidence() {
+    replay::seeds("evidence", evidence::evidence);
+}
+
+#[test]
+fn statement() {
+    replay::seeds("statement", evidence::statement);
+}
+
+#[test]
+fn tpmt_signature() {
+    replay::seeds("tpmt_signature", evidence::tpmt_signature);
+}
+
+#[test]
+fn client_data() {
+    replay::seeds("client_data", evidence::client_data);
+}
+
+#[test]
+fn action() {
+    replay::seeds("action", evidence::action);
 }

@@ -21,3 +21,28 @@ fn attestation_statement() {
 fn ek_certificate() {
     replay::seeds("ek_certificate", verifier::ek_certificate);
 }
+
+#[test]
+fn jwt() {
+    replay::seeds("jwt", verifier::jwt);
+}
+
+#[test]
+fn cwt() {
+    replay::seeds("cwt", verifier::cwt);
+}
+
+#[test]
+fn status_list() {
+    replay::seeds("status_list", verifier::status_list);
+}
+
+#[test]
+fn authorization() {
+    replay::seeds("authorization", verifier::authorization);
+}
+
+#[test]
+fn log_note() {
+    replay::seeds("log_note", verifier::log_note);
+}
