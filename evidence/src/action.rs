@@ -131,10 +131,7 @@ impl ActionDetails {
             return Err(ActionError::Path);
         }
         let [location] = self.locations.as_slice() else { return Err(ActionError::Location) };
-        let host = location.strip_prefix("https://").ok_or(ActionError::Location)?;
-        let host_byte =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]".contains(&b);
-        if host.is_empty() || !host.bytes().all(host_byte) {
+        if !location.strip_prefix("https://").is_some_and(is_host_and_port) {
             return Err(ActionError::Location);
         }
         let digest = self
@@ -147,6 +144,25 @@ impl ActionDetails {
             _ => Err(ActionError::Digest),
         }
     }
+}
+
+/// Whether this is a host name, an IPv4 address or an IPv6 address in brackets, in lower case, and a
+/// port after it or none.
+fn is_host_and_port(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            let lower = !address.bytes().any(|byte| byte.is_ascii_uppercase());
+            (lower && address.parse::<std::net::Ipv6Addr>().is_ok(), rest)
+        }
+        None => {
+            let (name, rest) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
+            (!name.is_empty() && name.bytes().all(plain), rest)
+        }
+    };
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |port: &str| digits(port) && port.parse::<u16>().is_ok();
+    host && (port.is_empty() || port.strip_prefix(':').is_some_and(number))
 }
 
 /// Whether a request target means the same to every proxy on its way: an absolute path of visible
@@ -217,6 +233,29 @@ pub(crate) mod tests {
             content_digest(b"{\"hello\": \"world\"}"),
             "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
         );
+    }
+
+    #[test]
+    fn a_location_is_one_host_and_at_most_one_port() {
+        for good in ["a.example", "a.example:8443", "192.0.2.1:1", "[2001:db8::1]", "[::1]:443"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":443",
+            "a.example:",
+            "a.example:+1",
+            "a.example:65536",
+            "a.example:1:2",
+            "::1",
+            "[::1",
+            "[::1]443",
+            "[a.example]",
+            "[2001:DB8::1]",
+            "A.example",
+        ] {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -102,6 +102,9 @@ class Evidence:
         demand(isinstance(message, cbor2.CBORTag) and message.tag == 18 and wire.MESSAGE(message.value), MALFORMED)
         self.protected, _, self.statement, self.signature = message.value
         header, self.claims = wire.cbor(self.protected), wire.cbor(self.statement)
+        demand(wire.fields({265: wire.CLAIM, -70001: wire.integer}, {}, lambda key: True)(self.claims), MALFORMED)
+        demand(self.claims[265] == PROFILE, "profile-wrong")
+        demand(self.claims[-70001] in PURPOSES, "purpose-wrong")
         demand(wire.HEADER(header) and wire.STATEMENT(self.claims), MALFORMED)
         self.chain, self.raw = header[33], {name: header[at] for name, at in LABELS.items() if at in header}
         self.parts = {name: wire.cbor(raw) for name, raw in self.raw.items()}
@@ -113,9 +116,7 @@ class Evidence:
             wire.action(self.claims[ACT], MALFORMED)
 
     def purpose(self):
-        demand(self.claims[265] == PROFILE, "profile-wrong")
         purpose = self.claims[-70001]
-        demand(purpose in PURPOSES, "purpose-wrong")
         carried = {SUB, ACT, SID} & self.claims.keys() | self.parts.keys() - {"tpm"}
         demanded, allowed = PURPOSES[purpose]
         demand(demanded <= carried <= demanded | allowed, "purpose-wrong")
@@ -176,8 +177,9 @@ class Evidence:
             demand(log != 2, "boot-log-too-long")
             demand(type(log) is bytes, "boot-log-missing")
             replayed = tpm.replay(log, bank)
-            demand(values and all(replayed.get(index) == values[index] for index in (0, 4, 7)), "boot-log-mismatch")
-        self.unless("pcrs-drifted", "boot-policy-refused")
+            demand(values, "pcr-selection-insufficient")
+            demand(all(replayed.get(index) == values[index] for index in (0, 4, 7)), "boot-log-mismatch")
+        self.unless("pcrs-drifted", "boot-policy-refused" if values else "pcr-selection-insufficient")
 
     def clock(self):
         now, world = self.quoted, self.world

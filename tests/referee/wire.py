@@ -132,7 +132,7 @@ def once(pairs):
 
 ACTION = {
     "type": r"signet_action",
-    "locations": r"https://[a-z0-9.-]+(:[0-9]+)?",
+    "locations": r"https://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?",
     "method": r"[A-Z]+",
     "path": r"/[!$-;=?-\[\]_a-z~]{0,4095}",
     "content_digest": r"sha-256=:[A-Za-z0-9+/]{43}=:",
@@ -147,10 +147,16 @@ def action(data, code):
         demand(one.keys() == ACTION.keys() | {"actions"} and type(names) is list and 1 <= len(names) <= 8, code)
         demand(all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names), code)
         demand(all(re.fullmatch(p, {**one, "locations": location}[m]) for m, p in ACTION.items()), code)
+        base64_strictly(one["content_digest"][9:-1])
         demand(unambiguous(one["path"]), code)
         return {**one, "locations": location}
     except (ValueError, TypeError, KeyError):
         raise Refused(code) from None
+
+
+def base64_strictly(encoded):
+    if base64.b64encode(base64.b64decode(encoded)).decode() != encoded:
+        raise ValueError("bits that mean nothing are set")
 
 
 def unambiguous(target):
