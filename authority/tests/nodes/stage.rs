@@ -148,6 +148,15 @@ impl Stage {
         asking
     }
 
+    /// How many policies a node has taken over from the store since it started.
+    pub(crate) async fn policies(&self, node: usize) -> u64 {
+        let url = format!("{}/metrics", self.nodes[node].gateways);
+        let text = self.gateway.get(url).send().await.unwrap().text().await.unwrap();
+        let counts =
+            text.lines().filter(|line| line.starts_with("signet_policy_activations_total"));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     /// The status of `/readyz`.
     pub(crate) async fn ready(&self, node: usize) -> Option<StatusCode> {
         let url = format!("{}/readyz", self.nodes[node].clients);

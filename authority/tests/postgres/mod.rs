@@ -20,9 +20,23 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     data: PathBuf,
     settings: String,
+    port: u16,
+    /// The network namespace that it runs in.
+    namespace: Option<String>,
     user: Option<(u32, u32)>,
     /// Holds the server's life: when our end of its standard input closes, it kills the server.
     keeper: Option<Child>,
+}
+
+/// Where a server listens besides its Unix socket; there it answers over TLS only.
+pub(crate) struct Network<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) port: u16,
+    /// PEM.
+    pub(crate) certificate: &'a str,
+    /// PEM.
+    pub(crate) key: &'a str,
+    pub(crate) namespace: Option<&'a str>,
 }
 
 /// One server for all tests of a program.
@@ -35,16 +49,33 @@ impl Cluster {
     /// With these lines in `postgresql.conf`, on a Unix socket only unless they say otherwise.
     pub(crate) fn start(settings: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
-        Self::start_in(folder, None, settings)
+        Self::start_in(folder, None, settings, None)
+    }
+
+    /// On a network.
+    pub(crate) fn start_over(network: &Network<'_>) -> Self {
+        let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
+        let Network { address, port, .. } = network;
+        let settings = format!(
+            "listen_addresses = '{address}'\nport = {port}\nssl = on\n\
+             ssl_cert_file = '{0}/server.pem'\nssl_key_file = '{0}/server.key'",
+            folder.display()
+        );
+        Self::start_in(folder, None, &settings, Some(network))
     }
 
     /// With its tables in `data` (and its log of writes elsewhere, since a server cannot go on without).
     pub(crate) fn start_on(data: &Path) -> Self {
         let folder = std::env::temp_dir().join(format!("signet-pg-{}", hex(&random::bytes::<6>())));
-        Self::start_in(folder, Some(data.to_owned()), "")
+        Self::start_in(folder, Some(data.to_owned()), "", None)
     }
 
-    fn start_in(folder: PathBuf, data: Option<PathBuf>, settings: &str) -> Self {
+    fn start_in(
+        folder: PathBuf,
+        data: Option<PathBuf>,
+        settings: &str,
+        network: Option<&Network<'_>>,
+    ) -> Self {
         let user = unprivileged();
         for folder in [Some(&folder), data.as_ref()].into_iter().flatten() {
             fs::create_dir_all(folder).unwrap();
@@ -54,7 +85,15 @@ impl Cluster {
             }
         }
         let data = data.unwrap_or_else(|| folder.join("data"));
-        let mut cluster = Self { folder, data, settings: settings.into(), user, keeper: None };
+        let mut cluster = Self {
+            folder,
+            data,
+            settings: settings.into(),
+            port: network.map_or(5432, |network| network.port),
+            namespace: network.and_then(|network| network.namespace).map(str::to_owned),
+            user,
+            keeper: None,
+        };
         let made = cluster
             .program("initdb")
             .args(["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", "signet"])
@@ -66,6 +105,9 @@ impl Cluster {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         cluster.configure();
+        if let Some(network) = network {
+            cluster.demand_tls(network);
+        }
         cluster.resume();
         cluster
     }
@@ -83,13 +125,24 @@ impl Cluster {
         .unwrap();
     }
 
+    fn demand_tls(&self, network: &Network<'_>) {
+        for (name, text) in [("server.pem", network.certificate), ("server.key", network.key)] {
+            let file = self.folder.join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            let _ = self.user.map(|(uid, gid)| chown(&file, Some(uid), Some(gid)).unwrap());
+        }
+        let rules = "local all all trust\nhostssl all all 0.0.0.0/0 trust\n";
+        fs::write(self.data.join("pg_hba.conf"), rules).unwrap();
+    }
+
     /// Starts the server again, and waits until it answers.
     pub(crate) fn resume(&mut self) {
         // A server that every test shares is never dropped, so its keeper clears up; one that is to
         // come back leaves the file `keep`.
         let script = "\"$@\" & server=$!; cat > /dev/null; kill -QUIT $server; wait $server
             rm keep 2> /dev/null || rm -rf \"$PWD\"";
-        let mut keeper = self.command("sh");
+        let mut keeper = self.keeper_shell();
         keeper
             .args(["-c", script, "sh"])
             .arg(binaries().join("postgres"))
@@ -101,11 +154,24 @@ impl Cluster {
         self.wait_until_ready();
     }
 
+    fn keeper_shell(&self) -> Command {
+        let Some(namespace) = &self.namespace else { return self.command("sh") };
+        // Only root enters a namespace, and the server does not run as root.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).current_dir(&self.folder);
+        if let Some((uid, gid)) = self.user {
+            let (uid, gid) = (uid.to_string(), gid.to_string());
+            command.args(["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups"]);
+        }
+        command.arg("sh");
+        command
+    }
+
     fn wait_until_ready(&self) {
         let start = Instant::now();
         loop {
             let mut ready = self.program("pg_isready");
-            ready.arg("-q").arg("-h").arg(&self.folder);
+            ready.arg("-q").arg("-h").arg(&self.folder).args(["-p", &self.port.to_string()]);
             if ready.status().unwrap().success() {
                 return;
             }
@@ -151,13 +217,23 @@ impl Cluster {
     /// Runs one of its own client programs, as its administrator.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
         let mut command = self.program(program);
-        command.arg("-h").arg(&self.folder).args(["-U", "signet"]).args(arguments);
+        let port = self.port.to_string();
+        command.arg("-h").arg(&self.folder).args(["-p", &port, "-U", "signet"]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgres://signet@localhost/{database}?host={}", self.folder.display())
+        let (port, folder) = (self.port, self.folder.display());
+        format!("postgres://signet@localhost:{port}/{database}?host={folder}")
+    }
+
+    /// The URL of a new database by way of the network, with its TLS checked against this CA.
+    pub(crate) async fn database_over(&self, host: &str, ca: &Path) -> String {
+        let url = self.database().await;
+        let database = url.split('?').next().unwrap().rsplit('/').next().unwrap();
+        let (port, ca) = (self.port, ca.display());
+        format!("postgres://signet@{host}:{port}/{database}?sslmode=verify-full&sslrootcert={ca}")
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -61,16 +61,7 @@ async fn many_callers_and_one_renewal() {
     let (bench, _) = Bench::logged_in().await;
     let before = bench.tokens_given();
     bench.set_cached("renew_at", 0);
-    let mut waiting = Vec::new();
-    for _ in 0..6 {
-        waiting.push(bench.station.begin(&["--json", "token"], b"").await.unwrap());
-    }
-    let mut tokens = std::collections::HashSet::new();
-    for pending in waiting {
-        let ran = pending.finish().await.unwrap();
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        tokens.insert(ran.json()["access_token"].as_str().unwrap().to_owned());
-    }
+    let tokens = tokens_of_callers(&bench, 6).await;
     assert_eq!((tokens.len(), bench.tokens_given() - before), (1, 1));
 }
 
@@ -86,6 +77,39 @@ async fn an_authority_that_was_away_is_survived() {
     assert!(message.contains("cannot reach the authority"), "{message}");
     bench.authority.serve().unwrap();
     bench.good(&["token"]).await;
+}
+
+/// The tokens that so many callers at once get.
+async fn tokens_of_callers(bench: &Bench, callers: usize) -> std::collections::HashSet<String> {
+    let mut waiting = Vec::new();
+    for _ in 0..callers {
+        waiting.push(bench.station.begin(&["--json", "token"], b"").await.unwrap());
+    }
+    let mut tokens = std::collections::HashSet::new();
+    for pending in waiting {
+        let ran = pending.finish().await.unwrap();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        tokens.insert(ran.json()["access_token"].as_str().unwrap().to_owned());
+    }
+    tokens
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_survive_a_restarted_authority_one_at_a_time() {
+    let (mut bench, session) = Bench::logged_in().await;
+    let before = bench.tokens_given();
+    let first = bench.good(&["token"]).await;
+    bench.authority.kill();
+    bench.set_cached("renew_at", 0);
+    // A renewal is due and nobody answers: the token that is there serves all.
+    let meanwhile = tokens_of_callers(&bench, 3).await;
+    assert_eq!(meanwhile, [first["access_token"].as_str().unwrap().to_owned()].into());
+    bench.authority.serve().unwrap();
+    bench.set_cached("renew_at", 0);
+    let tokens = tokens_of_callers(&bench, 6).await;
+    assert_eq!((tokens.len(), bench.tokens_given() - before), (1, 1));
+    assert!(tokens.is_disjoint(&meanwhile));
+    assert_eq!(claims(&bench.good(&["token"]).await)["sid"], session["session"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
