@@ -45,7 +45,7 @@ PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
 
-setup: target/.packages target/.python ## Install what demo and test need
+setup: target/.packages target/.python $(TOOLS)/bin/promtool ## Install what demo and test need
 
 target/.packages: Makefile
 	@mkdir -p target
@@ -70,6 +70,14 @@ target/.python: tests/requirements.txt tests/referees/device-tests.txt
 $(TOOLS)/bin/cargo-deny:
 	@command -v cargo-deny >/dev/null && mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v cargo-deny)" $@ \
 		|| cargo install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS)
+
+# Out of Debian's package, which would leave a server running. Where it cannot be had, its checks say so.
+$(TOOLS)/bin/promtool:
+	@mkdir -p $(TOOLS)/bin $(TOOLS)/prometheus
+	@cd $(TOOLS)/prometheus && rm -f *.deb && { apt-get download -q prometheus \
+		|| { $(SUDO) apt-get update -qq && apt-get download -q prometheus; }; } > apt.log 2>&1 \
+		&& dpkg -x prometheus_*.deb . && ln -sf ../prometheus/usr/bin/promtool ../bin/promtool \
+		|| echo "promtool cannot be had (see $(TOOLS)/prometheus/apt.log)"
 
 demo: setup ## Show the main job on real parts (KEEP=1 leaves everything running)
 	@echo "building; the first time takes some minutes"

@@ -1,6 +1,7 @@
 //! `POST /v1/challenge`: what evidence must answer (protocol §2.3). Writes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -102,20 +103,14 @@ pub async fn issue(
             }
         }
     }
-    let lifetimes = &authority.config.settings.lifetimes;
-    let lifetime = match wanted.purpose {
-        Purpose::Renew | Purpose::Workload | Purpose::EnrolDevice => {
-            lifetimes.renewal_challenge.get_ref()
-        }
-        _ => lifetimes.challenge.get_ref(),
-    };
+    let lifetime = lifetime(&authority, wanted.purpose);
     let context = ChallengeContext {
         peer: certificate.thumbprint(),
         purpose: wanted.purpose,
         action: wanted.action.as_deref(),
         session: wanted.session,
     };
-    let expires = authority.now().plus(lifetime.duration());
+    let expires = authority.now().plus(lifetime);
     let challenge = authority.keys.challenge.issue(&context, expires, crate::random::bytes());
     let required = &authority.appraisal.required_pcrs;
     let judged = judged_pcrs(&authority.appraisal, &machine.groups);
@@ -129,8 +124,20 @@ pub async fn issue(
         user_verification: if human { "required" } else { "discouraged" },
         pcrs: required.union(&judged).copied().collect(),
         event_log: machine.kept_log().map(|digest| Base64Url(digest.to_vec())),
-        expires_in: lifetime.duration().as_secs(),
+        expires_in: lifetime.as_secs(),
     }))
+}
+
+/// How long a challenge for this is good.
+pub(crate) fn lifetime(authority: &Authority, purpose: Purpose) -> Duration {
+    let lifetimes = &authority.config.settings.lifetimes;
+    let lifetime = match purpose {
+        Purpose::Renew | Purpose::Workload | Purpose::EnrolDevice => {
+            lifetimes.renewal_challenge.get_ref()
+        }
+        _ => lifetimes.challenge.get_ref(),
+    };
+    lifetime.duration()
 }
 
 /// Whether this key could answer. A platform key brings no further key, speaks on its own machine

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use signet_verifier::AssuranceLevel;
+use signet_verifier::certificate::Certificate;
 use signet_verifier::status_list::{CWT_MEDIA_TYPE, JWT_MEDIA_TYPE};
 use signet_verifier::token::claims::StatusListEntry;
 
@@ -140,6 +141,18 @@ pub async fn readyz(State(authority): State<Arc<Authority>>) -> Result<&'static 
 /// 503 when the store does not answer.
 pub async fn metrics(State(authority): State<Arc<Authority>>) -> Result<Response, Problem> {
     let live = authority.store.live_sessions(authority.now()).await?;
+    let keys = &authority.keys;
+    let authorities = [
+        ("device", &keys.device_ca),
+        ("ak", &keys.ak_ca),
+        ("gateway", &keys.gateway_ca),
+        ("server", &keys.server_ca),
+    ];
+    for (name, issuer) in authorities {
+        if let Ok(certificate) = Certificate::parse(issuer.certificate()) {
+            authority.metrics.certificate_expires(name, certificate.not_after());
+        }
+    }
     let mut response = authority.metrics.render(live).into_response();
     let text =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

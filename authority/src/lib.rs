@@ -37,4 +37,5 @@ pub mod store;
 pub mod tickets;
 pub mod tls;
 pub mod token;
+pub mod trace;
 pub mod trust;

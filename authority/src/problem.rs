@@ -13,6 +13,7 @@ use signet_evidence::rejection::CoarseCode;
 
 use crate::limits::{Limit, Limited};
 use crate::store::StoreError;
+use crate::trace;
 
 /// How much a caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,9 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     code: &'a str,
+    /// Names the request, as log lines and audit records do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     findings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,6 +239,7 @@ impl Problem {
             status: self.status,
             detail: &self.detail,
             code: self.code,
+            instance: trace::current().map(|id| format!("urn:signet:trace:{id}")),
             findings: &self.findings,
             error: self.error,
             error_description: self.error.map(|_| &*self.detail),

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn revoked(sequence: i64, kind: RevocationKind, index: Option<u64>) -> Revocation {
-        Revocation { sequence, kind, target: vec![3; 16], status_index: index }
+        Revocation { sequence, kind, target: vec![3; 16], status_index: index, committed_ms: None }
     }
 
     #[test]

@@ -10,10 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
 use crate::enrol::{authenticator, device, renewal};
+use signet_evidence::thumbprint::hex;
+use tracing::Instrument;
+use tracing::field::Empty;
+
 use crate::limits::{Door, Listener, admit};
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::tls::Closer;
+use crate::trace::{self, TraceContext};
 use crate::{approvals, challenge, documents, events, gateway, introspection, log, revoke, token};
 
 /// Endpoints of `listen`.
@@ -64,27 +69,44 @@ fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>, listener: L
         .with_state(authority)
 }
 
-/// Bounds each request's time and records it.
+/// Names each request, bounds its time and records it.
 async fn measure(
     State(authority): State<Arc<Authority>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let context = TraceContext::of(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        trace = %context.id,
+        parent = context.parent.map(|parent| hex(&parent)),
+        "http.request.method" = request.method().as_str(),
+        "http.route" = route,
+        "http.response.status_code" = Empty,
+    );
+    let answered = async {
+        let response = answer(&authority, route, request, next).await;
+        span.record("http.response.status_code", u64::from(response.status().as_u16()));
+        response
+    };
+    trace::within(context, answered.instrument(span.clone())).await
+}
+
+async fn answer(authority: &Authority, route: &str, request: Request, next: Next) -> Response {
+    let started = Instant::now();
     let _busy = request.extensions().get::<Closer>().map(Closer::busy);
     let limit: Duration = authority.config.settings.limits.request_timeout.duration();
     let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            tracing::error!(
-                route = route.as_ref().map(MatchedPath::as_str),
-                "request took too long"
-            );
+            tracing::error!("request took too long");
             Problem::unavailable().into_response()
         }
     };
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    authority.metrics.answered(route, response.status().as_u16(), started.elapsed());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    tracing::debug!(status, took_ms = took.as_millis() as u64, "answered");
+    authority.metrics.answered(route, status, took);
     response
 }

@@ -194,8 +194,9 @@ async fn clean_up(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
     let mut rounds = Rounds::every(CLEAN_UP, stop);
     while rounds.next().await {
         let now = authority.now();
-        if let Err(error) = authority.store.forget_expired(now).await {
-            tracing::warn!(%error, "cannot forget what has run out");
+        match authority.store.forget_expired(now).await {
+            Ok(tokens) => authority.metrics.expired(tokens),
+            Err(error) => tracing::warn!(%error, "cannot forget what has run out"),
         }
         let kept = &authority.config.settings.audit;
         let age = i64::try_from(kept.evidence_for.duration().as_secs()).unwrap_or(i64::MAX);

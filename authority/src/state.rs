@@ -177,7 +177,7 @@ impl Authority {
             in_force,
             revocations,
             log,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::of(&store.times())),
             events,
             enrolments: PendingEnrolments::default(),
             status_indices: Mutex::default(),

@@ -3,6 +3,7 @@
 mod terms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -20,6 +21,7 @@ use signet_verifier::{AttestationResult, Rejection};
 use crate::appraise::{AppraiseError, Appraiser, Memory};
 use crate::boot;
 use crate::caller::{Peer, device_of, require_certificate};
+use crate::challenge;
 use crate::decision;
 use crate::extract::OAuthForm;
 use crate::gateway::approve;
@@ -199,6 +201,11 @@ async fn judge_and_mint(
     let record = record(&result, granted, &minted, now);
     let outcome = authority.store.mint(&record, &entry).await;
     decision::committed(authority, entry, outcome, Audience::Enrolled).await?;
+    let left = result.challenge().expires().0.saturating_sub(now.0);
+    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+    let purpose = result.purpose();
+    let took = challenge::lifetime(authority, purpose).saturating_sub(left);
+    authority.metrics.ceremony(purpose, took);
     Ok((minted, warnings, now))
 }
 

@@ -216,7 +216,7 @@ async fn a_deleted_record_is_missed_by_all() {
     house
         .attack(
             "INSERT INTO audit SELECT 40, at, event, decision, code, subject, device, session,
-                 token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac
+                 token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac, trace
                  FROM audit WHERE sequence = 39",
         )
         .await;
@@ -326,7 +326,7 @@ async fn nobody_has_the_authority_sign_a_record_of_their_own() {
     house
         .attack(
             "INSERT INTO audit SELECT 4, at, event, decision, code, subject, device, session,
-                 token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac
+                 token, credential, gateway, action, evidence, rule, 'made up', policy, request, mac, trace
                  FROM audit WHERE sequence = 3",
         )
         .await;

@@ -10,15 +10,19 @@ use signet_authority::policy::ActionPolicySet;
 use signet_authority::server::Server;
 use signet_authority::state::{Authority, system_clock};
 use signet_authority::store::Event;
+use signet_authority::trace::{self, Exporter};
 use signet_process::memory::lock_memory;
 use signet_process::supervision;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
-    start_log(config.settings.log.json);
+    let exporter = start_log(&config)?;
     if let Err(error) = lock_memory() {
         tracing::warn!("{error}");
     }
@@ -29,6 +33,7 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
     let server = Server::bind(authority.clone()).await?;
     let (clients, gateways) = server.addresses()?;
     let (stop, stopped) = watch::channel(false);
+    let metrics = authority.metrics.clone();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     tokio::spawn(async move {
@@ -46,6 +51,7 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
             ship_policy(&authority).await;
         }
     });
+    let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(metrics, stopped.clone())));
     // A supervisor or test waits for this line: from here on callers can connect.
     tracing::info!(%clients, %gateways, "ready");
     supervision::ready();
@@ -54,6 +60,10 @@ pub(super) async fn run(file: &Path) -> anyhow::Result<()> {
         () = supervision::stay_alive() => {}
     }
     tracing::info!("stopped");
+    if let Some(exporting) = exporting {
+        // The spans of the last requests.
+        let _ = exporting.await;
+    }
     Ok(())
 }
 
@@ -91,12 +101,26 @@ async fn ship_policy(authority: &Authority) {
     }
 }
 
-fn start_log(json: bool) {
+/// Standard error, and the collector where there is one.
+fn start_log(config: &Config) -> anyhow::Result<Option<Exporter>> {
     let filter = EnvFilter::try_from_env("SIGNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A log that nobody reads any more must not stop the authority.
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
-    if json { log.json().init() } else { log.init() }
+    let log =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let log = match config.settings.log.json {
+        true => log.json().with_filter(filter).boxed(),
+        false => log.with_filter(filter).boxed(),
+    };
+    let (spans, exporter) = match &config.settings.telemetry {
+        Some(settings) => {
+            let (layer, exporter) = trace::layer(settings)?;
+            let ours = Targets::new().with_target("signet_authority", LevelFilter::DEBUG);
+            // Events are for the log.
+            let ours = ours.with_default(LevelFilter::OFF);
+            (Some(layer.with_filter(ours)), Some(exporter))
+        }
+        None => (None, None),
+    };
+    tracing_subscriber::registry().with(log).with(spans).init();
+    Ok(exporter)
 }

@@ -16,12 +16,12 @@ pub use limits::Limits;
 pub use settings::{
     AuditSettings, AuthenticatorModel, BootMode, CredProtectKind, GatewaySettings, Lifetimes,
     LogSettings, MetadataSettings, PeerCertificateSource, PolicySettings, Recovery, Registration,
-    RequestForm, StalePolicy, TpmSettings, UserVerificationKind,
+    RequestForm, StalePolicy, TelemetrySettings, TpmSettings, UserVerificationKind,
 };
 pub use template::render as render_template;
 pub use values::{
-    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, Rate, RpId, Span, SpiffeText, Timeout,
-    TrustDomain, ValueError, is_name,
+    AaguidText, CollectorUrl, DatabaseText, HttpsUrl, MetadataUrl, Rate, RpId, Span, SpiffeText,
+    Timeout, TrustDomain, ValueError, is_name,
 };
 
 use settings::Settings;

@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::limits::Limits;
 use super::values::{
-    AaguidText, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText, TrustDomain,
+    AaguidText, CollectorUrl, DatabaseText, HttpsUrl, MetadataUrl, RpId, Span, SpiffeText,
+    TrustDomain,
 };
 use super::{Conflict, is_name};
 
@@ -76,6 +77,8 @@ pub struct Settings {
     /// Logging.
     #[serde(default)]
     pub log: LogSettings,
+    /// Spans for a collector.
+    pub telemetry: Option<TelemetrySettings>,
 }
 
 /// A certificate of the authority that its own CA did not issue.
@@ -396,6 +399,17 @@ impl Default for AuditSettings {
     }
 }
 
+/// Spans for a collector.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// Where it takes OTLP over HTTP; `/v1/traces` is added.
+    pub otlp_endpoint: CollectorUrl,
+    /// CAs of its certificate, for https.
+    #[serde(default = "default_collector_roots")]
+    pub roots: PathBuf,
+}
+
 /// Logging to standard error.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -547,6 +561,10 @@ impl Settings {
 
 fn default_signer() -> Spanned<String> {
     Spanned::new(0..0, "mds.fidoalliance.org".to_owned())
+}
+
+fn default_collector_roots() -> PathBuf {
+    "/etc/ssl/certs/ca-certificates.crt".into()
 }
 
 fn default_url_roots() -> Spanned<PathBuf> {

@@ -190,6 +190,11 @@ evidence_mebibytes = 256
 
 [log]
 json = false
+
+# Spans of each request to an OpenTelemetry collector: OTLP over HTTP, at this address and /v1/traces.
+# [telemetry]
+# otlp_endpoint = "http://127.0.0.1:4318"
+# roots = "/etc/ssl/certs/ca-certificates.crt"
 "#
     )
 }

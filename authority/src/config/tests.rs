@@ -140,6 +140,17 @@ fn each_mistake_about_metadata_names_its_line_and_what_to_write() {
 }
 
 #[test]
+fn a_collector_has_an_address() {
+    let text =
+        |address: &str| format!("{}\n[telemetry]\notlp_endpoint = \"{address}\"\n", template());
+    let good = Config::parse(&text("http://127.0.0.1:4318"), Path::new("authority.toml")).unwrap();
+    assert!(!good.settings.telemetry.unwrap().otlp_endpoint.is_https());
+    for wrong in ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://", "http://a?b"] {
+        assert!(message(&text(wrong)).contains("not a collector's address"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("authority.toml");

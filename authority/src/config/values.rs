@@ -16,6 +16,9 @@ pub enum ValueError {
     /// Not a length of time.
     #[error("not a length of time; write a number and s, m, h or d, such as \"5m\"")]
     Span,
+    /// Not a collector's address.
+    #[error("not a collector's address; write \"http://127.0.0.1:4318\" or \"https://host:port\"")]
+    Collector,
     /// A time in which nothing can happen.
     #[error("a time of zero refuses everything; write at least \"1s\"")]
     Zero,
@@ -238,6 +241,23 @@ text_value! {
             })
     }
 }
+text_value! {
+    /// `http[s]://host[:port]`, where a collector takes OTLP over HTTP.
+    CollectorUrl, Collector, |text| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        rest.is_some_and(|host| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]/_".contains(&b))
+        })
+    }
+}
+
+impl CollectorUrl {
+    pub(crate) fn is_https(&self) -> bool {
+        self.as_str().starts_with("https://")
+    }
+}
+
 text_value! {
     /// `spiffe://<trust domain>/gateway/<name>`.
     SpiffeText, SpiffeId, |text| text.strip_prefix("spiffe://").is_some_and(|rest| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use serde::Serialize;
@@ -136,13 +136,12 @@ impl Hub {
     /// Sends what was revoked after position `after`, in order.
     pub(crate) fn revoked(&self, mut after: i64, revocations: &[Revocation]) {
         let mut sent = lock(&self.0.sent);
-        let now = Instant::now();
         for chunk in revocations.chunks(CHUNK) {
             let event = event_of(after, chunk);
             after = event.position;
             self.send(name::REVOCATION, event.position, &event);
             sent.position = event.position;
-            sent.timed.push_back((event.position, now));
+            sent.timed.push_back((event.position, committed(chunk)));
             if sent.timed.len() > TIMED {
                 sent.timed.pop_front();
             }
@@ -282,6 +281,16 @@ impl Hub {
     }
 }
 
+/// When the earliest of these was committed, by the clocks of the nodes; now where nobody says.
+fn committed(revocations: &[Revocation]) -> Instant {
+    let now = Instant::now();
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let earliest = revocations.iter().filter_map(|one| one.committed_ms).min();
+    let earliest = earliest.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    let ago = earliest.map_or(Duration::ZERO, |earliest| elapsed.saturating_sub(earliest));
+    now.checked_sub(ago).unwrap_or(now)
+}
+
 fn presence((id, one): (&VerifierId, &Connected)) -> Presence {
     let (position, applied_at) = (one.position, one.applied_at);
     Presence { id: id.clone(), connected: true, position, applied_at }
@@ -327,7 +336,7 @@ mod tests {
 
     fn revocation(sequence: i64) -> Revocation {
         let (kind, target) = (RevocationKind::Session, vec![7; 16]);
-        Revocation { sequence, kind, target, status_index: Some(65_536 + 9) }
+        Revocation { sequence, kind, target, status_index: Some(65_536 + 9), committed_ms: None }
     }
 
     fn text(bytes: Bytes) -> String {

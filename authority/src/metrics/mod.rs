@@ -1,5 +1,6 @@
 //! What is counted, in Prometheus text form.
 
+mod cost;
 mod pressure;
 
 use std::fmt;
@@ -10,15 +11,19 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use signet_evidence::RejectionCode;
+use signet_evidence::{Purpose, RejectionCode, UnixTime};
 use signet_verifier::boot::BootReport;
 
 use crate::store::{Decision, Event, PolicySlot};
 
+pub use cost::StoreTimes;
 pub use pressure::Pressure;
+
+use cost::{ceremonies, evaluations, latencies};
 
 /// The authority's metrics.
 pub struct Metrics {
@@ -38,6 +43,11 @@ pub struct Metrics {
     revocation_latency: Histogram,
     connected_verifiers: Gauge,
     log_unsound: Gauge,
+    rejections: Family<AlertLabels, Counter>,
+    ceremonies: Family<PurposeLabels, Histogram>,
+    tokens_expired: Counter,
+    certificates: Family<CertificateLabels, Gauge>,
+    spans: Family<LookLabels, Counter>,
     /// Limits, load and slow clients.
     pub pressure: Pressure,
 }
@@ -52,6 +62,16 @@ struct DecisionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AlertLabels {
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurposeLabels {
+    purpose: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,18 +109,16 @@ struct RouteLabels {
     status: u16,
 }
 
-/// Half a millisecond to four seconds.
-fn latencies() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_5, 2.0, 14))
-}
-
-/// Ten microseconds to eighty milliseconds: a yes takes one evaluation, a step-up some dozens.
-fn evaluations() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_01, 2.0, 14))
-}
-
 impl Default for Metrics {
     fn default() -> Self {
+        Self::of(&StoreTimes::default())
+    }
+}
+
+impl Metrics {
+    /// Over a store that measures itself.
+    #[must_use]
+    pub fn of(store: &StoreTimes) -> Self {
         let mut registry = Registry::with_prefix("signet");
         let decisions = Family::default();
         let requests: Family<_, _> = Family::new_with_constructor(latencies as fn() -> Histogram);
@@ -164,7 +182,7 @@ impl Default for Metrics {
         let (revocation_latency, connected_verifiers) = (latencies(), Gauge::default());
         registry.register_with_unit(
             "revocation_latency",
-            "From when this node heard of a revocation to a verifier's acknowledgement",
+            "From the commit of a revocation to a verifier's acknowledgement",
             Unit::Seconds,
             revocation_latency.clone(),
         );
@@ -179,8 +197,48 @@ impl Default for Metrics {
             "Whether the audit log contradicts what was signed of it, so that it is signed no more",
             log_unsound.clone(),
         );
+        let rejections: Family<AlertLabels, Counter> = Family::default();
+        registry.register("rejections", "Refusals by exact code", rejections.clone());
+        let ceremony: Family<_, _> = Family::new_with_constructor(ceremonies as fn() -> Histogram);
+        registry.register_with_unit(
+            "ceremony_duration",
+            "From a challenge to the token for its answer, by purpose",
+            Unit::Seconds,
+            ceremony.clone(),
+        );
+        let (tokens_expired, certificates) = (Counter::default(), Family::default());
+        registry.register(
+            "tokens_expired",
+            "Tokens that ran out and were forgotten by this node",
+            tokens_expired.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When a CA's certificate runs out, since the Unix epoch",
+            Unit::Seconds,
+            certificates.clone(),
+        );
+        registry.register_with_unit(
+            "store_duration",
+            "Time of a read or a write transaction, its wait for a connection included",
+            Unit::Seconds,
+            store.0.clone(),
+        );
+        let spans = Family::default();
+        registry.register(
+            "spans",
+            "Spans for the OpenTelemetry collector, by outcome",
+            spans.clone(),
+        );
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program's version", version);
         let pressure = Pressure::registered(&mut registry);
-        Self {
+        let metrics = Self {
+            rejections,
+            ceremonies: ceremony,
+            tokens_expired,
+            certificates,
+            spans,
             pressure,
             registry,
             policy_decisions,
@@ -198,7 +256,9 @@ impl Default for Metrics {
             boots,
             boot_findings,
             log_unsound,
-        }
+        };
+        metrics.begin_at_zero();
+        metrics
     }
 }
 
@@ -209,6 +269,32 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    /// What has not happened yet is told as zero: rules compare with what was before, and a scrape shows
+    /// every name.
+    fn begin_at_zero(&self) {
+        for code in RejectionCode::ALL {
+            let _ = self.rejections.get_or_create(&AlertLabels { code: code.as_str() });
+        }
+        let code = RejectionCode::CounterRegressed.as_str();
+        let _ = self.alerts.get_or_create(&AlertLabels { code });
+        for outcome in ["ok", "failed"] {
+            let _ = self.metadata_looks.get_or_create(&LookLabels { outcome });
+            let _ = self.policy_activations.get_or_create(&LookLabels { outcome });
+        }
+        for outcome in ["exported", "failed", "dropped"] {
+            let _ = self.spans.get_or_create(&LookLabels { outcome });
+        }
+        for slot in [PolicySlot::Live, PolicySlot::Shadow] {
+            let _ = self.policy_decisions.get_or_create(&SlotLabels { set: slot.as_str() });
+        }
+        let (live, shadow) = ("permit", "permit");
+        let _ = self.policy_shadow.get_or_create(&ShadowLabels { live, shadow, differs: "no" });
+        for purpose in [Purpose::Session, Purpose::Renew, Purpose::Action, Purpose::Workload] {
+            let purpose = purpose.as_str();
+            let _ = self.ceremonies.get_or_create(&PurposeLabels { purpose });
+        }
+    }
+
     /// Counts a decision; called where it is made.
     pub fn decided(&self, event: Event, decision: Decision) {
         let labels = DecisionLabels {
@@ -217,10 +303,35 @@ impl Metrics {
             code: decision.code().map_or("", RejectionCode::as_str),
         };
         self.decisions.get_or_create(&labels).inc();
+        if let Some(code) = decision.code() {
+            self.rejections.get_or_create(&AlertLabels { code: code.as_str() }).inc();
+        }
+    }
+
+    /// Records how long it took from a challenge to the token.
+    pub fn ceremony(&self, purpose: Purpose, took: Duration) {
+        let labels = PurposeLabels { purpose: purpose.as_str() };
+        self.ceremonies.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts tokens that ran out.
+    pub fn expired(&self, tokens: u64) {
+        self.tokens_expired.inc_by(tokens);
+    }
+
+    /// Says when a CA's certificate runs out.
+    pub fn certificate_expires(&self, certificate: &'static str, at: UnixTime) {
+        self.certificates.get_or_create(&CertificateLabels { certificate }).set(at.0);
+    }
+
+    /// Counts spans that were exported, dropped, or not taken by the collector.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        self.spans.get_or_create(&LookLabels { outcome }).inc_by(count);
     }
 
     /// Measures an evaluation of the policy.
     pub fn timed<T>(&self, slot: PolicySlot, evaluate: impl FnOnce() -> T) -> T {
+        let _span = tracing::debug_span!("policy", set = slot.as_str()).entered();
         let began = Instant::now();
         let answer = evaluate();
         let labels = SlotLabels { set: slot.as_str() };

@@ -67,6 +67,9 @@ impl Pressure {
                 let listener = listener.as_str();
                 let _ = all.shed.get_or_create(&ReasonLabels { listener, reason });
             }
+            for at in ["handshake", "head", "body", "idle"] {
+                let _ = all.slow.get_or_create(&SlowLabels { listener: listener.as_str(), at });
+            }
             let _ = all.connections_refused.get_or_create(&labels(listener));
             let _ = all.connections.get_or_create(&labels(listener));
         }

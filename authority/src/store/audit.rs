@@ -11,6 +11,7 @@ use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
 use signet_verifier::log::leaf_hash;
 
 use super::Tally;
+use crate::trace::{self, TraceId};
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,6 +209,8 @@ pub struct AuditEntry {
     /// What policy was told and said, as JSON ([`crate::policy::RecordedRequest`]): enough to decide
     /// it again.
     pub request: Option<String>,
+    /// The request that it was decided in.
+    pub trace: Option<TraceId>,
     /// What it counts for; not part of the record.
     pub tallies: Vec<Tally>,
 }
@@ -233,6 +236,7 @@ impl AuditEntry {
             detail: String::new(),
             policy: None,
             request: None,
+            trace: trace::current(),
             tallies: Vec::new(),
         }
     }
@@ -258,6 +262,7 @@ impl AuditEntry {
             detail: self.detail,
             policy: self.policy,
             request: self.request,
+            trace: self.trace.map(|trace| trace.to_string()),
         }
     }
 }
@@ -283,6 +288,7 @@ pub struct AuditRecord {
     pub detail: String,
     pub policy: Option<String>,
     pub request: Option<String>,
+    pub trace: Option<String>,
 }
 
 impl AuditRecord {
@@ -303,6 +309,7 @@ impl AuditRecord {
             ("session", &self.session),
             ("subject", &self.subject),
             ("token", &self.token),
+            ("trace", &self.trace),
         ];
         let set =
             texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?.into())));

@@ -26,6 +26,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::limits::Limited;
+use crate::metrics::StoreTimes;
 
 pub use approvals::{
     Approved, NewTicketRequest, OpenedTicket, Quorum, TicketApproval, TicketDocument, TicketRequest,
@@ -352,7 +353,11 @@ pub trait Store: Send + Sync {
     async fn live_sessions(&self, now: UnixTime) -> Result<u64, StoreError>;
 
     /// Forgets challenges and tokens that have run out. Audit records stay.
-    async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError>;
+    /// Returns how many tokens that were.
+    async fn forget_expired(&self, now: UnixTime) -> Result<u64, StoreError>;
+
+    /// How long reads and writes take.
+    fn times(&self) -> StoreTimes;
 
     /// The evidence with this SHA-256, if it was kept and is not forgotten.
     async fn evidence(&self, hash: &Sha256) -> Result<Option<KeptEvidence>, StoreError>;

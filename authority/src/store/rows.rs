@@ -458,6 +458,8 @@ pub struct Revocation {
     pub target: Vec<u8>,
     /// The session's bit in the status lists.
     pub status_index: Option<u64>,
+    /// When it was committed, in milliseconds since the Unix epoch; to measure by.
+    pub committed_ms: Option<i64>,
 }
 
 /// A verifier that follows the events, as its node saw it last.

@@ -102,8 +102,9 @@ impl SqlStore {
         let leaves: Vec<Sha256> = records.iter().map(AuditRecord::leaf).collect();
         let mut insert = query_of(format!(
             "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
-             credential, gateway, action, evidence, rule, detail, policy, request, mac) VALUES {}",
-            places::<18>(records.len())
+             credential, gateway, action, evidence, rule, detail, policy, request, trace, mac)
+             VALUES {}",
+            places::<19>(records.len())
         ));
         for (record, leaf) in records.into_iter().zip(&leaves) {
             let mac = self.integrity.mac(TABLE, &[&record.sequence.to_be_bytes(), leaf]);
@@ -125,6 +126,7 @@ impl SqlStore {
                 .bind(record.detail)
                 .bind(record.policy)
                 .bind(record.request)
+                .bind(record.trace)
                 .bind(mac.as_slice());
         }
         insert.execute(connection).await?;
@@ -151,7 +153,7 @@ impl SqlStore {
     ) -> Result<Vec<FoundRecord>, StoreError> {
         let rows = query(
             "SELECT sequence, at, event, decision, code, subject, device, session, token, credential,
-             gateway, action, evidence, rule, detail, policy, request, mac FROM audit
+             gateway, action, evidence, rule, detail, policy, request, trace, mac FROM audit
              WHERE sequence > $1 AND ($2 IS NULL OR at >= $2) AND ($3 IS NULL OR at < $3)
              AND ($4 IS NULL OR subject = $4) AND ($5 IS NULL OR code = $5)
              AND ($6 IS NULL OR event = $6) ORDER BY sequence LIMIT $7",
@@ -224,5 +226,6 @@ pub(super) fn read_record(row: &Row) -> Result<AuditRecord, StoreError> {
         detail: row.get("detail")?,
         policy: row.get("policy")?,
         request: row.get("request")?,
+        trace: row.get("trace")?,
     })
 }

@@ -24,7 +24,8 @@ impl SqlStore {
         loop {
             let rows = query(
                 "SELECT sequence, at, event, decision, code, subject, device, session, token,
-                 credential, gateway, action, evidence, rule, detail, policy, request, previous, digest,
+                 credential, gateway, action, evidence, rule, detail, policy, request,
+                 CAST(NULL AS TEXT) AS trace, previous, digest,
                  mac FROM audit_chain WHERE sequence > $1 ORDER BY sequence LIMIT $2",
             )
             .bind(after)

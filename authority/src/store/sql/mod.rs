@@ -37,8 +37,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use self::database::{Row, column, is_unique_violation, places, query, query_of};
-use self::pool::{Connection, Pool, Transaction};
+use self::pool::{Connection, Pool, Transaction, Use};
 use super::*;
+use crate::metrics::StoreTimes;
 
 pub use self::postgres::{Server, ServerError, Unfit};
 
@@ -54,6 +55,7 @@ pub struct SqlStore {
     news: news::News,
     audit_queue: audit::Queue,
     integrity: IntegrityKey,
+    times: StoreTimes,
 }
 
 /// Where a store is.
@@ -202,9 +204,11 @@ impl SqlStore {
     async fn connect(location: Location, integrity: IntegrityKey) -> Result<Self, OpenError> {
         migrate(&location).await?;
         let place = location.to_string();
+        let times = StoreTimes::default();
         let store = Self {
-            readers: Pool::new(location.clone(), READERS),
-            writers: Pool::new(location, WRITERS),
+            readers: Pool::new(location.clone(), READERS, Use::Read, times.clone()),
+            writers: Pool::new(location, WRITERS, Use::Write, times.clone()),
+            times,
             news: news::News::default(),
             audit_queue: audit::Queue::default(),
             integrity,

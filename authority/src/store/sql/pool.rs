@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::super::StoreError;
 use super::database::{Raw, run};
 use super::{Location, postgres, sqlite};
+use crate::metrics::StoreTimes;
 
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
@@ -37,10 +38,26 @@ struct Inner {
     works: AtomicBool,
     /// The tables are of a later version, whose rules this one does not know.
     outdated: AtomicBool,
+    what_for: Use,
+    times: StoreTimes,
+}
+
+/// What connections of a pool are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// One statement, or several that only read.
+    Read,
+    /// Transactions that write.
+    Write,
 }
 
 impl Pool {
-    pub(super) fn new(location: Location, connections: u32) -> Self {
+    pub(super) fn new(
+        location: Location,
+        connections: u32,
+        what_for: Use,
+        times: StoreTimes,
+    ) -> Self {
         Self(Arc::new(Inner {
             location,
             connections,
@@ -49,6 +66,8 @@ impl Pool {
             down_since: Mutex::default(),
             works: AtomicBool::new(true),
             outdated: AtomicBool::new(false),
+            what_for,
+            times,
         }))
     }
 
@@ -59,6 +78,11 @@ impl Pool {
 
     /// A connection in no transaction.
     pub(super) async fn acquire(&self) -> Result<Connection, StoreError> {
+        let began = Instant::now();
+        let span = match self.0.what_for {
+            Use::Read => tracing::debug_span!("store read", failed = tracing::field::Empty),
+            Use::Write => tracing::debug_span!("store write", failed = tracing::field::Empty),
+        };
         let permits = self.0.permits.clone();
         let permit = tokio::time::timeout(TURN, permits.acquire_owned()).await;
         let (Ok(Ok(permit)), false) = (permit, self.is_down()) else {
@@ -69,7 +93,7 @@ impl Pool {
             None => self.connect().await?,
         };
         let (raw, permit) = (Some(raw), Some(permit));
-        Ok(Connection { raw, state: State::Ready, pool: self.clone(), permit })
+        Ok(Connection { raw, state: State::Ready, pool: self.clone(), permit, began, span })
     }
 
     /// A write transaction that comes after all that committed before: what it reads stays true until
@@ -174,6 +198,9 @@ pub(super) struct Connection {
     state: State,
     pool: Pool,
     permit: Option<OwnedSemaphorePermit>,
+    /// When it was asked for.
+    began: Instant,
+    span: tracing::Span,
 }
 
 impl Connection {
@@ -189,6 +216,7 @@ impl Connection {
     pub(super) fn finish<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         match &outcome {
             Err(error) if !is_answer(error) => {
+                self.span.record("failed", true);
                 self.state = State::Broken;
                 // What happened to this one probably happened to all: the server was restarted.
                 lock(&self.pool.0.idle).clear();
@@ -228,7 +256,8 @@ impl Connection {
 
     fn take(&mut self) -> Self {
         let (raw, permit) = (self.raw.take(), self.permit.take());
-        Self { raw, state: self.state, pool: self.pool.clone(), permit }
+        let (began, span) = (self.began, self.span.clone());
+        Self { raw, state: self.state, pool: self.pool.clone(), permit, began, span }
     }
 
     /// Ends what was under way, then lets others have the connection.
@@ -272,6 +301,11 @@ impl Drop for Connection {
                 runtime.spawn(taken.recover());
             }
             (State::Busy | State::Broken, _) => {}
+        }
+        // What was taken out of this one tells for itself.
+        if self.permit.is_some() {
+            let writes = self.pool.0.what_for == Use::Write;
+            self.pool.0.times.took(writes, self.began.elapsed());
         }
     }
 }

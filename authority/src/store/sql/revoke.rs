@@ -1,5 +1,7 @@
 //! Revocation: the target, everything under it, and the feed that other nodes follow.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::*;
 
 impl SqlStore {
@@ -210,15 +212,23 @@ async fn feed(
     now: UnixTime,
 ) -> Result<(), StoreError> {
     query(
-        "INSERT INTO revocations (kind, target, status_index, revoked_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO revocations (kind, target, status_index, revoked_at, committed_ms)
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(kind.as_str())
     .bind(target)
     .bind(status_index)
     .bind(now.0)
+    .bind(milliseconds())
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The system's clock, for measuring only.
+fn milliseconds() -> Option<i64> {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(elapsed.as_millis()).ok()
 }
 
 pub(super) async fn last_sequence(connection: &mut Connection) -> Result<i64, StoreError> {
@@ -232,7 +242,7 @@ pub(super) async fn revocations(
     after: i64,
 ) -> Result<Vec<Revocation>, StoreError> {
     let corrupt = || StoreError::Corrupt { table: "revocations" };
-    let rows = query("SELECT sequence, kind, target, status_index FROM revocations WHERE sequence > $1 ORDER BY sequence")
+    let rows = query("SELECT sequence, kind, target, status_index, committed_ms FROM revocations WHERE sequence > $1 ORDER BY sequence")
         .bind(after)
         .fetch_all(connection)
         .await?;
@@ -245,6 +255,7 @@ pub(super) async fn revocations(
                 kind: RevocationKind::from_name(&kind).ok_or_else(corrupt)?,
                 target: column(row, "target")?,
                 status_index: index.map(u64::try_from).transpose().map_err(|_| corrupt())?,
+                committed_ms: column(row, "committed_ms")?,
             })
         })
         .collect()

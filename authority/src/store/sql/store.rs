@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::limits::Limited;
+use crate::metrics::StoreTimes;
 
 #[async_trait]
 impl Store for SqlStore {
@@ -323,19 +324,27 @@ impl Store for SqlStore {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
+    async fn forget_expired(&self, now: UnixTime) -> Result<u64, StoreError> {
         // Each minute, whether this version may still decide.
         self.ping().await?;
         let mut transaction = self.begin().await?;
         // A gateway accepts a token for some seconds after its end; remember it longer than that.
         for statement in [
             "DELETE FROM consumed_challenges WHERE expires + 60 < $1",
-            "DELETE FROM tokens WHERE expires + 60 < $1",
             "DELETE FROM tallies WHERE ends < $1",
         ] {
             query(statement).bind(now.0).execute(&mut transaction).await?;
         }
-        transaction.commit().await
+        let tokens = query("DELETE FROM tokens WHERE expires + 60 < $1")
+            .bind(now.0)
+            .execute(&mut transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(tokens)
+    }
+
+    fn times(&self) -> StoreTimes {
+        self.times.clone()
     }
 
     async fn evidence(&self, hash: &Sha256) -> Result<Option<KeptEvidence>, StoreError> {
