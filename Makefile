@@ -8,7 +8,11 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 VENV := .venv
 TOOLS := target/tools
+# Programs of others that check this one, by their versions.
 CARGO_DENY := 0.20.2
+CARGO_CYCLONEDX := 0.5.9
+CARGO_LLVM_COV := 0.9.1
+CARGO_MUTANTS := 27.1.0
 # libtss2 writes to stderr for answers that are expected, such as a missing NV index; signetd
 # reports its own.
 export TSS2_LOG := all+none
@@ -40,7 +44,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARIES ?= $(TARGET)/release
 PROGRAMS := -p signet-daemon -p signet-client -p signet-authority
 
-.PHONY: help setup demo vm-test vm-short test check unit model fuzz fuzz-short coverage mutants bench build manual install deb deb-check clean
+.PHONY: help setup demo vm-test vm-short test check unit model fuzz fuzz-short coverage mutants bench build manual install sbom deb deb-check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -67,9 +71,13 @@ target/.python: tests/requirements.txt tests/referees/device-tests.txt
 	@tar -xzf $(VENV)/referees/*.tar.gz -C $(VENV)/referees
 	@touch $@
 
-$(TOOLS)/bin/cargo-deny:
-	@command -v cargo-deny >/dev/null && mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v cargo-deny)" $@ \
-		|| cargo install -q cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS)
+$(TOOLS)/bin/cargo-deny: VERSION := $(CARGO_DENY)
+$(TOOLS)/bin/cargo-cyclonedx: VERSION := $(CARGO_CYCLONEDX)
+$(TOOLS)/bin/cargo-llvm-cov: VERSION := $(CARGO_LLVM_COV)
+$(TOOLS)/bin/cargo-mutants: VERSION := $(CARGO_MUTANTS)
+$(TOOLS)/bin/cargo-%:
+	@command -v $(@F) >/dev/null && mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v $(@F))" $@ \
+		|| cargo install -q $(@F) --version $(VERSION) --locked --debug --root $(TOOLS)
 
 # Out of Debian's package, which would leave a server running. Where it cannot be had, its checks say so.
 $(TOOLS)/bin/promtool:
@@ -111,8 +119,9 @@ check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, depend
 	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny --offline check advisories; \
 		else echo "advisories: no advisory database on this machine; not checked"; fi
 
+# Programs and tests in one, so that dependencies are built once.
 unit: setup ## Unit, property, conformance and end-to-end tests
-	cargo build -q --workspace --bins
+	cargo build -q --workspace --bins --tests
 	@rm -f target/skipped
 	SIGNET_SKIPPED=$(CURDIR)/target/skipped cargo test --workspace
 	$(MODEL) test -q
@@ -129,6 +138,19 @@ fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each
 
 fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly compiler
 	@fuzz/run.sh 3
+
+# What evidence and verifier do: their own tests, and every fixture and forgery.
+JUDGING := --package signet-evidence --package signet-verifier
+coverage: setup $(TOOLS)/bin/cargo-llvm-cov ## How much of evidence and verifier the tests run
+	@rustup -q component add llvm-tools
+	@cargo llvm-cov clean --workspace
+	@cargo llvm-cov --no-report test -q $(JUDGING)
+	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus
+	@cargo llvm-cov report $(JUDGING) --summary-only
+
+mutants: setup $(TOOLS)/bin/cargo-mutants ## Break evidence and verifier, and see whether a test notices (FILE=, SHARD=1/40)
+	@cargo mutants $(JUDGING) --test-package signet-evidence,signet-verifier --output target \
+		$(if $(FILE),--file $(FILE)) $(if $(SHARD),--shard $(SHARD))
 
 bench: setup target/peers/.installed ## Measure (ONLY=name); a table, target/bench/results.json and .svg, failure when a bar is not kept
 	@$(RELEASE) -q -p signet-bench -p signet-daemon -p signet-authority
@@ -193,6 +215,13 @@ install: ## Install what is built (DESTDIR, PREFIX, BINARIES)
 	$(call put,$(DATADIR)/licenses/signet,644,LICENSE-APACHE LICENSE-MIT)
 	for program in signetd signet signet-authority; do \
 		$(call put,$(DATADIR)/doc/$$program,644,$(MANUAL)/$$program/THIRD-PARTY); done
+
+sbom: $(TOOLS)/bin/cargo-cyclonedx ## What each package is made of (CycloneDX), in target/sbom
+	@rm -rf target/sbom && mkdir -p target/sbom
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) cargo cyclonedx -q -f json --spec-version 1.5
+	@find . -name '*.cdx.json' -not -path './target/*' -exec mv -t target/sbom {} +
+	@sed -i 's,file://$(CURDIR),file:///signet,g' target/sbom/*.cdx.json
+	@ls target/sbom/*.cdx.json
 
 deb: ## Debian packages in target/deb (DEB_PROFILE=dev: from target/debug, no compiling)
 	@debian/build.sh "$(or $(DEB_OUT),$(TARGET)/deb)" $(DEB_PROFILE)

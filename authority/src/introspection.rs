@@ -66,6 +66,9 @@ pub async fn introspect(
             };
         }
     } else {
+        if let Err(rejection) = unspent(&authority, &token, &entry).await? {
+            return inactive(&authority, entry, &rejection).await;
+        }
         decision::record(&authority, &entry).await.map_err(Problem::oauth)?;
     }
     let mut answer = serde_json::to_value(claims).map_err(|_| Problem::unavailable())?;
@@ -105,6 +108,21 @@ fn check(
         Standing::Good => Ok(token),
         Standing::Revoked | Standing::Stale => Err(RejectionCode::TokenRevoked.into()),
     }
+}
+
+/// A single-use token that was used up is good for nothing, also for whoever only asks.
+async fn unspent(
+    authority: &Authority,
+    token: &CheckedToken,
+    entry: &AuditEntry,
+) -> Result<Result<(), Rejection>, Problem> {
+    let Some(id) = entry.token.filter(|_| token.claims().signet.once) else { return Ok(Ok(())) };
+    let row = authority.store.token(&id).await.map_err(|error| Problem::from(error).oauth())?;
+    Ok(match row {
+        Some(row) if !row.redeemed => Ok(()),
+        Some(_) => Err(RejectionCode::TokenRedeemed.into()),
+        None => Err(RejectionCode::TokenRevoked.into()),
+    })
 }
 
 /// The binding that a token claims; its signature is checked with the rest.

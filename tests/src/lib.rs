@@ -11,6 +11,7 @@ pub mod fprintd;
 pub mod gateway;
 pub mod house;
 pub mod judge;
+pub mod kept;
 pub mod minted;
 pub mod platform_keys;
 pub mod polkitd;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::kept;
+
 /// Why `signetd` did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SignetdError {
@@ -282,5 +284,6 @@ impl Signetd {
 impl Drop for Signetd {
     fn drop(&mut self) {
         self.kill();
+        kept::errors(self.log());
     }
 }

@@ -133,6 +133,6 @@ fn a_table_in_which_renewals_widen_the_scope_is_found_out() {
 
 #[test]
 fn a_table_in_which_actions_are_spent_twice_is_found_out() {
-    let spent = |event: &Event| matches!(event, Event::Spend { .. });
+    let spent = |event: &Event| matches!(event, Event::Spend { .. } | Event::Look { .. });
     canary(Rule::UsedOnce, 5, spent);
 }

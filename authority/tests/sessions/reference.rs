@@ -101,7 +101,7 @@ impl Reference {
                 answer(self.refresh(desk, key, session, wide))
             }
             Event::Renew { desk, session, wide } => answer(self.renew(desk, session, wide)),
-            Event::Look { token } => Outcome::Good(self.good(token)),
+            Event::Look { token } => Outcome::Good(self.good(token) && !self.used_up(token)),
             Event::Spend { token } => {
                 let spent = self.spendable(token);
                 self.tokens[token].spent |= spent;
@@ -238,8 +238,11 @@ impl Reference {
     fn spendable(&self, id: usize) -> bool {
         let token = &self.tokens[id];
         let lasts = self.now < self.sessions[token.session].expires;
-        let spent = token.spent && self.keeps(Rule::UsedOnce);
-        token.action && !spent && lasts && self.good(id)
+        token.action && !self.used_up(id) && lasts && self.good(id)
+    }
+
+    fn used_up(&self, id: usize) -> bool {
+        self.tokens[id].spent && self.keeps(Rule::UsedOnce)
     }
 
     fn revoke(&mut self, target: Target) {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{HouseError, TRUST_DOMAIN, program};
+use crate::kept;
 use crate::reserved::Reserved;
 
 /// Far above what a start takes on a busy machine.
@@ -374,6 +375,8 @@ impl AuthorityService {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         let output = command.output()?;
+        kept::output(&output.stdout);
+        kept::errors(&output.stderr);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
     }
@@ -386,6 +389,8 @@ impl AuthorityService {
 
     fn output(&self, arguments: &[&str]) -> Result<String, HouseError> {
         let output = self.command(arguments).output()?;
+        kept::output(&output.stdout);
+        kept::errors(&output.stderr);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
             return Ok(text(&output.stdout));
@@ -414,6 +419,7 @@ fn read(stderr: impl Read, log: &Mutex<String>, ready: &mpsc::Sender<()>) {
         if line.contains("ready") && line.contains("gateways=") {
             let _ = ready.send(());
         }
+        kept::errors(&line);
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.push_str(&line);
         log.push('\n');

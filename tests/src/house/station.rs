@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{HouseError, blocking, program};
 use crate::bus::PrivateBus;
+use crate::kept;
 use crate::signetd::{Signetd, SignetdOptions};
 use crate::swtpm::Swtpm;
 
@@ -77,6 +78,8 @@ impl Pending {
     /// When its output cannot be read.
     pub async fn finish(self) -> Result<Ran, HouseError> {
         let output = self.0.wait_with_output().await?;
+        kept::output(&output.stdout);
+        kept::errors(&output.stderr);
         Ok(Ran {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

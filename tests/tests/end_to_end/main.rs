@@ -6,6 +6,7 @@
 mod demonstration;
 mod killed;
 mod missing;
+mod secrets;
 
 use signet_tests::house::{House, Pending, Ran, Station};
 
