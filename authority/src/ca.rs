@@ -48,6 +48,7 @@ pub enum IssueError {
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, CaKey>,
+    of_key: bool,
 }
 
 /// A CA's key, wherever it is: in memory, or in a token.
@@ -168,10 +169,11 @@ impl CertificateAuthority {
         request.pem().map_err(IssueError::Signing)
     }
 
-    /// The CA with this certificate and key.
+    /// The CA with this certificate and key. Where they do not belong together it can still be trusted, but
+    /// issues nothing: see [`Self::check`].
     ///
     /// # Errors
-    /// [`IssueError::OtherKey`] when they do not belong together.
+    /// [`IssueError::Signing`] when the certificate cannot be read.
     pub fn load(
         certificate: CertificateDer<'static>,
         key: Arc<dyn TokenSigner>,
@@ -179,12 +181,17 @@ impl CertificateAuthority {
         let of_key = X509Certificate::from_der(&certificate).is_ok_and(|(_, parsed)| {
             parsed.public_key().subject_public_key.data.as_ref() == key.public_point()
         });
-        if !of_key {
-            return Err(IssueError::OtherKey);
-        }
         let issuer =
             Issuer::from_ca_cert_der(&certificate, CaKey(key)).map_err(IssueError::Signing)?;
-        Ok(Self { certificate, issuer })
+        Ok(Self { certificate, issuer, of_key })
+    }
+
+    /// That the certificate is one of the key.
+    ///
+    /// # Errors
+    /// [`IssueError::OtherKey`].
+    pub fn check(&self) -> Result<(), IssueError> {
+        self.of_key.then_some(()).ok_or(IssueError::OtherKey)
     }
 
     /// Whether the certificate is its own issuer's, and not one of an outside CA.
@@ -287,6 +294,7 @@ impl CertificateAuthority {
     }
 
     fn issue(&self, params: CertificateParams) -> Result<IssuedKey, IssueError> {
+        self.check()?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssueError::Signing)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(IssueError::Signing)?;
         Ok(IssuedKey {
@@ -300,6 +308,7 @@ impl CertificateAuthority {
         params: CertificateParams,
         point: &[u8; 65],
     ) -> Result<CertificateDer<'static>, IssueError> {
+        self.check()?;
         let certificate =
             params.signed_by(&PublicPoint(point), &self.issuer).map_err(IssueError::Signing)?;
         Ok(certificate.der().clone())
@@ -358,8 +367,11 @@ mod tests {
     #[test]
     fn a_certificate_of_another_key_is_none_of_this_ca() {
         let (one, other) = (authority(), key_of_pem(&new_key().unwrap()).unwrap());
-        let loaded = CertificateAuthority::load(one.certificate().clone(), other);
-        assert!(matches!(loaded.err(), Some(IssueError::OtherKey)));
+        let loaded = CertificateAuthority::load(one.certificate().clone(), other).unwrap();
+        assert!(matches!(loaded.check(), Err(IssueError::OtherKey)));
+        let issued =
+            loaded.issue_gateway("spiffe://mesh.example/gateway/a", NOW, Duration::from_secs(60));
+        assert!(matches!(issued.err(), Some(IssueError::OtherKey)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
-use crate::keys::{self, OwnCertificate, OwnCertificateError};
+use crate::keys::{self, KeyError, OwnCertificate, OwnCertificateError};
 use crate::limits::Listener;
 use crate::log;
 use crate::metadata;
@@ -38,6 +38,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A CA's certificate.
+    #[error("a CA of the authority cannot issue")]
+    Keys(#[from] KeyError),
     /// The authority's own certificate.
     #[error("the authority has no certificate of its own")]
     Own(#[from] OwnCertificateError),
@@ -68,6 +71,7 @@ impl Server {
     /// # Errors
     /// See [`ServeError`].
     pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
+        authority.keys.check(&authority.config.keys())?;
         authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
         let settings = &authority.config.settings;
         let (own, identity) = OwnCertificate::begin(&authority.config, authority.now())?;

@@ -83,6 +83,7 @@ pub(super) async fn issue_gateway(
     }
     let config = Config::load(file)?;
     let keys = keys::load(&config.keys())?;
+    keys.check(&config.keys())?;
     let store = open_store(&config).await?;
     let now = system_clock()();
     let spiffe_id = format!("spiffe://{}/gateway/{name}", config.settings.trust_domain);

@@ -210,10 +210,23 @@ fn certificate_authority(
     let path = secrets.directory.join(format!("{name}.pem"));
     let certificate = read_certificate(&path)?;
     let key = signer(secrets, &format!("{name}.key"))?;
-    CertificateAuthority::load(certificate, key).map_err(|error| match error {
-        IssueError::OtherKey => KeyError::Malformed { path },
-        error => error.into(),
-    })
+    Ok(CertificateAuthority::load(certificate, key)?)
+}
+
+impl Keys {
+    /// That each CA's certificate is one of its key; whoever serves asks this first. `directory` is
+    /// where they are from.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] with the certificate that is not.
+    pub fn check(&self, directory: &Path) -> Result<(), KeyError> {
+        let all = [&self.device_ca, &self.ak_ca, &self.gateway_ca, &self.server_ca];
+        for (ca, (file, _)) in all.into_iter().zip(CERTIFICATE_AUTHORITIES) {
+            let path = directory.join(format!("{file}.pem"));
+            ca.check().map_err(|_| KeyError::Malformed { path })?;
+        }
+        Ok(())
+    }
 }
 
 /// The CA of the authority's own certificate as its files are now.
