@@ -1,8 +1,8 @@
 //! `signet proxy`: tools of this user speak plain HTTP to it; it speaks TLS with the TPM's key to the
 //! gateways that it was told of, and adds the session's token.
 //!
-//! What comes in is checked in [`caller`]: only the user, only the targets. [`exchange`] sends it on,
-//! and once more where the gateway demands the person; [`upstream`] keeps the connections.
+//! What comes in is checked in `caller`: only the user, only the targets. `exchange` sends it on,
+//! and once more where the gateway demands the person; `upstream` keeps the connections.
 
 mod body;
 mod caller;
