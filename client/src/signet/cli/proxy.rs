@@ -27,11 +27,11 @@ Examples:
 
 Without --to, the setting proxy_to of client.toml names the gateways.")]
 pub(crate) struct Proxy {
-    /// A gateway, https://host[:port]; may be given several times
+    /// A gateway by its https URL, without a path; may be given several times
     #[arg(long, value_name = "URL", value_parser = Target::parse)]
     pub(crate) to: Vec<Target>,
-    /// Where tools connect: unix, unix:/PATH, 127.0.0.1:PORT, [::1]:PORT, or - for a listening socket on
-    /// standard input; may be given several times [default: unix]
+    /// Where tools connect: unix, unix:/PATH, a loopback address such as 127.0.0.1:8123, or - for a
+    /// listening socket on standard input; may be given several times [default: unix]
     #[arg(long, value_name = "WHERE")]
     pub(crate) listen: Vec<Listen>,
     /// The gateways' CA, PEM or DER [default: the setting gateway_ca, else the authority's CA]
