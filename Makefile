@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/$(TOOLS)/bin:$(PATH)
 PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 \
 	tpm2-abrmd libtss2-tcti-tabrmd0 \
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
-	ca-certificates openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses dunst xvfb \
+	ca-certificates curl openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses dunst xvfb \
 	debhelper lintian fakeroot man-db bash-completion zsh fish nginx-light haproxy postgresql iproute2 softhsm2 opensc \
 	libtpm2-pkcs11-1
 
