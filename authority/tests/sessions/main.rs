@@ -89,7 +89,7 @@ fn on_three_nodes_every_sequence_gives_what_the_table_gives() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(postgres::shared().database())
     };
-    holds(3, Some(&database), 48);
+    holds(3, Some(&database), 12);
 }
 
 /// A reference that forgets a rule is found to differ, by a short sequence.
