@@ -18,7 +18,7 @@ use std::cell::RefCell;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use event::{Event, sequence};
+use event::{Event, Target, sequence};
 use reference::{Reference, Rule};
 use stage::Stage;
 
@@ -89,7 +89,21 @@ fn on_three_nodes_every_sequence_gives_what_the_table_gives() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(postgres::shared().database())
     };
-    holds(3, Some(&database), 12);
+    holds(3, Some(&database), 48);
+}
+
+/// The first node has places in the status lists left over that were revoked with all others.
+#[test]
+fn a_session_begins_on_one_node_after_another_revoked_everything() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let database = postgres::shared().database().await;
+        let mut stage = Stage::set(2, Some(&database)).await;
+        let touch = Event::Touch { desk: 0, key: 0, wide: false };
+        let revoke = [Event::Node { node: 1 }, Event::Revoke(Target::Everything)];
+        let again = [Event::Node { node: 0 }, touch, Event::Look { token: 1 }];
+        live(&mut stage, &[&[touch], &revoke[..], &again].concat(), None).await.unwrap();
+    });
 }
 
 /// A reference that forgets a rule is found to differ, by a short sequence.

@@ -112,6 +112,10 @@ impl Stage {
 
     /// What really comes of an event.
     pub(crate) async fn apply(&mut self, life: &mut Life, event: &Event) -> Outcome {
+        let authority = &self.nodes[life.node];
+        // What a serving node does by itself within 20 ms. One that has not heard yet that everything was
+        // revoked gives a new session a place that was revoked with the others.
+        authority.revocations.refresh(authority.store.as_ref()).await.unwrap();
         match *event {
             Event::Touch { desk, key, wide } => {
                 let asked = Asked { purpose: Purpose::Session, session: None, wide };
@@ -221,8 +225,6 @@ impl Stage {
     /// What a gateway hears of a token over the connection that it is bound to.
     async fn introspect(&self, life: &Life, token: usize, redeem: bool) -> Outcome {
         let authority = &self.nodes[life.node];
-        // What a serving node does by itself within 20 ms.
-        authority.revocations.refresh(authority.store.as_ref()).await.unwrap();
         let MintedToken { encoded, peer, .. } = &life.tokens[token];
         let form = format!("token={encoded}&peer_sha256={peer}&redeem={redeem}");
         let request = over_connection(form_request("/v1/introspect", form), self.gateway.clone());
