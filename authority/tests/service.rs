@@ -21,7 +21,6 @@ use hyper_util::service::TowerToHyperService;
 use reqwest::{Method, RequestBuilder, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use signet_authority::keys;
 use signet_authority::store::{RevocationTarget, SessionKind};
@@ -33,7 +32,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use house::{House, Machine};
+use house::{House, Machine, trusting};
 
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_secs(2);
@@ -71,17 +70,8 @@ async fn listen() -> (TcpListener, SocketAddr) {
 
 /// A client with this machine's certificate, or with none.
 fn client(folder: &Path, machine: Option<&Machine>) -> reqwest::Client {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.join("service.pem")).unwrap()).unwrap();
-    let provider = Arc::new(signet_authority::tls::provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots);
-    let tls = match machine.map(Machine::identity) {
-        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
-        None => builder.with_no_client_auth(),
-    };
+    let own = CertificateDer::from_pem_file(folder.join("service.pem")).unwrap();
+    let tls = trusting(&own, machine.map(Machine::identity), &rustls::version::TLS13);
     reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
 

@@ -17,12 +17,12 @@ import sys
 import tempfile
 
 import cbor2
+from anchored import Anchored
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 from cwt import COSEKey
 from cwt.cwt import CWT
 from cwt.exceptions import CWTError
-from fido2.attestation import AttestationVerifier
 from fido2.attestation.base import InvalidAttestation
 from fido2.cose import CoseKey
 from fido2.server import Fido2Server
@@ -35,15 +35,6 @@ def sha256(*parts):
 
 def b64u(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Anchored(AttestationVerifier):
-    def __init__(self, root):
-        super().__init__()
-        self.root = root
-
-    def ca_lookup(self, attestation_result, auth_data):
-        return self.root
 
 
 class RelyingParty:

@@ -1,18 +1,16 @@
 //! Where BLOBs come from. What comes is trusted for nothing: its signature decides.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{StatusCode, redirect};
-use rustls::{ClientConfig, RootCertStore};
 use signet_verifier::metadata::LARGEST_BLOB;
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::keys::{KeyError, read_certificates};
-use crate::tls::provider;
+use crate::tls::outgoing;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Twelve megabytes over a slow line.
@@ -81,18 +79,10 @@ impl Source {
             return Ok(Some(Self::File(config.resolve(file.get_ref()))));
         }
         let Some(url) = &settings.url else { return Ok(None) };
-        let mut roots = RootCertStore::empty();
-        // A bundle of web CAs holds some that rustls does not read; they certify nobody then.
-        roots.add_parsable_certificates(read_certificates(
-            &config.resolve(settings.url_roots.get_ref()),
-        )?);
-        let tls = ClientConfig::builder_with_provider(Arc::new(provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let cas = read_certificates(&config.resolve(settings.url_roots.get_ref()))?;
         // From an https URL nowhere but to another.
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(outgoing(cas)?)
             .https_only(true)
             .redirect(redirect::Policy::limited(3))
             .connect_timeout(CONNECT_TIMEOUT)

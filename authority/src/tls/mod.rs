@@ -11,7 +11,7 @@ use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use signet_evidence::CertificateThumbprint;
 use signet_verifier::certificate::Certificate;
 use thiserror::Error;
@@ -147,6 +147,21 @@ pub fn server_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// For connections to servers of others, whose CAs are these. A bundle of web CAs holds some that rustls
+/// does not read; they certify nobody then.
+///
+/// # Errors
+/// [`rustls::Error`] when the provider has no version of TLS.
+pub(crate) fn outgoing(cas: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(cas);
+    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     Ok(config)
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
 use signet_evidence::thumbprint::hex;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +14,7 @@ use crate::config::TelemetrySettings;
 use crate::keys::{KeyError, read_certificates};
 use crate::metrics::Metrics;
 use crate::random;
-use crate::tls::provider;
+use crate::tls::outgoing;
 
 /// Spans that wait for the exporter.
 const QUEUE: usize = 8192;
@@ -69,16 +68,12 @@ pub struct Exporter {
 /// # Errors
 /// See [`ExporterError`].
 pub fn layer(settings: &TelemetrySettings) -> Result<(SpanLayer, Exporter), ExporterError> {
-    let mut roots = RootCertStore::empty();
-    if settings.otlp_endpoint.is_https() {
-        roots.add_parsable_certificates(read_certificates(&settings.roots)?);
-    }
-    let tls = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let cas = match settings.otlp_endpoint.is_https() {
+        true => read_certificates(&settings.roots)?,
+        false => Vec::new(),
+    };
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(outgoing(cas)?)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(TIMEOUT)

@@ -223,7 +223,7 @@ impl House {
 
     fn client(
         &self,
-        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        identity: Option<ClientIdentity>,
         version: &'static SupportedProtocolVersion,
     ) -> reqwest::Client {
         self.builder(identity, version).build().unwrap()
@@ -231,22 +231,10 @@ impl House {
 
     fn builder(
         &self,
-        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        identity: Option<ClientIdentity>,
         version: &'static SupportedProtocolVersion,
     ) -> reqwest::ClientBuilder {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.keys.server_ca.certificate().clone()).unwrap();
-        let provider = Arc::new(signet_authority::tls::provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots);
-        let tls = match identity {
-            Some((certificate, key)) => {
-                builder.with_client_auth_cert(vec![certificate], key).unwrap()
-            }
-            None => builder.with_no_client_auth(),
-        };
+        let tls = trusting(self.authority.keys.server_ca.certificate(), identity, version);
         reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy()
     }
 
@@ -256,10 +244,7 @@ impl House {
     }
 
     /// A client with this certificate and key.
-    pub(crate) fn client_with(
-        &self,
-        identity: (CertificateDer<'static>, PrivateKeyDer<'static>),
-    ) -> reqwest::Client {
+    pub(crate) fn client_with(&self, identity: ClientIdentity) -> reqwest::Client {
         self.client(Some(identity), &rustls::version::TLS13)
     }
 
@@ -286,10 +271,7 @@ impl House {
     }
 
     /// A certificate of the gateway CA, and its key.
-    pub(crate) fn gateway_identity(
-        &self,
-        name: &str,
-    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    pub(crate) fn gateway_identity(&self, name: &str) -> ClientIdentity {
         let id = format!("spiffe://mesh.example/gateway/{name}");
         let lifetime = Duration::from_secs(3600);
         let now = self.authority.now();
@@ -389,13 +371,35 @@ impl Machine {
     }
 
     /// Its certificate and key.
-    pub(crate) fn identity(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    pub(crate) fn identity(&self) -> ClientIdentity {
         let key = PrivateKeyDer::from_pem_slice(self.key.serialize_pem().as_bytes()).unwrap();
         (self.certificate.clone(), key)
     }
 
     pub(crate) fn thumbprint(&self) -> CertificateThumbprint {
         CertificateThumbprint::of_der(&self.certificate)
+    }
+}
+
+/// A certificate and its key.
+pub(crate) type ClientIdentity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+/// TLS to whoever `ca` vouches for, with this certificate or with none.
+pub(crate) fn trusting(
+    ca: &CertificateDer<'static>,
+    identity: Option<ClientIdentity>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone()).unwrap();
+    let provider = Arc::new(signet_authority::tls::provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    match identity {
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => builder.with_no_client_auth(),
     }
 }
 

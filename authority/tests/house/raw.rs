@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::House;
+use super::{House, trusting};
 
 /// What came back.
 #[derive(Debug)]
@@ -32,14 +31,8 @@ impl Raw {
     }
 
     pub(crate) async fn try_connect(house: &House) -> Option<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(house.authority.keys.server_ca.certificate().clone()).unwrap();
-        let provider = Arc::new(signet_authority::tls::provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let ca = house.authority.keys.server_ca.certificate();
+        let config = trusting(ca, None, &rustls::version::TLS13);
         let name = ServerName::try_from("localhost").unwrap();
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, house.tcp().await);
         Some(Self { stream: connecting.await.ok()?, received: Vec::new() })
