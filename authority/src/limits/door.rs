@@ -64,7 +64,8 @@ impl Door {
     #[must_use]
     pub fn new(authority: Arc<Authority>, listener: Listener) -> Arc<Self> {
         let limits = &authority.config.settings.limits;
-        let gate = Gate::new(limits.requests.get(), limits.waiting, TURN);
+        let load = authority.metrics.pressure.load(listener);
+        let gate = Gate::new(limits.requests.get(), limits.waiting, TURN, load);
         Arc::new(Self { authority, listener, gate })
     }
 
@@ -92,11 +93,6 @@ impl Door {
         self.authority.metrics.pressure.shed(self.listener, shed.as_str());
         Problem::overloaded()
     }
-
-    fn tell(&self) {
-        let (under_way, waiting) = (self.gate.under_way(), self.gate.waiting());
-        self.authority.metrics.pressure.under_way(self.listener, under_way, waiting);
-    }
 }
 
 /// Lets a request in, or says why not.
@@ -115,19 +111,13 @@ pub async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) 
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, Body::from(body));
     if PROBES.contains(&route) {
-        door.tell();
         return next.run(request).await;
     }
     // Only now: whoever sends slowly keeps nobody else waiting.
-    let slot = match door.gate.enter().await {
-        Ok(slot) => slot,
-        Err(shed) => return refusal(door.shed(shed), route).await,
-    };
-    door.tell();
-    let response = next.run(request).await;
-    drop(slot);
-    door.tell();
-    response
+    match door.gate.enter().await {
+        Ok(_slot) => next.run(request).await,
+        Err(shed) => refusal(door.shed(shed), route).await,
+    }
 }
 
 /// The problem in the words of the endpoint that was asked.

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 pub use caller::{Caller, ClientAddress};
 pub use door::{Door, Listener, admit};
+pub use gate::Load;
 
 pub(crate) use over_nodes::{guesses, refuse_if_reached, tokens};
 

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::limits::{Limit, Listener};
+use crate::limits::{Limit, Listener, Load};
 
 /// What callers ask too much of, and what is refused for it.
 #[derive(Debug, Default)]
@@ -91,15 +91,24 @@ impl Pressure {
         self.slow.get_or_create(&SlowLabels { listener: listener.as_str(), at }).inc();
     }
 
-    /// Says what is under way.
-    pub fn under_way(&self, listener: Listener, under_way: usize, waiting: usize) {
-        self.under_way.get_or_create(&labels(listener)).set(count(under_way));
-        self.waiting.get_or_create(&labels(listener)).set(count(waiting));
+    /// What a listener's gate counts.
+    #[must_use]
+    pub fn load(&self, listener: Listener) -> Load {
+        let labels = labels(listener);
+        Load {
+            under_way: self.under_way.get_or_create_owned(&labels),
+            waiting: self.waiting.get_or_create_owned(&labels),
+        }
     }
 
-    /// Says how many connections are open.
-    pub fn connections(&self, listener: Listener, open: usize) {
-        self.connections.get_or_create(&labels(listener)).set(count(open));
+    /// Counts a connection that was opened.
+    pub fn connection_opened(&self, listener: Listener) {
+        self.connections.get_or_create(&labels(listener)).inc();
+    }
+
+    /// Counts a connection that is no more.
+    pub fn connection_closed(&self, listener: Listener) {
+        self.connections.get_or_create(&labels(listener)).dec();
     }
 
     /// Counts a connection that was closed at once.
@@ -110,8 +119,4 @@ impl Pressure {
 
 fn labels(listener: Listener) -> ListenerLabels {
     ListenerLabels { listener: listener.as_str() }
-}
-
-fn count(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -80,7 +80,7 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        self.metrics.pressure.connections(self.which, open.values().sum());
+        self.metrics.pressure.connection_opened(self.which);
         Some(Place(self.clone(), address))
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Place {
             Some(count @ 2..) => *count -= 1,
             _ => drop(open.remove(address)),
         }
-        addresses.metrics.pressure.connections(addresses.which, open.values().sum());
+        addresses.metrics.pressure.connection_closed(addresses.which);
     }
 }
 
