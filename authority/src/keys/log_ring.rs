@@ -17,7 +17,7 @@ use signet_evidence::UnixTime;
 use signet_verifier::log::{LogSigner, NoteKey, NoteKeyError, SignatureKind, Succession};
 
 use super::ring::lock;
-use super::{KeyError, KeyUse, Secrets, Urgency, log_signer, new_key_beside, replace_public};
+use super::{KeyError, KeyUse, Secrets, Urgency, log_signer, new_key_beside, plan, replace_public};
 
 /// What the file is called.
 const PLAN: &str = "log-keys.json";
@@ -107,7 +107,7 @@ impl LogRing {
     pub fn load(directory: &Path, now: UnixTime) -> Result<Self, KeyError> {
         let credentials = super::credentials();
         let secrets = Secrets { directory, credentials: credentials.as_deref() };
-        let text = text(directory);
+        let text = plan::text(&directory.join(PLAN))?;
         let Some(plan) = read(directory, text.as_deref())? else {
             return Ok(log_signer(secrets, FIRST)?.into());
         };
@@ -128,9 +128,11 @@ impl LogRing {
     }
 
     /// Whether the plan was changed since.
-    #[must_use]
-    pub fn is_outdated(&self, directory: &Path) -> bool {
-        self.plan != text(directory)
+    ///
+    /// # Errors
+    /// [`KeyError::Io`] when it cannot be read.
+    pub fn is_outdated(&self, directory: &Path) -> Result<bool, KeyError> {
+        Ok(self.plan != plan::text(&directory.join(PLAN))?)
     }
 
     /// All public keys that the log ever had, the newest last.
@@ -162,18 +164,12 @@ pub(super) fn is_planned(directory: &Path) -> bool {
     directory.join(PLAN).exists()
 }
 
-fn text(directory: &Path) -> Option<Vec<u8>> {
-    fs::read(directory.join(PLAN)).ok()
-}
-
 fn read(directory: &Path, text: Option<&[u8]>) -> Result<Option<Plan>, KeyError> {
-    let path = directory.join(PLAN);
     let Some(text) = text else { return Ok(None) };
-    let malformed = |_| KeyError::Malformed { path: path.clone() };
-    let plan: Plan = serde_json::from_slice(text).map_err(malformed)?;
-    // Names of files here, and of no others.
-    let plain = |one: &Planned| !one.file.contains('/') && one.file.ends_with(".key");
-    if plan.keys.iter().all(plain) { Ok(Some(plan)) } else { Err(KeyError::Malformed { path }) }
+    plan::parse(&directory.join(PLAN), text, |plan: &Plan| {
+        plan.keys.iter().map(|one| one.file.as_str()).collect()
+    })
+    .map(Some)
 }
 
 /// The keys as people see them, the oldest first.
@@ -192,7 +188,7 @@ pub(super) fn listed(directory: &Path) -> Result<Vec<ListedLogKey>, KeyError> {
 
 /// The plan, or what it would say of the only key.
 fn current(directory: &Path) -> Result<Plan, KeyError> {
-    if let Some(plan) = read(directory, text(directory).as_deref())? {
+    if let Some(plan) = read(directory, plan::text(&directory.join(PLAN))?.as_deref())? {
         return Ok(plan);
     }
     let credentials = super::credentials();
@@ -263,4 +259,24 @@ pub fn rotate_log(
     }
     let overlap_ends = (urgency == Urgency::Scheduled).then_some(UnixTime(latest));
     Ok(Some(RotatedLog { file, key, overlap_ends }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    #[test]
+    fn a_plan_that_cannot_be_read_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("keys");
+        super::super::create(&directory, NOW).unwrap();
+        // Not even root reads that.
+        fs::create_dir(directory.join(PLAN)).unwrap();
+        assert!(matches!(LogRing::load(&directory, NOW), Err(KeyError::Io { .. })));
+        let rotated = rotate_log(&directory, "mesh.example/log", NOW, Urgency::Emergency);
+        assert!(matches!(rotated, Err(KeyError::Io { .. })));
+        assert!(directory.join(FIRST).is_file());
+    }
 }

@@ -12,6 +12,7 @@ mod outside;
 mod own;
 mod passphrase;
 mod pkcs11;
+mod plan;
 mod protect;
 mod ring;
 mod sealed;

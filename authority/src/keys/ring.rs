@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use signet_evidence::UnixTime;
 use signet_verifier::token::{Jwk, TokenSigner, VerifyingKey};
 
-use super::{KeyError, KeyUse, Secrets, replace_public, signer};
+use super::{KeyError, KeyUse, Secrets, plan, replace_public, signer};
 
 /// What the file is called.
 const PLAN: &str = "token-keys.json";
@@ -148,8 +148,7 @@ impl TokenKeys {
     /// # Errors
     /// See [`KeyError`].
     pub fn reload(&self, directory: &Path) -> Result<bool, KeyError> {
-        let plan = text(directory);
-        if self.loaded().plan == plan {
+        if self.loaded().plan == plan::text(&directory.join(PLAN))? {
             return Ok(false);
         }
         let credentials = super::credentials();
@@ -197,14 +196,10 @@ impl TokenKeys {
     }
 }
 
-fn text(directory: &Path) -> Option<Vec<u8>> {
-    fs::read(directory.join(PLAN)).ok()
-}
-
 fn load(secrets: Secrets<'_>) -> Result<Loaded, KeyError> {
-    // Before the file is read: a change in between is noticed at the next look.
-    let plan = text(secrets.directory);
-    let members = read(secrets.directory)?
+    let path = secrets.directory.join(PLAN);
+    let plan = plan::text(&path)?;
+    let members = parsed(&path, plan.as_deref())?
         .keys
         .into_iter()
         .map(|planned| {
@@ -213,26 +208,23 @@ fn load(secrets: Secrets<'_>) -> Result<Loaded, KeyError> {
         })
         .collect::<Result<Vec<_>, KeyError>>()?;
     if members.is_empty() {
-        return Err(KeyError::Malformed { path: secrets.directory.join(PLAN) });
+        return Err(KeyError::Malformed { path });
     }
     Ok(Loaded { members, plan })
 }
 
+/// The plan, or what it would say of the only key.
+fn parsed(path: &Path, text: Option<&[u8]>) -> Result<Plan, KeyError> {
+    let Some(text) = text else {
+        let first = Planned { file: FIRST.to_owned(), signs_from: 0, ends: None };
+        return Ok(Plan { keys: vec![first] });
+    };
+    plan::parse(path, text, |plan: &Plan| plan.keys.iter().map(|one| one.file.as_str()).collect())
+}
+
 fn read(directory: &Path) -> Result<Plan, KeyError> {
     let path = directory.join(PLAN);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let first = Planned { file: FIRST.to_owned(), signs_from: 0, ends: None };
-            return Ok(Plan { keys: vec![first] });
-        }
-        Err(source) => return Err(KeyError::Io { path, source }),
-    };
-    let plan: Plan =
-        serde_json::from_slice(&text).map_err(|_| KeyError::Malformed { path: path.clone() })?;
-    // Names of files here, and of no others.
-    let plain = |one: &Planned| !one.file.contains('/') && one.file.ends_with(".key");
-    if plan.keys.iter().all(plain) { Ok(plan) } else { Err(KeyError::Malformed { path }) }
+    parsed(&path, plan::text(&path)?.as_deref())
 }
 
 /// How soon a new key signs.

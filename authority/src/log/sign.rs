@@ -134,7 +134,7 @@ impl AuditLog {
     /// # Errors
     /// See [`ReloadError`]; the keys stay as they were then.
     pub fn reload(&self, directory: &Path, now: UnixTime) -> Result<bool, ReloadError> {
-        if !self.loaded().ring.is_outdated(directory) {
+        if !self.loaded().ring.is_outdated(directory)? {
             return Ok(false);
         }
         let keys = Keys::new(LogRing::load(directory, now)?, &self.name)?;
