@@ -18,6 +18,8 @@ const REFUSE: &str = "r";
 enum Entry {
     /// Only whether they refuse.
     Refusal,
+    /// Nothing more: they refused, or the terminal is gone.
+    Refused,
     Pin(String),
     NewPin {
         prompt: String,
@@ -47,8 +49,8 @@ pub(super) async fn attend(
     for line in asked.lines(None) {
         output.say(None, &format!("  {line}"));
     }
-    output.say(Some(Style::Faint), &format!("  {REFUSE} and Enter refuses it."));
-    let mut entry = Entry::Refusal;
+    let mut refusable_only = true;
+    let mut typing = Box::pin(Entry::Refusal.typed(output));
     let mut asked_pin = false;
     loop {
         let typed = tokio::select! {
@@ -63,7 +65,13 @@ pub(super) async fn attend(
                         output.say(style, &format!("  {text}"));
                     }
                     asked_pin |= matches!(step.progress, Progress::PinNeeded { .. });
-                    entry = Entry::of(&step);
+                    let next = Entry::of(&step);
+                    // A question asked anew forgets what was typed: the one that stays is left alone,
+                    // so that no step swallows a refusal.
+                    if !(refusable_only && matches!(next, Entry::Refusal)) {
+                        refusable_only = matches!(next, Entry::Refusal);
+                        typing = Box::pin(next.typed(output));
+                    }
                     continue;
                 }
                 Some(Note::Over { outcome, message }) => {
@@ -74,16 +82,21 @@ pub(super) async fn attend(
                 }
                 None => return,
             },
-            typed = entry.typed(output) => typed,
+            typed = &mut typing => typed,
         };
         // It may be over by now; then the last word is on its way.
-        let _ = match typed {
-            Ok(Typed::Pin(pin)) => answers.pin(&pin).await,
-            Ok(Typed::Number(number)) => answers.number(number).await,
-            Ok(Typed::Nothing) => continue,
+        let _ = match &typed {
+            Ok(Typed::Pin(pin)) => answers.pin(pin).await,
+            Ok(Typed::Number(number)) => answers.number(*number).await,
+            Ok(Typed::Nothing) => Ok(()),
             Ok(Typed::Refuse) | Err(_) => answers.refuse().await,
         };
-        entry = Entry::Refusal;
+        let next = match typed {
+            Ok(Typed::Refuse) | Err(_) => Entry::Refused,
+            Ok(_) => Entry::Refusal,
+        };
+        refusable_only = matches!(next, Entry::Refusal);
+        typing = Box::pin(next.typed(output));
     }
 }
 
@@ -107,22 +120,23 @@ impl Entry {
         }
     }
 
-    async fn typed(&self, output: Output) -> Result<Typed, CannotAsk> {
+    async fn typed(self, output: Output) -> Result<Typed, CannotAsk> {
         match self {
             Self::Refusal => {
-                let line = secret_input::line("").await;
-                Ok(if line.is_ok_and(|line| *line == REFUSE) {
-                    Typed::Refuse
-                } else {
-                    Typed::Nothing
-                })
+                let hint = format!("  {REFUSE} and Enter refuses it.\n");
+                match secret_input::line(&hint).await {
+                    Ok(line) if *line == REFUSE => Ok(Typed::Refuse),
+                    Ok(_) | Err(CannotAsk::Empty) => Ok(Typed::Nothing),
+                    Err(error) => Err(error),
+                }
             }
-            Self::Pin(prompt) => Ok(Typed::Pin(secret_input::ask(prompt).await?)),
+            Self::Refused => std::future::pending().await,
+            Self::Pin(prompt) => Ok(Typed::Pin(secret_input::ask(&prompt).await?)),
             Self::NewPin { prompt, min_length, max_length } => loop {
-                let first = secret_input::ask(prompt).await?;
+                let first = secret_input::ask(&prompt).await?;
                 let characters = u32::try_from(first.chars().count()).unwrap_or(u32::MAX);
                 let bytes = u32::try_from(first.len()).unwrap_or(u32::MAX);
-                if characters < *min_length || bytes > *max_length {
+                if characters < min_length || bytes > max_length {
                     output.say(Some(Style::Bad), "That is too short or too long.");
                 } else if secret_input::ask("The same once more: ").await? == first {
                     return Ok(Typed::Pin(first));
