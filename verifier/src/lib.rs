@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod permit;
 pub mod platform;
 pub mod policy;
+pub mod recent;
 pub mod records;
 mod refuse;
 pub mod register;

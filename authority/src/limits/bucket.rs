@@ -1,15 +1,16 @@
 //! Token buckets in bounded memory.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use signet_verifier::recent::Recent;
+
 use crate::config::Rate;
 
-/// Callers of one kind that are remembered at least. Those who asked least lately are forgotten first:
+/// Callers of one kind that are remembered at most. Those who asked least lately are forgotten first:
 /// they begin anew with a full bucket, as everyone does who did not ask for a while.
-const REMEMBERED: usize = 16 * 1024;
+const REMEMBERED: usize = 32 * 1024;
 /// How often the log hears of one caller.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -17,14 +18,7 @@ const TELL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     rate: Rate,
-    kept: Mutex<Kept<K>>,
-}
-
-/// Two generations: whoever asks is in the young one, and when that is full it becomes the old one.
-#[derive(Debug)]
-struct Kept<K> {
-    young: HashMap<K, Bucket>,
-    old: HashMap<K, Bucket>,
+    kept: Mutex<Recent<K, Bucket>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +39,14 @@ pub(super) struct Empty {
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
     pub(super) fn new(rate: Rate) -> Self {
-        Self { rate, kept: Mutex::new(Kept { young: HashMap::new(), old: HashMap::new() }) }
+        Self { rate, kept: Mutex::new(Recent::at_most(REMEMBERED)) }
     }
 
     pub(super) fn take(&self, caller: &K, now: Instant) -> Result<(), Empty> {
         let full = f64::from(self.rate.count());
         let per_second = full / self.rate.span().as_secs_f64();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = kept.bucket(caller, Bucket { left: full, at: now, told: None });
+        let bucket = kept.get_or_insert(caller, Bucket { left: full, at: now, told: None });
         let rested = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.left = (bucket.left + rested * per_second).min(full);
         bucket.at = now;
@@ -65,16 +59,6 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
             bucket.told = Some(now);
         }
         Err(Empty { wait: Duration::from_secs_f64((1.0 - bucket.left) / per_second), first })
-    }
-}
-
-impl<K: Clone + Eq + Hash> Kept<K> {
-    fn bucket(&mut self, caller: &K, new: Bucket) -> &mut Bucket {
-        if !self.young.contains_key(caller) && self.young.len() >= REMEMBERED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        let old = &mut self.old;
-        self.young.entry(caller.clone()).or_insert_with(|| old.remove(caller).unwrap_or(new))
     }
 }
 
@@ -117,7 +101,7 @@ mod tests {
             }
         }
         let kept = buckets.kept.lock().unwrap();
-        assert!(kept.young.len() + kept.old.len() <= 2 * REMEMBERED);
+        assert!(kept.len() <= REMEMBERED);
         assert_eq!(passed, 2);
     }
 }

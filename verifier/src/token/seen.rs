@@ -1,6 +1,5 @@
 //! Tokens whose signature was found good, so that it is looked at once and not with every request.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,24 +9,14 @@ use signet_evidence::{CertificateThumbprint, UnixTime};
 use super::MAX_TOKEN;
 use super::check::{CheckedToken, TokenChecker, VerifyingKey};
 use super::claims::TokenClaims;
+use crate::recent::Recent;
 use crate::rejection::Rejection;
 
 /// Remembers of a token, by the SHA-256 of its bytes, what it says and which key signed it; the token
 /// itself is not kept. Issuer, audience, time, binding and whether that key still counts are looked at
 /// every time, as [`TokenChecker::check_jwt`] does. Only good signatures get in, so a stranger cannot
 /// fill it.
-pub struct SeenTokens {
-    /// Of each of two generations.
-    most: usize,
-    generations: Mutex<Generations>,
-}
-
-#[derive(Default)]
-struct Generations {
-    young: HashMap<Sha256, Seen>,
-    /// What was young before; it goes when the young are as many as may be.
-    old: HashMap<Sha256, Seen>,
-}
+pub struct SeenTokens(Mutex<Recent<Sha256, Seen>>);
 
 #[derive(Clone)]
 struct Seen {
@@ -39,7 +28,7 @@ impl SeenTokens {
     /// Remembers at most so many tokens; about 2 KiB each.
     #[must_use]
     pub fn at_most(tokens: usize) -> Self {
-        Self { most: (tokens / 2).max(1), generations: Mutex::default() }
+        Self(Mutex::new(Recent::at_most(tokens)))
     }
 
     /// [`TokenChecker::check_jwt`], without the signature's cost for a token that was seen before. For one
@@ -58,47 +47,27 @@ impl SeenTokens {
             return checker.check_jwt(token, peer, now);
         }
         let name = sha256(token.as_bytes());
-        let seen = self.find(&name).filter(|seen| checker.keys.contains(&seen.key));
+        let seen =
+            self.recent().get(&name).cloned().filter(|seen| checker.keys.contains(&seen.key));
         let claims = match seen {
             Some(seen) => seen.claims,
             None => {
                 let (claims, key) = checker.read_jwt(token)?;
                 let claims = Arc::new(claims);
-                self.keep(name, Seen { claims: claims.clone(), key: key.clone() });
+                self.recent().insert(name, Seen { claims: claims.clone(), key: key.clone() });
                 claims
             }
         };
         checker.check_bound(claims, peer, now)
     }
 
-    fn find(&self, name: &Sha256) -> Option<Seen> {
-        let mut generations = self.lock();
-        if let Some(seen) = generations.young.get(name) {
-            return Some(seen.clone());
-        }
-        let seen = generations.old.get(name)?.clone();
-        self.insert(&mut generations, *name, seen.clone());
-        Some(seen)
-    }
-
-    fn keep(&self, name: Sha256, seen: Seen) {
-        self.insert(&mut self.lock(), name, seen);
-    }
-
-    fn insert(&self, generations: &mut Generations, name: Sha256, seen: Seen) {
-        if generations.young.len() >= self.most {
-            generations.old = std::mem::take(&mut generations.young);
-        }
-        generations.young.insert(name, seen);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent<Sha256, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for SeenTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeenTokens").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("SeenTokens").finish_non_exhaustive()
     }
 }
