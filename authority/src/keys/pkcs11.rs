@@ -54,6 +54,11 @@ pub enum TokenError {
         /// Its name.
         name: String,
     },
+    /// The PIN would have to be read out of a token.
+    #[error(
+        "its pin-source {0:?} is itself in a token; a PIN is in a file or in what the service manager provides"
+    )]
+    PinInToken(String),
     /// The token, or its module.
     #[error("the token cannot be used")]
     Token(#[from] Error),
@@ -101,6 +106,9 @@ impl Location {
             Some("data") => true,
             Some(_) => return Err(TokenError::Uri),
         };
+        if Self::is_one(&pin_source) {
+            return Err(TokenError::PinInToken(pin_source));
+        }
         let pin_source = pin_source.strip_prefix("file:").unwrap_or(&pin_source).to_owned();
         Ok(Self { module: module.into(), token, object, pin_source, is_data })
     }

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::pkcs11::{self, Location};
+use super::pkcs11::{self, Location, TokenError};
 use super::sealed::{self, Content, SealError};
 use super::{KeyError, armour, passphrase, read_secret};
 
@@ -101,10 +101,18 @@ impl Secrets<'_> {
     }
 
     fn location(&self, uri: &str, path: &Path) -> Result<InToken, KeyError> {
-        let location = Location::parse(uri)
-            .map_err(|source| KeyError::Pkcs11 { path: path.to_owned(), source })?;
+        let fault = |source| KeyError::Pkcs11 { path: path.to_owned(), source };
+        let location = Location::parse(uri).map_err(fault)?;
         // A path of its own is taken as such: joining keeps it.
-        let pin = self.read(&location.pin_source)?.text;
+        let (text, pin_path, _) = self.stored(&location.pin_source)?;
+        let pin = match sealed::is_sealed(&text) {
+            true => self.opened(&text, &pin_path)?,
+            false => text,
+        };
+        // To read a PIN out of a token takes a PIN, which may lie in a token: there is no end to that.
+        if Location::is_one(&pin) {
+            return Err(fault(TokenError::PinInToken(location.pin_source)));
+        }
         Ok((location, pin))
     }
 
