@@ -234,20 +234,18 @@ async fn check_records(store: &dyn Store, from: u64, size: u64) -> Result<(), Si
     Ok(())
 }
 
-/// Signs the log whenever it has grown, until `stop` becomes true, and once more then.
+/// Signs the log whenever it has grown, until `stop` becomes true, and once more then. Whichever node signs,
+/// this one tells its verifiers.
 pub async fn keep_signed(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
     let interval = authority.config.settings.audit.checkpoint.get_ref().duration();
     let mut rounds = Rounds::every(interval, stop);
+    let mut newest = authority.log.newest();
     loop {
         let last = !rounds.next().await;
-        let signed = authority.log.sign_news(authority.store.as_ref(), authority.now()).await;
-        match &signed {
-            Ok(is_news) => {
+        match authority.log.sign_news(authority.store.as_ref(), authority.now()).await {
+            Ok(_) => {
                 authority.metrics.log_is_sound(true);
-                if *is_news && let Some(newest) = authority.log.newest().borrow().as_deref() {
-                    let news = json!({"size": newest.size, "note": newest.note});
-                    authority.events.publish(Topic::Checkpoint, &news);
-                }
+                publish_new(&authority, &mut newest);
             }
             // What the next try may mend.
             Err(SignError::Store(error @ (StoreError::Unavailable(_) | StoreError::Full))) => {
@@ -256,7 +254,7 @@ pub async fn keep_signed(authority: Arc<Authority>, stop: watch::Receiver<bool>)
             Err(error) => {
                 authority.metrics.log_is_sound(false);
                 tracing::error!(
-                    error = error as &dyn std::error::Error,
+                    error = &error as &dyn std::error::Error,
                     "the audit log is not signed any more"
                 );
             }
@@ -264,5 +262,19 @@ pub async fn keep_signed(authority: Arc<Authority>, stop: watch::Receiver<bool>)
         if last {
             return;
         }
+    }
+}
+
+/// Tells this node's verifiers of a checkpoint that they were not told of.
+fn publish_new(
+    authority: &Authority,
+    newest: &mut watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+) {
+    if !newest.has_changed().unwrap_or(false) {
+        return;
+    }
+    if let Some(newest) = newest.borrow_and_update().as_deref() {
+        let news = json!({"size": newest.size, "note": newest.note});
+        authority.events.publish(Topic::Checkpoint, &news);
     }
 }

@@ -89,6 +89,19 @@ async fn a_policy_that_is_put_into_force_all_nodes_go_by() {
     eprintln!("three nodes went by it after {} ms", activated.elapsed().as_millis());
 }
 
+/// Of one growth of the log one node signs a checkpoint; which one is chance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_one_node_signs_each_node_tells_its_verifiers() {
+    let stage = Stage::set(&shared().database().await).await;
+    for _ in 0..2 {
+        stage.once().await;
+        let size = stage.records().await.len().try_into().unwrap();
+        for node in 0..stage.nodes.len() {
+            stage.until_told(node, size).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_killed_takes_nothing_along() {
     let mut stage = Stage::set(&shared().database().await).await;

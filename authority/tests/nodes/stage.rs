@@ -157,6 +157,27 @@ impl Stage {
         counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
+    /// Returns once this node has told a verifier of a checkpoint of so many records.
+    pub(crate) async fn until_told(&self, node: usize, size: u64) {
+        let url = format!("{}/v1/events", self.nodes[node].gateways);
+        let mut stream = self.gateway.get(url).send().await.unwrap();
+        let mut text = String::new();
+        loop {
+            let chunk = stream.chunk().await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+            while let Some((event, rest)) = text.clone().split_once("\n\n") {
+                rest.clone_into(&mut text);
+                if event.contains("\nevent: checkpoint\n") {
+                    let (_, data) = event.split_once("\ndata: ").unwrap();
+                    let told: Value = serde_json::from_str(data).unwrap();
+                    if told["size"].as_u64().unwrap() >= size {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// The status of `/readyz`.
     pub(crate) async fn ready(&self, node: usize) -> Option<StatusCode> {
         let url = format!("{}/readyz", self.nodes[node].clients);
