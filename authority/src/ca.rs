@@ -218,10 +218,22 @@ impl CertificateAuthority {
         now: UnixTime,
         lifetime: Duration,
     ) -> Result<CertificateDer<'static>, IssueError> {
-        let mut params = parameters("Signet device", now, lifetime);
-        params.subject_alt_names = vec![SanType::URI(ia5(spiffe_id)?)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params, tls_key)
+        self.issue_client("Signet device", tls_key, spiffe_id, now, lifetime)
+    }
+
+    /// Certificate of a machine's TLS key under the name of the operator who proved presence there: an
+    /// X509-SVID for client authentication.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub fn issue_operator(
+        &self,
+        tls_key: &[u8; 65],
+        spiffe_id: &str,
+        now: UnixTime,
+        lifetime: Duration,
+    ) -> Result<CertificateDer<'static>, IssueError> {
+        self.issue_client("Signet operator", tls_key, spiffe_id, now, lifetime)
     }
 
     /// Certificate of a machine's attestation key.
@@ -251,7 +263,7 @@ impl CertificateAuthority {
         now: UnixTime,
         lifetime: Duration,
     ) -> Result<IssuedKey, IssueError> {
-        self.issue(gateway(spiffe_id, now, lifetime)?)
+        self.issue(client("Signet gateway", spiffe_id, now, lifetime)?)
     }
 
     /// A gateway's certificate for the key that made `request` (PKCS#10, DER). Names and extensions that it
@@ -273,7 +285,7 @@ impl CertificateAuthority {
         let point = point.filter(|_| *asked.public_key.algorithm() == PKCS_ECDSA_P256_SHA256);
         let point =
             point.ok_or(IssueError::Request(rcgen::Error::UnsupportedSignatureAlgorithm))?;
-        self.sign(gateway(spiffe_id, now, lifetime)?, point)
+        self.issue_client("Signet gateway", point, spiffe_id, now, lifetime)
     }
 
     /// This authority's own key and certificate for `names` (host names or IP addresses).
@@ -291,6 +303,17 @@ impl CertificateAuthority {
         params.subject_alt_names = named.subject_alt_names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(params)
+    }
+
+    fn issue_client(
+        &self,
+        name: &str,
+        point: &[u8; 65],
+        spiffe_id: &str,
+        now: UnixTime,
+        lifetime: Duration,
+    ) -> Result<CertificateDer<'static>, IssueError> {
+        self.sign(client(name, spiffe_id, now, lifetime)?, point)
     }
 
     fn issue(&self, params: CertificateParams) -> Result<IssuedKey, IssueError> {
@@ -315,12 +338,14 @@ impl CertificateAuthority {
     }
 }
 
-fn gateway(
+/// An X509-SVID (SPIFFE X509-SVID §2): one name, a URI.
+fn client(
+    name: &str,
     spiffe_id: &str,
     now: UnixTime,
     lifetime: Duration,
 ) -> Result<CertificateParams, IssueError> {
-    let mut params = parameters("Signet gateway", now, lifetime);
+    let mut params = parameters(name, now, lifetime);
     params.subject_alt_names = vec![SanType::URI(ia5(spiffe_id)?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)

@@ -89,6 +89,7 @@ pub async fn record(authority: &Authority, entry: &AuditEntry) -> Result<(), Pro
         Err(CommitError::Limited(limited)) => Err(authority.limited(limited)),
         Err(CommitError::Store(error)) => Err(failed(authority, error)),
         Err(CommitError::Rejected(code)) => Err(Problem::rejected(code, Audience::Anyone)),
+        Err(CommitError::PlaceRevoked) => Err(Problem::unavailable()),
     }
 }
 
@@ -111,6 +112,8 @@ pub async fn committed(
         Err(CommitError::Rejected(code)) => {
             Err(refuse(authority, entry, &Rejection::new(code), audience).await)
         }
+        // Whoever tried again with other places had no luck. Nothing was used up.
+        Err(CommitError::PlaceRevoked) => Err(Problem::unavailable()),
         Err(CommitError::Limited(limited)) => Err(authority.limited(limited)),
         Err(CommitError::Store(error)) => Err(failed(authority, error)),
     }

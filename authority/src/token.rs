@@ -2,6 +2,7 @@
 
 mod terms;
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +11,33 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use signet_evidence::binding::sha256;
 use signet_evidence::{DeviceId, Purpose, RejectionCode, SessionId, UnixTime};
 use signet_verifier::boot::BootState;
+use signet_verifier::certificate::Certificate;
 use signet_verifier::policy::AppraisalPolicy;
-use signet_verifier::token::{MintError, MintedToken, TokenFormat, TokenTerms, mint};
+use signet_verifier::token::{
+    KeyCertificate, MintError, MintedToken, TokenFormat, TokenTerms, mint,
+};
 use signet_verifier::{AttestationResult, Rejection};
+use thiserror::Error;
 
-use crate::appraise::{AppraiseError, Appraiser, Memory};
+use crate::appraise::{AppraiseError, Appraiser, Memory, Rows};
 use crate::boot;
+use crate::ca::IssueError;
 use crate::caller::{Peer, device_of, require_certificate};
 use crate::challenge;
 use crate::decision;
-use crate::extract::OAuthForm;
+use crate::extract::{Base64Url, OAuthForm};
 use crate::gateway::approve;
 use crate::limits;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
-use crate::store::{AuditEntry, Decision, Event, MintRecord, Tally, TokenRow};
+use crate::store::{
+    AuditEntry, CommitError, Decision, Event, MintRecord, StoreError, Tally, TokenRow,
+};
 use crate::tls::PeerCertificate;
 
 use terms::{Granted, check_alive, grant};
@@ -37,6 +46,8 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const EVIDENCE: &str = "urn:signet:token-type:evidence";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const CWT: &str = "urn:signet:token-type:cwt";
+/// How many places in the status lists are tried for one token.
+const PLACES: u8 = 3;
 const PURPOSES: [Purpose; 4] =
     [Purpose::Session, Purpose::Renew, Purpose::Action, Purpose::Workload];
 
@@ -47,6 +58,9 @@ pub struct ExchangeRequest {
     subject_token: String,
     subject_token_type: String,
     requested_token_type: Option<String>,
+    /// Of whom the certificate is that the token is bound to: `device`, as without this member, or
+    /// `operator` for a new one.
+    certificate: Option<String>,
 }
 
 /// RFC 8693 §2.2.1, with what a client wants to know of its session.
@@ -65,6 +79,9 @@ pub struct ExchangeAnswer {
     /// What the machine's policies mind of its boot and let pass, with what to do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// The new certificate that the token is bound to, leaf first; absent where it is the connection's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificate: Vec<Base64Url>,
 }
 
 /// Tokens are never kept by anything in between (RFC 6749 §5.1).
@@ -79,16 +96,16 @@ pub async fn exchange(
     peer: Peer,
     OAuthForm(request): OAuthForm<ExchangeRequest>,
 ) -> Result<(NoStore, Json<ExchangeAnswer>), Problem> {
-    let (evidence, format) = read(&request)?;
+    let (evidence, wanted) = read(&request)?;
     let peer = require_certificate(&authority, peer, Event::Token)
         .await
         .map_err(|problem| problem.oauth().with_oauth_error("invalid_client"))?;
-    let minted = judge_and_mint(&authority, &evidence, &peer, format).await;
-    let (minted, warnings, now) = minted.map_err(Problem::oauth)?;
+    let minted = judge_and_mint(&authority, &evidence, &peer, wanted).await;
+    let Answered { minted, certificate, warnings, now } = minted.map_err(Problem::oauth)?;
     let MintedToken { encoded, claims } = minted;
     let answer = ExchangeAnswer {
         access_token: encoded.as_str().to_owned(),
-        issued_token_type: match format {
+        issued_token_type: match wanted.format {
             TokenFormat::Jwt => JWT,
             TokenFormat::Cwt => CWT,
         },
@@ -99,11 +116,12 @@ pub async fn exchange(
         acr: claims.acr,
         presence_expires_in: claims.signet.pres_exp.map(|expires| expires.saturating_sub(now.0)),
         warnings,
+        certificate: certificate.iter().map(|der| der.as_ref().into()).collect(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
-fn read(request: &ExchangeRequest) -> Result<(Vec<u8>, TokenFormat), Problem> {
+fn read(request: &ExchangeRequest) -> Result<(Vec<u8>, Wanted), Problem> {
     let malformed = |detail: &'static str| Problem::malformed_request(detail).oauth();
     if request.grant_type != GRANT_TYPE {
         let problem = malformed("grant_type is urn:ietf:params:oauth:grant-type:token-exchange");
@@ -123,7 +141,36 @@ fn read(request: &ExchangeRequest) -> Result<(Vec<u8>, TokenFormat), Problem> {
     let evidence = URL_SAFE_NO_PAD
         .decode(&request.subject_token)
         .map_err(|_| malformed("subject_token is evidence in base64url without padding"))?;
-    Ok((evidence, format))
+    let certificate = match request.certificate.as_deref() {
+        None | Some("device") => Shown::Device,
+        Some("operator") => Shown::Operator,
+        Some(_) => return Err(malformed("certificate is device or operator")),
+    };
+    Ok((evidence, Wanted { format, certificate }))
+}
+
+/// The token that is asked for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    format: TokenFormat,
+    certificate: Shown,
+}
+
+/// Of whom the certificate is that a token is bound to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// The machine's, which the evidence was made with.
+    Device,
+    /// The operator's: for the same key, made with the token, and over when that is.
+    Operator,
+}
+
+/// What comes of good evidence.
+struct Answered {
+    minted: MintedToken,
+    certificate: Option<CertificateDer<'static>>,
+    warnings: Vec<String>,
+    now: UnixTime,
 }
 
 /// Whether `session` of `device` can go on. Asked before anybody is made to touch a key for it; the
@@ -144,8 +191,8 @@ async fn judge_and_mint(
     authority: &Authority,
     evidence: &[u8],
     peer: &PeerCertificate,
-    format: TokenFormat,
-) -> Result<(MintedToken, Vec<String>, UnixTime), Problem> {
+    wanted: Wanted,
+) -> Result<Answered, Problem> {
     let now = authority.now();
     let mut entry = AuditEntry::new(now, Event::Token, Decision::Allowed);
     entry.device = device_of(authority, peer);
@@ -155,37 +202,116 @@ async fn judge_and_mint(
     let policy = policy.map_err(|error| decision::failed(authority, error))?;
     let appraiser = authority.appraiser(&policy, now);
     let judged = appraiser.appraise(evidence, peer.der(), &PURPOSES, &mut entry).await;
-    let judged = match judged {
-        Ok((result, rows)) => {
-            grant(authority, &result, &rows, now).await.map(|granted| (result, granted))
-        }
-        Err(error) => Err(error),
-    };
-    let (result, granted) = match judged {
+    let (result, rows) = match judged {
         Ok(judged) => judged,
-        Err(AppraiseError::Rejected(rejection)) => {
-            return Err(decision::refuse(authority, entry, &rejection, Audience::Enrolled).await);
-        }
-        Err(AppraiseError::Store(error)) => return Err(decision::failed(authority, error)),
+        Err(error) => return Err(refused(authority, entry, error).await),
     };
-    let minted = match mint_token(authority, &result, peer, &granted, format, now) {
+    let asked = Asked { peer, wanted };
+    let (minted, certificate) = commit(authority, &result, rows, asked, entry).await?;
+    let warnings = match result.boot().state {
+        BootState::Warned => boot::said(result.boot()),
+        _ => Vec::new(),
+    };
+    let left = result.challenge().expires().0.saturating_sub(now.0);
+    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+    let purpose = result.purpose();
+    let took = challenge::lifetime(authority, purpose).saturating_sub(left);
+    authority.metrics.ceremony(purpose, took);
+    Ok(Answered { minted, certificate, warnings, now })
+}
+
+/// The token that is asked for, and by whom.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    peer: &'a PeerCertificate,
+    wanted: Wanted,
+}
+
+/// A token, and the certificate that was made for it.
+type Minted = (MintedToken, Option<CertificateDer<'static>>);
+
+/// Grants what was judged and commits it. A place in the status lists that was revoked since it was chosen
+/// (`revoke all` on a node that this one has not heard of, or a token of the session that goes on) is changed
+/// for another, so that no token is born revoked.
+async fn commit(
+    authority: &Authority,
+    result: &AttestationResult,
+    mut rows: Rows,
+    asked: Asked<'_>,
+    entry: AuditEntry,
+) -> Result<Minted, Problem> {
+    let now = entry.at;
+    for _ in 0..PLACES {
+        let mut entry = entry.clone();
+        let granted = match grant(authority, result, &rows, now).await {
+            Ok(granted) => granted,
+            Err(error) => return Err(refused(authority, entry, error).await),
+        };
+        let minted = sign(authority, result, asked, &granted, &mut entry).await?;
+        let record = record(result, granted, &minted.0, now);
+        let outcome = authority.store.mint(&record, &entry).await;
+        if !matches!(outcome, Err(CommitError::PlaceRevoked)) {
+            decision::committed(authority, entry, outcome, Audience::Enrolled).await?;
+            return Ok(minted);
+        }
+        look_again(authority, &mut rows)
+            .await
+            .map_err(|error| decision::failed(authority, error))?;
+    }
+    Err(Problem::unavailable())
+}
+
+/// Hears of the revocations that this node has not heard of, and of the session as it is now.
+async fn look_again(authority: &Authority, rows: &mut Rows) -> Result<(), StoreError> {
+    authority.revocations.refresh(authority.store.as_ref()).await?;
+    if let Some(session) = &mut rows.session {
+        let found = authority.store.session(session.id).await?;
+        *session = found.ok_or(StoreError::Corrupt { table: "sessions" })?;
+    }
+    Ok(())
+}
+
+async fn refused(authority: &Authority, entry: AuditEntry, error: AppraiseError) -> Problem {
+    match error {
+        AppraiseError::Rejected(rejection) => {
+            decision::refuse(authority, entry, &rejection, Audience::Enrolled).await
+        }
+        AppraiseError::Store(error) => decision::failed(authority, error),
+    }
+}
+
+/// The token, and what its record says.
+async fn sign(
+    authority: &Authority,
+    result: &AttestationResult,
+    asked: Asked<'_>,
+    granted: &Granted,
+    entry: &mut AuditEntry,
+) -> Result<Minted, Problem> {
+    let now = entry.at;
+    let (minted, certificate) = match mint_token(authority, result, asked, granted, now) {
         Ok(minted) => minted,
-        Err(MintError::Signing(error)) => {
+        Err(Unminted::Issue(error)) => {
+            tracing::error!(
+                error = &error as &dyn StdError,
+                "an operator's certificate is not issued"
+            );
+            return Err(Problem::unavailable());
+        }
+        Err(Unminted::Mint(MintError::Signing(error))) => {
             tracing::error!(%error, "the token signing key cannot be used");
             return Err(Problem::unavailable());
         }
         Err(error) => {
-            let rejection = Rejection::because(mint_code(&error), error);
-            return Err(decision::refuse(authority, entry, &rejection, Audience::Enrolled).await);
+            let rejection = Rejection::because(error.code(), error);
+            return Err(refused(authority, entry.clone(), rejection.into()).await);
         }
     };
     if result.purpose() == Purpose::Action {
-        match approve(authority, &minted.claims, now, &mut entry) {
+        match approve(authority, &minted.claims, now, entry) {
             Ok(rules) => entry.rule = Some(rules),
             Err(rejection) => {
-                return Err(
-                    decision::refuse(authority, entry, &rejection, Audience::Enrolled).await
-                );
+                return Err(refused(authority, entry.clone(), rejection.into()).await);
             }
         }
     }
@@ -194,19 +320,11 @@ async fn judge_and_mint(
     let claims = &minted.claims;
     let (life, boot) = (claims.exp - now.0, result.boot().state.as_str());
     entry.detail = format!("{} for {life} s, boot {boot}", claims.acr);
-    let warnings = match result.boot().state {
-        BootState::Warned => boot::said(result.boot()),
-        _ => Vec::new(),
-    };
-    let record = record(&result, granted, &minted, now);
-    let outcome = authority.store.mint(&record, &entry).await;
-    decision::committed(authority, entry, outcome, Audience::Enrolled).await?;
-    let left = result.challenge().expires().0.saturating_sub(now.0);
-    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    let purpose = result.purpose();
-    let took = challenge::lifetime(authority, purpose).saturating_sub(left);
-    authority.metrics.ceremony(purpose, took);
-    Ok((minted, warnings, now))
+    if certificate.is_some() {
+        let bound = &claims.signet.x5t_hex;
+        entry.detail.push_str(&format!(", certificate {bound} of operator {}", claims.sub));
+    }
+    Ok((minted, certificate))
 }
 
 /// What evidence of this machine counts for. One that the store does not know is refused anyway.
@@ -220,13 +338,12 @@ async fn tallies(authority: &Authority, device: Option<&DeviceId>) -> Result<Vec
 fn mint_token(
     authority: &Authority,
     result: &AttestationResult,
-    peer: &PeerCertificate,
+    asked: Asked<'_>,
     granted: &Granted,
-    format: TokenFormat,
     now: UnixTime,
-) -> Result<MintedToken, MintError> {
+) -> Result<Minted, Unminted> {
     let settings = &authority.config.settings;
-    let terms = TokenTerms {
+    let mut terms = TokenTerms {
         issuer: settings.issuer.to_string(),
         audience: settings.audience.clone(),
         client_id: authority.config.device_spiffe_id(result.device()),
@@ -236,16 +353,63 @@ fn mint_token(
         session: granted.session.clone(),
         status: granted.status.clone(),
         scope: granted.scope.clone(),
+        certificate: None,
     };
-    mint(result, peer.thumbprint(), &terms, format, &*authority.keys.token.signer(authority.now()))
+    let certificate = match asked.wanted.certificate {
+        Shown::Device => None,
+        Shown::Operator => Some(issue(authority, result, asked.peer, &terms)?),
+    };
+    if let Some(certificate) = &certificate {
+        terms.certificate = Some(KeyCertificate::of(result, certificate)?);
+    }
+    let signer = authority.keys.token.signer(authority.now());
+    let minted = mint(result, asked.peer.thumbprint(), &terms, asked.wanted.format, &*signer)?;
+    Ok((minted, certificate))
 }
 
-fn mint_code(error: &MintError) -> RejectionCode {
-    match error {
-        MintError::PeerChanged => RejectionCode::CertificateMismatch,
-        MintError::PresenceExpired => RejectionCode::PresenceExpired,
-        MintError::SessionExpired => RejectionCode::SessionEnded,
-        MintError::Purpose(_) | MintError::Signing(_) => RejectionCode::PurposeWrong,
+/// The operator's certificate for the key of the connection: no longer good than the token. It says who, and
+/// the machine's says which machine; nothing of the authority takes it for a machine's.
+fn issue(
+    authority: &Authority,
+    result: &AttestationResult,
+    peer: &PeerCertificate,
+    terms: &TokenTerms,
+) -> Result<CertificateDer<'static>, Unminted> {
+    // No operator proves anything for a workload.
+    let purpose = result.purpose();
+    let operator = result.subject().filter(|_| purpose != Purpose::Workload);
+    let operator = operator.ok_or(Unminted::NoOperator)?;
+    let shown = Certificate::parse(peer.der()).map_err(|_| MintError::PeerChanged)?;
+    let key = shown.p256_key().map_err(|_| MintError::PeerChanged)?;
+    let id = authority.config.operator_spiffe_id(operator);
+    let life = terms.expires(purpose).since(terms.issued_at);
+    let ca = &authority.keys.device_ca;
+    Ok(ca.issue_operator(key.uncompressed_point(), &id, terms.issued_at, life)?)
+}
+
+/// No token, or no certificate for it.
+#[derive(Debug, Error)]
+enum Unminted {
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("an operator's certificate is asked for with evidence of no operator")]
+    NoOperator,
+}
+
+impl Unminted {
+    fn code(&self) -> RejectionCode {
+        match self {
+            Self::Mint(MintError::PeerChanged | MintError::OtherKey) => {
+                RejectionCode::CertificateMismatch
+            }
+            Self::Mint(MintError::PresenceExpired) => RejectionCode::PresenceExpired,
+            Self::Mint(MintError::SessionExpired) => RejectionCode::SessionEnded,
+            Self::Mint(MintError::Purpose(_) | MintError::Signing(_))
+            | Self::Issue(_)
+            | Self::NoOperator => RejectionCode::PurposeWrong,
+        }
     }
 }
 

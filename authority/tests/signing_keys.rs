@@ -199,16 +199,21 @@ async fn keys_in_a_token_sign_and_are_rotated_there() {
     drop(serving);
 
     // Two PINs that are each said to lie in an object that the other opens, and one that is its own.
-    let data = |pin: &str| {
-        SoftToken::uri("pin").replace('?', ";type=data?").replace("pkcs11.pin", pin)
-    };
+    let data =
+        |pin: &str| SoftToken::uri("pin").replace('?', ";type=data?").replace("pkcs11.pin", pin);
     for (file, pin) in [("one.pin", "two.pin"), ("two.pin", "one.pin"), ("own.pin", "own.pin")] {
         secret(&made, file, &data(pin));
     }
     let key = made.dir().join("keys/token.key");
     for (text_of_file, said) in [
-        (SoftToken::uri("token-1").replace("pkcs11.pin", "one.pin"), "\"one.pin\" is itself in a token"),
-        (SoftToken::uri("token-1").replace("pkcs11.pin", "own.pin"), "\"own.pin\" is itself in a token"),
+        (
+            SoftToken::uri("token-1").replace("pkcs11.pin", "one.pin"),
+            "\"one.pin\" is itself in a token",
+        ),
+        (
+            SoftToken::uri("token-1").replace("pkcs11.pin", "own.pin"),
+            "\"own.pin\" is itself in a token",
+        ),
         (data("own.pin"), "\"own.pin\" is itself in a token"),
         (
             SoftToken::uri("token-1").replace("pkcs11.pin", "pkcs11:token=signet;object=pin"),

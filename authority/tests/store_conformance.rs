@@ -47,14 +47,15 @@ use tickets::{
 };
 
 use verifiers::{
+    a_mint_never_takes_a_place_that_was_revoked,
     a_revoked_token_leaves_its_place_and_its_session_goes_on,
     a_tokens_standing_is_that_of_all_above_it, everything_ends_every_session_and_nothing_else,
     who_applied_what_is_on_record,
 };
 
 use rows::{
-    NOW, allowed, at, challenge, clock, device, enrol_device, enrol_key, session_record, ticket,
-    token,
+    NOW, allowed, at, challenge, clock, device, enrol_device, enrol_key, place_of, session_record,
+    ticket, token,
 };
 
 /// Makes places for stores.
@@ -270,7 +271,7 @@ async fn a_refused_mint_changes_nothing(bench: &impl Bench) {
     let good = session_record(&*store, &device, SessionKind::Person).await;
     let with_credential =
         |id: &[u8], count| MintRecord { credential: Some((id.to_vec(), count)), ..good.clone() };
-    let unknown_session = SessionChange::Renew { id: SessionId([0; 16]), scope: None };
+    let unknown_session = SessionChange::Renew { id: SessionId([0; 16]), scope: None, place: 0 };
     let cases = [
         (MintRecord { clock: clock(4, 9000), ..good.clone() }, RejectionCode::TpmClockRegressed),
         (with_credential(b"k1", 1), RejectionCode::CounterRegressed),
@@ -297,9 +298,10 @@ async fn only_a_persons_session_is_continued(bench: &impl Bench) {
         let start = session_record(&*store, &device, kind).await;
         store.mint(&start, &allowed(Event::TokenSession)).await.unwrap();
         let id = start.token.session;
+        let place = place_of(&start);
         let renew = MintRecord {
             challenge: challenge(),
-            session: SessionChange::Renew { id, scope: None },
+            session: SessionChange::Renew { id, scope: None, place },
             token: token(id, SessionKind::Person),
             ..start
         };
@@ -566,6 +568,7 @@ conformance! {
     revocation_reaches_everything_below
     a_revoked_token_leaves_its_place_and_its_session_goes_on
     everything_ends_every_session_and_nothing_else
+    a_mint_never_takes_a_place_that_was_revoked
     who_applied_what_is_on_record
     status_indices_are_given_once
     the_audit_log_grows_with_its_records

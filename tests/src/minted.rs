@@ -39,6 +39,7 @@ pub fn cwt(name: &str) -> Result<Vec<u8>, Fault> {
         },
         status: StatusReference { index: 3, uri: format!("{}/status/0", world.audience) },
         scope: Some("mesh.route.view".into()),
+        certificate: None,
     };
     let signer = FileSigner::from_pkcs8(&Zeroizing::new(world.token_key.0))?;
     let token = mint(&result, result.peer(), &terms, TokenFormat::Cwt, &signer)?;

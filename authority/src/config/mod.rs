@@ -204,6 +204,12 @@ impl Config {
         format!("spiffe://{}/device/{device}", self.settings.trust_domain)
     }
 
+    /// SPIFFE ID of the operator of this name.
+    #[must_use]
+    pub fn operator_spiffe_id(&self, operator: &str) -> String {
+        format!("spiffe://{}/operator/{operator}", self.settings.trust_domain)
+    }
+
     /// Origin of the reserved relying party (protocol §2.2).
     #[must_use]
     pub fn origin(&self) -> String {

@@ -197,6 +197,8 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Ok(()) => Ok(Ok(Redemption::recorded(token))),
             Err(CommitError::Rejected(code)) => Ok(Err(code.into())),
             Err(CommitError::Limited(limited)) => Err(limited.into()),
+            // Only a mint chooses a place.
+            Err(CommitError::PlaceRevoked) => Ok(Err(RejectionCode::TokenRevoked.into())),
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }

@@ -266,10 +266,7 @@ pub async fn keep_signed(authority: Arc<Authority>, stop: watch::Receiver<bool>)
 }
 
 /// Tells this node's verifiers of a checkpoint that they were not told of.
-fn publish_new(
-    authority: &Authority,
-    newest: &mut watch::Receiver<Option<Arc<SignedCheckpoint>>>,
-) {
+fn publish_new(authority: &Authority, newest: &mut watch::Receiver<Option<Arc<SignedCheckpoint>>>) {
     if !newest.has_changed().unwrap_or(false) {
         return;
     }

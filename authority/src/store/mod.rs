@@ -85,6 +85,9 @@ pub enum CommitError {
     /// What was true when the request was judged no longer is, or was used up by another request.
     #[error("{0}")]
     Rejected(RejectionCode),
+    /// The token's place in the status lists was revoked since it was chosen: choose another.
+    #[error("the token's place in the status lists was revoked meanwhile")]
+    PlaceRevoked,
     /// It was done too often.
     #[error(transparent)]
     Limited(#[from] Limited),
@@ -285,7 +288,7 @@ pub trait Store: Send + Sync {
     async fn token_standing(&self, id: &[u8; 16]) -> Result<Option<TokenStanding>, StoreError>;
 
     /// Consumes the challenge, moves clock and counter on, starts or continues the session and
-    /// records the token.
+    /// records the token; with [`CommitError::PlaceRevoked`] none of it.
     async fn mint(&self, record: &MintRecord, audit: &AuditEntry) -> Result<(), CommitError>;
 
     /// Uses up a single-use token.

@@ -372,6 +372,8 @@ pub enum SessionChange {
         presence: PresenceRecord,
         /// The scope from now on.
         scope: Option<String>,
+        /// The session's place in the status lists, as the token names it.
+        place: u64,
     },
     /// Mints another token of it; presence stays as it was.
     Renew {
@@ -379,6 +381,8 @@ pub enum SessionChange {
         id: SessionId,
         /// The scope from now on.
         scope: Option<String>,
+        /// The session's place in the status lists, as the token names it.
+        place: u64,
     },
 }
 

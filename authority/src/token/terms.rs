@@ -104,6 +104,7 @@ fn refresh(
         credential: credential.to_vec(),
         presence: presence.clone(),
         scope: scope.clone(),
+        place: session.status_index,
     };
     Ok(continued(authority, session, presence, scope, change))
 }
@@ -125,7 +126,8 @@ fn renew(
         Some(wanted) if is_within(wanted, session.scope.as_deref()) => Some(wanted.to_owned()),
         Some(_) => return Err(RejectionCode::PresenceRequired.into()),
     };
-    let change = SessionChange::Renew { id: session.id, scope: scope.clone() };
+    let (id, place) = (session.id, session.status_index);
+    let change = SessionChange::Renew { id, scope: scope.clone(), place };
     Ok(continued(authority, session, presence, scope, change))
 }
 

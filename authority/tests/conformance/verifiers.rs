@@ -1,12 +1,13 @@
 //! Revocations as verifiers see them: places in the status lists, and who has applied what.
 
 use signet_authority::store::{
-    Event, RevocationKind, RevocationTarget, SessionChange, SessionKind, TokenStanding, VerifierRow,
+    CommitError, Event, MintRecord, RevocationKind, RevocationTarget, SessionChange, SessionKind,
+    TokenStanding, VerifierRow,
 };
 use signet_evidence::UnixTime;
 
 use super::Bench;
-use super::rows::{NOW, allowed, at, enrol_device, session_record};
+use super::rows::{NOW, allowed, at, challenge, enrol_device, session_record, token};
 
 pub(super) async fn a_revoked_token_leaves_its_place_and_its_session_goes_on(bench: &impl Bench) {
     let store = bench.store().await;
@@ -81,6 +82,42 @@ pub(super) async fn everything_ends_every_session_and_nothing_else(bench: &impl 
     let SessionChange::Start(row) = &after.session else { panic!() };
     assert!(row.status_index >= next);
     assert_eq!(store.live_sessions(NOW).await.unwrap(), 1);
+}
+
+/// What chose its place before it was revoked is not written, and nothing is used up by it.
+pub(super) async fn a_mint_never_takes_a_place_that_was_revoked(bench: &impl Bench) {
+    let store = bench.store().await;
+    let device = enrol_device(&*store, 1).await;
+    let early = session_record(&*store, &device, SessionKind::Person).await;
+    let audit = allowed(Event::TokenSession);
+    let revoke = allowed(Event::Revoke);
+    store.revoke(&RevocationTarget::Everything, NOW, &revoke).await.unwrap().unwrap();
+    let records = store.log_size().await.unwrap();
+    let outcome = store.mint(&early, &audit).await;
+    assert!(matches!(outcome, Err(CommitError::PlaceRevoked)), "{outcome:?}");
+    assert_eq!(store.log_size().await.unwrap(), records);
+    assert_eq!(store.session(early.token.session).await.unwrap(), None);
+    // With another place the same evidence is good.
+    let mut again = early;
+    let SessionChange::Start(session) = &mut again.session else { panic!() };
+    session.status_index = store.reserve_status_indices(1).await.unwrap().start;
+    let (id, place) = (session.id, session.status_index);
+    store.mint(&again, &audit).await.unwrap();
+
+    // A renewal that began before a token of its session was revoked.
+    let renewal = |place| MintRecord {
+        challenge: challenge(),
+        session: SessionChange::Renew { id, scope: None, place },
+        token: token(id, SessionKind::Person),
+        ..again.clone()
+    };
+    let late = renewal(place);
+    let target = RevocationTarget::Token(again.token.id);
+    store.revoke(&target, NOW, &revoke).await.unwrap().unwrap();
+    let outcome = store.mint(&late, &audit).await;
+    assert!(matches!(outcome, Err(CommitError::PlaceRevoked)), "{outcome:?}");
+    let now = store.session(id).await.unwrap().unwrap().status_index;
+    store.mint(&renewal(now), &audit).await.unwrap();
 }
 
 pub(super) async fn who_applied_what_is_on_record(bench: &impl Bench) {

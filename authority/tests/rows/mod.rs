@@ -174,6 +174,14 @@ pub(crate) async fn session_record(
     }
 }
 
+/// The place in the status lists of a session that starts.
+pub(crate) fn place_of(record: &MintRecord) -> u64 {
+    match &record.session {
+        SessionChange::Start(session) => session.status_index,
+        SessionChange::Refresh { place, .. } | SessionChange::Renew { place, .. } => *place,
+    }
+}
+
 pub(crate) fn token(session: SessionId, kind: SessionKind) -> TokenRow {
     TokenRow {
         id: random::bytes(),

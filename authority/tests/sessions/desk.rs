@@ -169,6 +169,11 @@ impl Desk {
         PeerCertificate::new(self.certificate.clone())
     }
 
+    /// Shows another certificate of its key from now on.
+    pub(crate) fn show(&mut self, certificate: CertificateDer<'static>) {
+        self.certificate = certificate;
+    }
+
     pub(crate) fn key_thumbprint(&self) -> KeyThumbprint {
         KeyThumbprint::of_uncompressed_point(point(&self.tls)).unwrap()
     }

@@ -9,6 +9,7 @@ mod event;
 #[path = "../house/mod.rs"]
 #[allow(dead_code)] // this suite uses its part of the house
 mod house;
+mod operator;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod reference;

@@ -35,18 +35,18 @@ pub(crate) struct Stage {
     _folder: TempDir,
     config: Config,
     now: Arc<AtomicI64>,
-    nodes: Vec<Arc<Authority>>,
+    pub(crate) nodes: Vec<Arc<Authority>>,
     gateway: PeerCertificate,
     operators: usize,
 }
 
 /// One operator's life.
 pub(crate) struct Life {
-    operator: String,
-    desks: [Desk; 2],
+    pub(crate) operator: String,
+    pub(crate) desks: [Desk; 2],
     keys: [SecurityKey; 2],
     node: usize,
-    sessions: Vec<SessionId>,
+    pub(crate) sessions: Vec<SessionId>,
     tokens: Vec<MintedToken>,
 }
 
@@ -112,25 +112,24 @@ impl Stage {
 
     /// What really comes of an event.
     pub(crate) async fn apply(&mut self, life: &mut Life, event: &Event) -> Outcome {
-        let authority = &self.nodes[life.node];
-        // What a serving node does by itself within 20 ms. One that has not heard yet that everything was
-        // revoked gives a new session a place that was revoked with the others.
-        authority.revocations.refresh(authority.store.as_ref()).await.unwrap();
         match *event {
             Event::Touch { desk, key, wide } => {
-                let asked = Asked { purpose: Purpose::Session, session: None, wide };
+                let asked = Asked { purpose: Purpose::Session, session: None, wide, further: "" };
                 return self.token(life, desk, Some(key), &asked).await;
             }
             Event::TouchAgain { desk, key, session, wide } => {
-                let asked = Asked { purpose: Purpose::Session, session: Some(session), wide };
+                let asked =
+                    Asked { purpose: Purpose::Session, session: Some(session), wide, further: "" };
                 return self.token(life, desk, Some(key), &asked).await;
             }
             Event::Renew { desk, session, wide } => {
-                let asked = Asked { purpose: Purpose::Renew, session: Some(session), wide };
+                let asked =
+                    Asked { purpose: Purpose::Renew, session: Some(session), wide, further: "" };
                 return self.token(life, desk, None, &asked).await;
             }
             Event::Action { desk, key } => {
-                let asked = Asked { purpose: Purpose::Action, session: None, wide: false };
+                let asked =
+                    Asked { purpose: Purpose::Action, session: None, wide: false, further: "" };
                 return self.token(life, desk, Some(key), &asked).await;
             }
             Event::Look { token } => return self.introspect(life, token, false).await,
@@ -158,56 +157,10 @@ impl Stage {
         life: &mut Life,
         desk: usize,
         key: Option<usize>,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> Outcome {
-        let authority = &self.nodes[life.node];
-        let action = (asked.purpose == Purpose::Action).then(action);
-        let session = asked.session.map(|number| life.sessions[number]);
-        // An action's token is for that action.
-        let scope = (asked.purpose != Purpose::Action)
-            .then(|| if asked.wide { "read write" } else { "read" }.to_owned());
-        let mut body = json!({ "purpose": asked.purpose.as_str(), "subject": life.operator });
-        if let Some(scope) = &scope {
-            body["scope"] = scope.clone().into();
-        }
-        if let Some(session) = session {
-            body["session"] = session.to_string().into();
-        }
-        if let Some(action) = &action {
-            body["action"] = URL_SAFE_NO_PAD.encode(action.as_bytes()).into();
-        }
-        let request = Request::post("/v1/challenge").header("content-type", "application/json");
-        let request = request.body(Body::from(body.to_string())).unwrap();
-        let peer = life.desks[desk].peer();
-        let clients = router::clients(authority.clone());
-        let challenge = match send(clients.clone(), over_connection(request, peer.clone())).await {
-            Ok(answer) => URL_SAFE_NO_PAD.decode(answer["challenge"].as_str().unwrap()).unwrap(),
-            Err(code) => return Outcome::Refused(code),
-        };
-        let statement = Statement {
-            challenge,
-            audience: authority.appraisal.audience.clone(),
-            issued_at: authority.now(),
-            confirmation: life.desks[desk].key_thumbprint(),
-            device: life.desks[desk].id.clone(),
-            subject: Some(life.operator.clone()),
-            scope,
-            purpose: asked.purpose,
-            acr: None,
-            action,
-            session,
-            host_facts: None,
-        };
-        let certified = asked.purpose == Purpose::Session;
-        let key = key.map(|key| &life.keys[key]);
-        let evidence = life.desks[desk].evidence(authority, &statement, key, certified);
-        let form = format!(
-            "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
-             &subject_token_type=urn:signet:token-type:evidence&subject_token={}",
-            URL_SAFE_NO_PAD.encode(evidence)
-        );
-        let request = form_request("/v1/token", form);
-        match send(clients, over_connection(request, peer.clone())).await {
+        let peer = life.desks[desk].peer().thumbprint().to_hex();
+        match self.exchange(life, desk, key, asked).await {
             Err(code) => Outcome::Refused(code),
             Ok(answer) => {
                 let encoded = answer["access_token"].as_str().unwrap().to_owned();
@@ -216,20 +169,110 @@ impl Stage {
                     life.sessions.push(SessionId::from_hex(&claims.sid).unwrap());
                 }
                 let id = SessionId::from_hex(&claims.jti).unwrap().0;
-                life.tokens.push(MintedToken { encoded, id, peer: peer.thumbprint().to_hex() });
+                life.tokens.push(MintedToken { encoded, id, peer });
                 Outcome::Token { life: answer["expires_in"].as_i64().unwrap() }
             }
         }
     }
 
+    /// The same; what is answered.
+    pub(crate) async fn exchange(
+        &self,
+        life: &mut Life,
+        desk: usize,
+        key: Option<usize>,
+        asked: &Asked<'_>,
+    ) -> Result<Value, RejectionCode> {
+        let challenge = self.challenge(life, desk, asked).await?;
+        let peer = life.desks[desk].peer();
+        self.answer(life, desk, key, asked, &challenge, &peer).await
+    }
+
+    pub(crate) async fn challenge(
+        &self,
+        life: &Life,
+        desk: usize,
+        asked: &Asked<'_>,
+    ) -> Result<Vec<u8>, RejectionCode> {
+        let mut body = json!({ "purpose": asked.purpose.as_str() });
+        if asked.purpose != Purpose::Workload {
+            body["subject"] = life.operator.clone().into();
+        }
+        if let Some(scope) = asked.scope() {
+            body["scope"] = scope.into();
+        }
+        if let Some(session) = asked.session {
+            body["session"] = life.sessions[session].to_string().into();
+        }
+        if asked.purpose == Purpose::Action {
+            body["action"] = URL_SAFE_NO_PAD.encode(action().as_bytes()).into();
+        }
+        let request = Request::post("/v1/challenge").header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let clients = router::clients(self.nodes[life.node].clone());
+        let answer = send(clients, over_connection(request, life.desks[desk].peer())).await?;
+        Ok(URL_SAFE_NO_PAD.decode(answer["challenge"].as_str().unwrap()).unwrap())
+    }
+
+    /// Hands in evidence over a connection with the certificate `peer`.
+    pub(crate) async fn answer(
+        &self,
+        life: &mut Life,
+        desk: usize,
+        key: Option<usize>,
+        asked: &Asked<'_>,
+        challenge: &[u8],
+        peer: &PeerCertificate,
+    ) -> Result<Value, RejectionCode> {
+        let authority = &self.nodes[life.node];
+        let statement = Statement {
+            challenge: challenge.to_vec(),
+            audience: authority.appraisal.audience.clone(),
+            issued_at: authority.now(),
+            confirmation: life.desks[desk].key_thumbprint(),
+            device: life.desks[desk].id.clone(),
+            subject: (asked.purpose != Purpose::Workload).then(|| life.operator.clone()),
+            scope: asked.scope().map(str::to_owned),
+            purpose: asked.purpose,
+            acr: None,
+            action: (asked.purpose == Purpose::Action).then(action),
+            session: asked.session.map(|number| life.sessions[number]),
+            host_facts: None,
+        };
+        let certified = matches!(asked.purpose, Purpose::Session | Purpose::Workload);
+        let key = key.map(|key| &life.keys[key]);
+        let evidence = life.desks[desk].evidence(authority, &statement, key, certified);
+        let form = format!(
+            "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+             &subject_token_type=urn:signet:token-type:evidence&subject_token={}{}",
+            URL_SAFE_NO_PAD.encode(evidence),
+            asked.further
+        );
+        let clients = router::clients(authority.clone());
+        send(clients, over_connection(form_request("/v1/token", form), peer.clone())).await
+    }
+
     /// What a gateway hears of a token over the connection that it is bound to.
     async fn introspect(&self, life: &Life, token: usize, redeem: bool) -> Outcome {
         let authority = &self.nodes[life.node];
+        // What a serving node does by itself within 20 ms. A mint does not wait for it.
+        authority.revocations.refresh(authority.store.as_ref()).await.unwrap();
         let MintedToken { encoded, peer, .. } = &life.tokens[token];
+        Outcome::Good(self.is_good(authority, encoded, peer, redeem).await)
+    }
+
+    /// Whether a gateway may take the token over a connection with this certificate.
+    pub(crate) async fn is_good(
+        &self,
+        authority: &Arc<Authority>,
+        encoded: &str,
+        peer: &str,
+        redeem: bool,
+    ) -> bool {
         let form = format!("token={encoded}&peer_sha256={peer}&redeem={redeem}");
         let request = over_connection(form_request("/v1/introspect", form), self.gateway.clone());
         let answer = send(router::gateways(authority.clone()), request).await.unwrap();
-        Outcome::Good(answer["active"].as_bool().unwrap())
+        answer["active"].as_bool().unwrap()
     }
 
     async fn revoke(&self, life: &Life, target: Target) {
@@ -257,10 +300,24 @@ impl Stage {
     }
 }
 
-struct Asked {
-    purpose: Purpose,
-    session: Option<usize>,
-    wide: bool,
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) session: Option<usize>,
+    pub(crate) wide: bool,
+    /// Further parameters of the exchange.
+    pub(crate) further: &'a str,
+}
+
+impl Asked<'_> {
+    /// An action's token is for that action.
+    fn scope(&self) -> Option<&'static str> {
+        match self.purpose {
+            Purpose::Action | Purpose::Workload => None,
+            _ if self.wide => Some("read write"),
+            _ => Some("read"),
+        }
+    }
 }
 
 fn form_request(path: &str, form: String) -> Request {
@@ -271,7 +328,7 @@ fn form_request(path: &str, form: String) -> Request {
 }
 
 /// The answer, or the exact code of the refusal.
-async fn send(router: axum::Router, request: Request) -> Result<Value, RejectionCode> {
+pub(crate) async fn send(router: axum::Router, request: Request) -> Result<Value, RejectionCode> {
     let response = router.oneshot(request).await.unwrap();
     let fine = response.status().is_success();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();

@@ -207,6 +207,7 @@ impl Recorder {
             },
             status: StatusReference { index: 0, uri: format!("{}/status/0", self.world.audience) },
             scope: None,
+            certificate: None,
         };
         change(&mut terms);
         let peer = CertificateThumbprint::of_der(&self.peer);

@@ -277,7 +277,7 @@ async fn seed_session(
         ended: false,
     };
     let start = SessionChange::Start(row);
-    let again = SessionChange::Renew { id: session, scope: None };
+    let again = SessionChange::Renew { id: session, scope: None, place: places.start };
     for (number, change, action) in [(1, start, None), (2, again, Some([9; 32]))] {
         let token = TokenRow {
             id: [number; 16],

@@ -12,6 +12,7 @@ use super::claims::{Confirmation, Facts, Status, StatusListEntry, TokenClaims};
 use super::signer::{SigningUnavailable, TokenSigner};
 use super::{MAX_ACTION_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, cwt, jwt};
 use crate::assurance::AssuranceLevel;
+use crate::certificate::Certificate;
 use crate::result::AttestationResult;
 
 /// What a person once proved in a session, as the store keeps it for renewals.
@@ -81,6 +82,43 @@ pub struct TokenTerms {
     pub status: StatusReference,
     /// Granted scope.
     pub scope: Option<String>,
+    /// The certificate that the token is bound to where it is not the one that the evidence was made with.
+    pub certificate: Option<KeyCertificate>,
+}
+
+impl TokenTerms {
+    /// When a token of evidence for `purpose` runs out: never after its session, nor after the presence that
+    /// gives it its level.
+    #[must_use]
+    pub fn expires(&self, purpose: Purpose) -> UnixTime {
+        let cap = match purpose {
+            Purpose::Action => MAX_ACTION_LIFETIME_SECONDS,
+            _ => MAX_LIFETIME_SECONDS,
+        };
+        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(cap).min(cap);
+        let presence = self.session.presence.as_ref().map(|presence| presence.expires);
+        let expires = UnixTime(self.issued_at.0.saturating_add(lifetime)).min(self.session.expires);
+        presence.map_or(expires, |presence| presence.min(expires))
+    }
+}
+
+/// Another certificate of the key that evidence was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyCertificate(CertificateThumbprint);
+
+impl KeyCertificate {
+    /// The certificate `der` (DER), for the key of this evidence.
+    ///
+    /// # Errors
+    /// [`MintError::OtherKey`] when it is not one for that key.
+    pub fn of(result: &AttestationResult, der: &[u8]) -> Result<Self, MintError> {
+        let certificate = Certificate::parse(der).map_err(|_| MintError::OtherKey)?;
+        let key = certificate.p256_key().map_err(|_| MintError::OtherKey)?;
+        if key.thumbprint() != result.key() {
+            return Err(MintError::OtherKey);
+        }
+        Ok(Self(certificate.thumbprint()))
+    }
 }
 
 /// A minted token.
@@ -97,6 +135,9 @@ pub enum MintError {
     /// The peer certificate is not the one that the evidence was judged with.
     #[error("the connection's certificate is not the evidence's")]
     PeerChanged,
+    /// A token is only ever bound to the key that the evidence was made with.
+    #[error("the certificate is not one of the evidence's key")]
+    OtherKey,
     /// Key enrolment and device enrolment give no token.
     #[error("evidence for {0} gives no token")]
     Purpose(Purpose),
@@ -157,15 +198,7 @@ fn claims(
         None if result.purpose() != Purpose::Workload => return Err(MintError::PresenceExpired),
         _ => {}
     }
-    let cap = if once { MAX_ACTION_LIFETIME_SECONDS } else { MAX_LIFETIME_SECONDS };
-    let lifetime = i64::try_from(terms.lifetime.as_secs()).unwrap_or(cap).min(cap);
-    // A token never outlives its session, nor the presence that gives it its level.
-    let expires = [Some(now.0.saturating_add(lifetime)), Some(terms.session.expires.0)]
-        .into_iter()
-        .chain([presence.map(|presence| presence.expires.0)])
-        .flatten()
-        .min()
-        .unwrap_or(now.0);
+    let bound = terms.certificate.map_or(result.peer(), |certificate| certificate.0);
     let verification = presence.and_then(|presence| presence.verification.clone());
     Ok(TokenClaims {
         iss: terms.issuer.clone(),
@@ -174,14 +207,14 @@ fn claims(
         client_id: terms.client_id.clone(),
         iat: now.0,
         nbf: now.0,
-        exp: expires,
+        exp: terms.expires(result.purpose()).0,
         jti: SessionId(terms.token_id).to_string(),
         sid: terms.session.id.to_string(),
         auth_time: presence.map(|presence| presence.proved_at.0),
         acr: presence.map_or(AssuranceLevel::Device, |presence| presence.level).as_str().into(),
         amr: presence.map(|presence| presence.methods.clone()).unwrap_or_default(),
         cnf: match format {
-            TokenFormat::Jwt => Confirmation::certificate(result.peer()),
+            TokenFormat::Jwt => Confirmation::certificate(bound),
             TokenFormat::Cwt => Confirmation::key(result.key()),
         },
         scope: terms.scope.clone(),
@@ -198,7 +231,7 @@ fn claims(
             boot: result.boot().state.claim().into(),
             pres_exp: presence.map(|presence| presence.expires.0),
             sess_exp: terms.session.expires.0,
-            x5t_hex: result.peer().to_hex(),
+            x5t_hex: bound.to_hex(),
             once,
         },
     })

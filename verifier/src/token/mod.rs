@@ -14,8 +14,8 @@ pub mod signer;
 pub use check::{CheckedToken, TokenChecker, VerifyingKey};
 pub use claims::{Facts, TokenClaims};
 pub use mint::{
-    MintError, MintedToken, PresenceRecord, SessionTerms, StatusReference, TokenFormat, TokenTerms,
-    mint,
+    KeyCertificate, MintError, MintedToken, PresenceRecord, SessionTerms, StatusReference,
+    TokenFormat, TokenTerms, mint,
 };
 pub use seen::SeenTokens;
 pub use signer::{FileSigner, Jwk, SigningUnavailable, TokenSigner};

@@ -199,7 +199,7 @@ async fn change_session(
         .bind(session.last_token_at.0)
         .bind(session.presence.as_ref().map(read::presence_text))
         .bind(signed(session.status_index)),
-        SessionChange::Refresh { id, credential, presence, scope } => query(
+        SessionChange::Refresh { id, credential, presence, scope, .. } => query(
             "UPDATE sessions SET last_token_at = $1, scope = $2, credential = $3, presence = $4
              WHERE id = $5 AND kind = 'person' AND ended_at IS NULL AND expires > $1",
         )
@@ -208,7 +208,7 @@ async fn change_session(
         .bind(credential)
         .bind(read::presence_text(presence))
         .bind(id.0.to_vec()),
-        SessionChange::Renew { id, scope } => query(
+        SessionChange::Renew { id, scope, .. } => query(
             "UPDATE sessions SET last_token_at = $1, scope = $2
              WHERE id = $3 AND kind = 'person' AND ended_at IS NULL AND expires > $1",
         )
@@ -217,5 +217,39 @@ async fn change_session(
         .bind(id.0.to_vec()),
     };
     let changed = query.execute(connection).await?;
-    if changed == 1 { Ok(()) } else { Err(RejectionCode::SessionEnded.into()) }
+    if changed != 1 {
+        return Err(RejectionCode::SessionEnded.into());
+    }
+    let stands = match change {
+        SessionChange::Start(session) => is_after_all(connection, session.status_index).await?,
+        SessionChange::Refresh { id, place, .. } | SessionChange::Renew { id, place, .. } => {
+            is_place_of(connection, *id, *place).await?
+        }
+    };
+    if stands { Ok(()) } else { Err(CommitError::PlaceRevoked) }
+}
+
+/// Whether nothing that revoked everything revoked this place too. It may have been chosen before, by a node
+/// that had not heard yet.
+async fn is_after_all(connection: &mut Connection, place: u64) -> Result<bool, StoreError> {
+    let revoked =
+        query("SELECT 1 FROM revocations WHERE kind = 'all' AND status_index > $1 LIMIT 1")
+            .bind(signed(place))
+            .fetch_optional(connection)
+            .await?;
+    Ok(revoked.is_none())
+}
+
+/// Whether the session still has this place. It gets another one when one of its tokens is revoked.
+async fn is_place_of(
+    connection: &mut Connection,
+    session: SessionId,
+    place: u64,
+) -> Result<bool, StoreError> {
+    let row = query("SELECT 1 FROM sessions WHERE id = $1 AND status_index = $2")
+        .bind(session.0.to_vec())
+        .bind(signed(place))
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
