@@ -141,8 +141,9 @@ async fn an_operators_certificate_opens_nothing_of_the_authority() {
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Body::from("token=a.b.c"))
         .unwrap();
-    let refused = router_of_gateways(&stage, over_connection(asked, shown)).await;
-    assert_eq!(refused, axum::http::StatusCode::FORBIDDEN);
+    let gateways = router::gateways(authority.clone());
+    let refused = send(gateways, over_connection(asked, shown)).await;
+    assert_eq!(refused.unwrap_err(), RejectionCode::PolicyDenied);
     // Nor is evidence taken that was made with it, whoever asked for the challenge.
     let machine = life.desks[0].peer();
     let asked = stage.challenge(&life, 0, &TOUCH).await.unwrap();
@@ -171,9 +172,4 @@ async fn nobodys_certificate_is_issued_for_a_workload_and_none_of_another_kind()
     assert_eq!(answer.status(), axum::http::StatusCode::BAD_REQUEST);
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     assert!(String::from_utf8_lossy(&body).contains("certificate is device or operator"));
-}
-
-async fn router_of_gateways(stage: &Stage, request: Request) -> axum::http::StatusCode {
-    use tower::ServiceExt;
-    router::gateways(stage.nodes[0].clone()).oneshot(request).await.unwrap().status()
 }
