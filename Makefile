@@ -112,6 +112,7 @@ test: setup check unit fuzz-short vm-short ## Everything that tests
 check: setup $(TOOLS)/bin/cargo-deny ## Formatting, lints, documentation, dependencies
 	cargo fmt --all -- --check
 	cargo fmt --manifest-path model/Cargo.toml -- --check
+	cargo fmt --manifest-path mutants/Cargo.toml -- --check
 	cargo clippy -q --workspace --all-targets -- -D warnings
 	$(MODEL) clippy -q --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc -q --workspace --no-deps
@@ -136,8 +137,8 @@ model: ## Check the formal model with larger bounds
 fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each of them in turn)
 	@fuzz/run.sh $(or $(SECONDS),60) $(T)
 
-fuzz-short: setup ## Some seconds of each fuzz target, where there is a nightly compiler
-	@fuzz/run.sh 3
+fuzz-short: setup ## Some seconds of each parser's fuzz target, where there is a nightly compiler
+	@PARSERS_ONLY=1 fuzz/run.sh 3
 
 # What evidence and verifier do: their own tests, and every fixture and forgery.
 JUDGING := --package signet-evidence --package signet-verifier
@@ -148,9 +149,12 @@ coverage: setup $(TOOLS)/bin/cargo-llvm-cov ## How much of evidence and verifier
 	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus
 	@cargo llvm-cov report $(JUDGING) --summary-only
 
-mutants: setup $(TOOLS)/bin/cargo-mutants ## Break evidence and verifier, and see whether a test notices (FILE=, SHARD=1/40)
-	@cargo mutants $(JUDGING) --test-package signet-evidence,signet-verifier --output target \
-		$(if $(FILE),--file $(FILE)) $(if $(SHARD),--shard $(SHARD))
+# All of them in one build (mutants/); those that stand where a program cannot choose are named, for cargo-mutants.
+MUTANTS := cargo run -q --manifest-path mutants/Cargo.toml --target-dir $(TARGET)/mutants/tool --
+mutants: setup $(TOOLS)/bin/cargo-mutants ## Break evidence and verifier in every way, and see whether a test notices (FILES=verifier/src/tpm)
+	@mkdir -p $(TARGET)/mutants
+	@cargo mutants $(JUDGING) --list --json > $(TARGET)/mutants/list.json
+	@$(MUTANTS) $(TARGET)/mutants/list.json $(TARGET)/mutants $(FILES)
 
 bench: setup target/peers/.installed ## Measure (ONLY=name); a table, target/bench/results.json and .svg, failure when a bar is not kept
 	@$(RELEASE) -q -p signet-bench -p signet-daemon -p signet-authority

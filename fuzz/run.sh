@@ -1,5 +1,6 @@
 #!/bin/bash
 # Fuzzes targets for SECONDS each: fuzz/run.sh SECONDS [target...]; without targets, all of them.
+# PARSERS_ONLY=1 leaves out those of whole programs, whose dependencies take minutes to build.
 #
 # cargo-fuzz is not needed: the flags below are all it passes to the compiler, and the programs are
 # libFuzzer's own. What was found interesting is kept in target/fuzz/corpus, inputs that came to grief
@@ -11,6 +12,17 @@ seconds=$1
 shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(ls fuzz/seeds)
+programs=" $(sed -n '/^# Of whole programs/,$s/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tr '\n' ' ')"
+parsers=()
+for target in "${targets[@]}"; do
+	[[ $programs == *" $target "* ]] || parsers+=("$target")
+done
+features=()
+if [ -n "${PARSERS_ONLY:-}" ]; then
+	targets=("${parsers[@]}")
+elif [ ${#parsers[@]} -lt ${#targets[@]} ]; then
+	features=(--features programs)
+fi
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
 	echo "fuzz: SKIPPED ${#targets[@]} targets (${targets[*]}): no nightly compiler (rustup toolchain install nightly)"
@@ -23,7 +35,7 @@ RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module \
 -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
 	cargo +nightly build -q --release --manifest-path fuzz/Cargo.toml \
-	--target "$triple" --target-dir "$folder"
+	--target "$triple" --target-dir "$folder" "${features[@]}"
 
 for target in "${targets[@]}"; do
 	corpus=$folder/corpus/$target findings=$folder/findings/$target log=$folder/$target.log

@@ -177,6 +177,19 @@ fn every_test_that_attacks_names_exists() {
     assert!(rows_found > 40, "only {rows_found} attacks were found");
 }
 
+/// What can be a file is one: others can try these attacks on their own programs.
+#[test]
+fn every_attack_on_evidence_has_a_file() {
+    let attacks = text("docs/attacks.md");
+    let (_, chapter) = attacks.split_once("\n## Evidence taken apart").unwrap();
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let rows: Vec<_> = chapter.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 16, "only {} rows were found", rows.len());
+    for row in rows {
+        assert!(row.contains("`fixtures/rejected/"), "no fixture: {row}");
+    }
+}
+
 /// Whether `file` holds the test function `name`.
 fn has_test(file: &str, name: &str) -> bool {
     let source = text(file);

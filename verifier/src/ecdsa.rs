@@ -75,6 +75,10 @@ impl P256PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignatureInvalid> {
+        #[cfg(fuzzing)]
+        if fuzzing::accepts_every_signature() {
+            return Ok(());
+        }
         UnparsedPublicKey::new(algorithm, &self.0)
             .verify(message, signature)
             .map_err(|_| SignatureInvalid)
@@ -84,5 +88,24 @@ impl P256PublicKey {
 impl fmt::Debug for P256PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "P256PublicKey({})", signet_evidence::thumbprint::hex(&self.0))
+    }
+}
+
+/// What lies behind the signatures, for fuzzing. Only a compiler that is told `--cfg fuzzing` reads this, which
+/// no feature of a dependency and no manifest can do.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static EVERY: AtomicBool = AtomicBool::new(false);
+
+    /// From now on each signature of this process verifies. Chains of certificates and MACs still do not.
+    pub fn danger_accept_every_signature() {
+        EVERY.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn accepts_every_signature() -> bool {
+        EVERY.load(Ordering::Relaxed)
     }
 }

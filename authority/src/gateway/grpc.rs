@@ -93,7 +93,10 @@ pub(crate) async fn over_grpc(response: Response) -> Response {
 }
 
 /// The values of the one source that is configured.
-fn peers<'a>(source: PeerCertificateSource, attributes: &Attributes<'a>) -> Vec<&'a [u8]> {
+pub(super) fn peers<'a>(
+    source: PeerCertificateSource,
+    attributes: &Attributes<'a>,
+) -> Vec<&'a [u8]> {
     match source.header() {
         Some(name) => attributes.values(name),
         None if attributes.certificate.is_empty() => Vec::new(),

@@ -10,6 +10,9 @@ mod attributes;
 mod certificate;
 mod decide;
 mod forwarded;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod ledger;

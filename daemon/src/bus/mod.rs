@@ -4,6 +4,9 @@ pub(crate) mod agent;
 mod arguments;
 mod caller;
 mod door;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod machine;
 mod pin;
