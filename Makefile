@@ -23,7 +23,7 @@ PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-dev libtss2-tcti-swtpm0 libtss2
 	pkg-config clang libclang-dev libudev-dev dbus libglib2.0-bin python3-venv gcc g++ make \
 	ca-certificates curl openssl faketime python3-gi systemd udev fprintd polkitd python3-dbusmock pinentry-curses dunst xvfb \
 	debhelper lintian fakeroot man-db bash-completion zsh fish nginx-light haproxy postgresql iproute2 softhsm2 opensc \
-	libtpm2-pkcs11-1
+	libtpm2-pkcs11-1 $(if $(shell command -v kubectl),,kubernetes-client)
 
 # The whole machine in QEMU; where they cannot be installed its checks are skipped, loudly.
 VM_PACKAGES := qemu-system-x86 mmdebstrap uidmap e2fsprogs mtools

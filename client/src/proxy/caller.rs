@@ -24,11 +24,49 @@ pub(super) enum Door {
         /// The secret.
         secret: Secret,
     },
-    /// A tunnel (CONNECT) that came in by one of the others, for this name.
+    /// A tunnel (CONNECT) that came in by one of the others, and was let in there.
     Tunnel {
-        /// The name.
-        name: Authority,
+        /// What it is.
+        tunnel: Tunnel,
+        /// The port's secret, where it came in by a port.
+        secret: Option<Secret>,
     },
+}
+
+/// A tunnel that ends here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tunnel {
+    /// The name that it is for, without the port that its scheme has anyway.
+    pub(super) name: Authority,
+    /// The target's place.
+    pub(super) target: usize,
+    /// What is spoken inside.
+    pub(super) inside: Inside,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// HTTP as it is.
+    Plain,
+    /// HTTP in TLS, which ends here.
+    Tls,
+}
+
+impl Inside {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Tls => "https",
+        }
+    }
+
+    /// A name to compare: lower case, without the port that the scheme has anyway.
+    fn bare(self, name: &Authority) -> String {
+        let name = name.as_str().to_ascii_lowercase();
+        let port = if self == Self::Plain { ":80" } else { ":443" };
+        name.strip_suffix(port).map_or(name.clone(), str::to_owned)
+    }
 }
 
 /// What is asked for.
@@ -45,14 +83,28 @@ pub(super) enum Visit {
         /// Path and query.
         path: String,
     },
-    /// A tunnel for plain HTTP to a target.
-    Tunnel {
-        /// The name that it is for.
-        name: Authority,
-    },
+    /// A tunnel to a target.
+    Tunnel(Tunnel),
 }
 
 impl Door {
+    /// What is spoken here.
+    fn spoken(&self) -> Inside {
+        match self {
+            Self::Tunnel { tunnel, .. } => tunnel.inside,
+            Self::Socket | Self::Port { .. } => Inside::Plain,
+        }
+    }
+
+    /// The secret of the port, here or before the tunnel.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Socket => None,
+            Self::Port { secret, .. } => Some(secret),
+            Self::Tunnel { secret, .. } => secret.as_ref(),
+        }
+    }
+
     /// Whether this name is ours.
     fn is_own(&self, name: &Authority) -> bool {
         match self {
@@ -74,9 +126,10 @@ pub(super) fn admit<B>(
     targets: &Targets,
     request: &Request<B>,
 ) -> Result<Visit, Refusal> {
-    let name = name_of(request)?;
+    let spoken = door.spoken();
+    let name = name_of(request, spoken)?;
     // Before anything that a page of another site could make a browser ask its user for.
-    same_site(request.headers(), &name)?;
+    same_site(request.headers(), spoken, &name)?;
     if request.method() == Method::CONNECT {
         return tunnel(door, targets, request, name);
     }
@@ -89,9 +142,10 @@ pub(super) fn admit<B>(
     }
     let own = door.is_own(&name);
     let target = match door {
-        Door::Tunnel { name: inside } if without_default(inside) != without_default(&name) => {
+        Door::Tunnel { tunnel, .. } if spoken.bare(&tunnel.name) != spoken.bare(&name) => {
             return Err(Refusal::Malformed("the host is not the one that the tunnel is for"));
         }
+        Door::Tunnel { tunnel, .. } => Some(tunnel.target),
         _ if own => None,
         _ => Some(targets.find(&name).ok_or_else(|| not_a_target(&name))?),
     };
@@ -108,32 +162,34 @@ pub(super) fn admit<B>(
         return Err(Refusal::BrowserPath);
     }
     let target = target.or_else(|| targets.only()).ok_or(Refusal::WhichTarget)?;
-    let view = View { origin: format!("http://{name}"), prefix };
+    let view = View { origin: format!("{}://{name}", spoken.scheme()), prefix };
     Ok(Visit::Request { target, view, path: path.to_owned() })
 }
 
+/// A tunnel goes to a target and ends here, or it is refused: nothing passes that is not looked at.
 fn tunnel<B>(
     door: &Door,
     targets: &Targets,
     request: &Request<B>,
     name: Authority,
 ) -> Result<Visit, Refusal> {
+    let port = name.port_u16().ok_or(Refusal::Malformed("a tunnel is for a host and a port"))?;
     let target = targets.find(&name).ok_or_else(|| not_a_target(&name))?;
     if let Door::Tunnel { .. } = door {
         return Err(Refusal::Malformed("a tunnel holds no tunnels"));
     }
     rightful(door, request.headers(), "", true)?;
-    // Websockets of browsers and `kubectl exec` come in tunnels, as plain HTTP to port 80.
-    if name.port_u16() != Some(80) || request.version() >= Version::HTTP_2 {
-        let host = targets.get(target).map_or("", |target| target.host());
-        return Err(Refusal::Tunnel(host.to_owned()));
+    if request.version() >= Version::HTTP_2 {
+        return Err(Refusal::Malformed("a tunnel is asked for in HTTP/1.1"));
     }
-    let name = name.host().parse().map_err(|_| Refusal::Malformed("the host is none"))?;
-    Ok(Visit::Tunnel { name })
+    // Plain websockets of browsers, and `kubectl exec` towards an http:// server, come to port 80.
+    let inside = if port == 80 { Inside::Plain } else { Inside::Tls };
+    let name = inside.bare(&name).parse().map_err(|_| Refusal::Malformed("the host is none"))?;
+    Ok(Visit::Tunnel(Tunnel { name, target, inside }))
 }
 
 /// Who is called. Host and URI may not say different things (RFC 9112 §3.2.2 would let the URI win).
-fn name_of<B>(request: &Request<B>) -> Result<Authority, Refusal> {
+fn name_of<B>(request: &Request<B>, spoken: Inside) -> Result<Authority, Refusal> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     if more.is_some() {
@@ -145,7 +201,7 @@ fn name_of<B>(request: &Request<B>) -> Result<Authority, Refusal> {
     let is_http =
         request.uri().scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     let name = match (named, host) {
-        (Some(named), Some(host)) if without_default(&named) != without_default(&host) => {
+        (Some(named), Some(host)) if spoken.bare(&named) != spoken.bare(&host) => {
             return Err(Refusal::Malformed("the host header and the URL name different hosts"));
         }
         (Some(named), _) => named,
@@ -158,23 +214,18 @@ fn name_of<B>(request: &Request<B>) -> Result<Authority, Refusal> {
     Ok(name)
 }
 
-/// A name to compare: lower case, without port 80.
-fn without_default(name: &Authority) -> String {
-    let name = name.as_str().to_ascii_lowercase();
-    name.strip_suffix(":80").map_or(name.clone(), str::to_owned)
-}
-
 /// What browsers say of the page that asks (Fetch standard, "Origin" and Fetch Metadata).
-fn same_site(headers: &HeaderMap, name: &Authority) -> Result<(), Refusal> {
+fn same_site(headers: &HeaderMap, spoken: Inside, name: &Authority) -> Result<(), Refusal> {
     let site = headers.get(HeaderName::from_static("sec-fetch-site"));
     if site.is_some_and(|site| site != "same-origin" && site != "none") {
         return Err(Refusal::CrossSite);
     }
     let ours = |origin: &[u8]| {
         let origin = std::str::from_utf8(origin).ok();
-        let host = origin.and_then(|origin| origin.strip_prefix("http://"));
+        let host = origin.and_then(|origin| origin.strip_prefix(spoken.scheme()));
+        let host = host.and_then(|host| host.strip_prefix("://"));
         let host = host.and_then(|host| host.parse::<Authority>().ok());
-        host.is_some_and(|host| without_default(&host) == without_default(name))
+        host.is_some_and(|host| spoken.bare(&host) == spoken.bare(name))
     };
     match headers.get_all(ORIGIN).iter().all(|origin| ours(origin.as_bytes())) {
         true => Ok(()),
@@ -190,14 +241,19 @@ fn rightful<'a>(
     as_proxy: bool,
 ) -> Result<(&'a str, String), Refusal> {
     let authorized = headers.contains_key(AUTHORIZATION);
-    let Door::Port { secret, .. } = door else {
-        return if authorized { Err(Refusal::Authorization) } else { Ok((path, String::new())) };
-    };
     let only = |name: &HeaderName| {
         let mut all = headers.get_all(name).iter();
         all.next().filter(|_| all.next().is_none())
     };
-    let carries = |name| only(name).is_some_and(|value| secret.is_in(value.as_bytes()));
+    let carries = |name| {
+        let (value, secret) = (only(name), door.secret());
+        value.zip(secret).is_some_and(|(value, secret)| secret.is_in(value.as_bytes()))
+    };
+    let Door::Port { secret, .. } = door else {
+        // Tools that want credentials of their own, such as kubectl, may show the secret there too.
+        let refused = authorized && !carries(&AUTHORIZATION);
+        return if refused { Err(Refusal::Authorization) } else { Ok((path, String::new())) };
+    };
     if carries(&PROXY_AUTHORIZATION) {
         return if authorized { Err(Refusal::Authorization) } else { Ok((path, String::new())) };
     }
@@ -355,19 +411,73 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_for_plain_http() {
-        let one = targets(&["https://ctl.example:8443"]);
+    fn tunnels_are_for_targets_and_end_here() {
+        let one = targets(&["https://ctl.example:8443", "https://b.example"]);
         let ask = |head: &str| asked(&Door::Socket, &one, head);
-        let name: Authority = "ctl.example".parse().unwrap();
-        let tunnel = Ok(Visit::Tunnel { name: name.clone() });
-        assert_eq!(ask("CONNECT ctl.example:80\nhost: ctl.example:80"), tunnel);
-        assert_eq!(ask("CONNECT ctl.example:8443"), Err((403, "tunnel")));
-        assert_eq!(ask("CONNECT evil.example:80"), Err((403, "not-a-target")));
-        let inside = |head: &str| asked(&Door::Tunnel { name: name.clone() }, &one, head);
-        assert_eq!(inside("GET /\nhost: ctl.example"), request(0, "http://ctl.example", "/"));
-        assert_eq!(inside("GET /\nhost: localhost"), Err((400, "malformed")));
-        assert_eq!(inside("CONNECT ctl.example:80"), Err((400, "malformed")));
+        let tunnel =
+            |name: &str, target, inside| Tunnel { name: name.parse().unwrap(), target, inside };
+        let plain = tunnel("ctl.example", 0, Inside::Plain);
+        let tls = tunnel("ctl.example:8443", 0, Inside::Tls);
+        let usual = tunnel("b.example", 1, Inside::Tls);
+        for (head, expected) in [
+            ("CONNECT ctl.example:80\nhost: ctl.example:80", Ok(plain.clone())),
+            ("CONNECT CTL.example:8443\nhost: ctl.example:8443", Ok(tls.clone())),
+            ("CONNECT b.example:443", Ok(usual.clone())),
+            ("CONNECT ctl.example:443", Err((403, "not-a-target"))),
+            ("CONNECT b.example:8443", Err((403, "not-a-target"))),
+            ("CONNECT sub.b.example:443", Err((403, "not-a-target"))),
+            ("CONNECT evil.example:80", Err((403, "not-a-target"))),
+            ("CONNECT 127.0.0.1:22", Err((403, "not-a-target"))),
+            ("CONNECT b.example", Err((400, "malformed"))),
+            ("CONNECT b.example:443\nhost: ctl.example:8443", Err((400, "malformed"))),
+        ] {
+            assert_eq!(ask(head), expected.map(Visit::Tunnel), "{head}");
+        }
         let (door, _, _folder) = port();
         assert_eq!(asked(&door, &one, "CONNECT ctl.example:80"), Err((407, "secret")));
+        assert_eq!(asked(&door, &one, "CONNECT b.example:443"), Err((407, "secret")));
+
+        let inside = |tunnel: &Tunnel, head: &str| {
+            let door = Door::Tunnel { tunnel: tunnel.clone(), secret: None };
+            asked(&door, &one, head)
+        };
+        let served = request(0, "http://ctl.example", "/");
+        assert_eq!(inside(&plain, "GET /\nhost: ctl.example"), served);
+        let served = request(0, "https://ctl.example:8443", "/a");
+        assert_eq!(inside(&tls, "GET /a\nhost: ctl.example:8443"), served);
+        for host in ["b.example", "b.example:443"] {
+            let served = request(1, &format!("https://{host}"), "/");
+            assert_eq!(inside(&usual, &format!("GET /\nhost: {host}")), served);
+        }
+        for (tunnel, head) in [
+            (&plain, "GET /\nhost: localhost"),
+            (&plain, "CONNECT ctl.example:80"),
+            (&tls, "GET /\nhost: ctl.example"),
+            (&tls, "GET /\nhost: b.example"),
+            (&tls, "CONNECT ctl.example:8443"),
+            (&usual, "GET /\nhost: b.example:80"),
+            (&usual, "GET https://ctl.example:8443/\nhost: b.example"),
+        ] {
+            assert_eq!(inside(tunnel, head), Err((400, "malformed")), "{head}");
+        }
+        let page =
+            |origin: &str| inside(&usual, &format!("GET /\nhost: b.example\norigin: {origin}"));
+        assert_eq!(page("https://b.example"), request(1, "https://b.example", "/"));
+        for other in ["http://b.example", "https://ctl.example:8443", "https://b.example:8443"] {
+            assert_eq!(page(other), Err((403, "cross-site")), "{other}");
+        }
+        let sent = inside(&usual, "GET /\nhost: b.example\nauthorization: Bearer x");
+        assert_eq!(sent, Err((400, "authorization-sent")));
+        // Tools that insist on credentials of their own show the port's secret.
+        let (Door::Port { secret, .. }, text, _folder) = port() else { panic!() };
+        let door = Door::Tunnel { tunnel: usual, secret: Some(secret) };
+        let shown = |token: &str| {
+            let head = format!("GET /\nhost: b.example\nauthorization: Bearer {token}");
+            asked(&door, &one, &head)
+        };
+        assert_eq!(shown(&text), request(1, "https://b.example", "/"));
+        for other in ["x".to_owned(), format!("{text}\nauthorization: Bearer {text}")] {
+            assert_eq!(shown(&other), Err((400, "authorization-sent")), "{other}");
+        }
     }
 }

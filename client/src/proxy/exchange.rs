@@ -22,6 +22,7 @@ use super::headers::{View, to_gateway, to_tool, upgrade};
 use super::machine::Machine;
 use super::refusal::{REST, Refusal};
 use super::replay::Replay;
+use super::serve::Seat;
 use super::upstream::{Hold, Upstream, UpstreamError};
 use super::{Proxy, ending};
 use crate::ceremony::{Attendant, CannotAsk, Question};
@@ -65,12 +66,13 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         view: &View,
         path: &str,
         mut request: Request<Incoming>,
+        seat: &Seat,
     ) -> Result<Response<Body>, Refusal> {
         let (machine, token) = self.session().await?;
         let upstream = machine.upstream(target).ok_or(Refusal::WhichTarget)?;
         let origin = upstream.target().origin();
         let path = path.parse().map_err(|_| Refusal::Malformed("the path is none"))?;
-        let tool = hyper::upgrade::on(&mut request);
+        let tool = Some(hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
         let upgrade = upgrade(&headers);
@@ -93,7 +95,7 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         }
         let version = response.version();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.changed(response, tool, changes, upstream);
+            return self.changed(response, tool.filter(|_| changes), upstream, seat);
         }
         to_tool(response.headers_mut(), version, view, &origin);
         if response.body().size_hint().exact().is_none() {
@@ -188,19 +190,20 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
     fn changed(
         &self,
         mut response: Response<Incoming>,
-        tool: OnUpgrade,
-        wanted: bool,
+        tool: Option<OnUpgrade>,
         upstream: &Arc<Upstream>,
+        seat: &Seat,
     ) -> Result<Response<Body>, Refusal> {
-        if !wanted {
+        let Some(tool) = tool else {
             let origin = upstream.target().origin();
             let source = "it changed protocols unasked".into();
             return Err(UpstreamError::Failed { origin, source }.into());
-        }
+        };
         let gateway = hyper::upgrade::on(&mut response);
         let protocol = response.headers().get(UPGRADE).cloned();
-        let end = self.end.clone();
+        let (end, seat) = (self.end.clone(), Arc::clone(seat));
         tokio::spawn(async move {
+            let _seat = seat;
             let carried = async {
                 let (tool, gateway) = tokio::try_join!(tool, gateway).ok()?;
                 let (mut tool, mut gateway) = (TokioIo::new(tool), TokioIo::new(gateway));

@@ -1,5 +1,5 @@
-//! `signet proxy`: tools of this user speak plain HTTP to it; it speaks TLS with the TPM's key to the
-//! gateways that it was told of, and adds the session's token.
+//! `signet proxy`: tools of this user speak plain HTTP to it, or https inside a tunnel that ends here; it
+//! speaks TLS with the TPM's key to the gateways that it was told of, and adds the session's token.
 //!
 //! What comes in is checked in `caller`: only the user, only the targets. `exchange` sends it on,
 //! and once more where the gateway demands the person; `upstream` keeps the connections.
@@ -9,6 +9,7 @@ mod caller;
 mod exchange;
 mod headers;
 mod listen;
+mod local_ca;
 mod machine;
 mod pac;
 mod refusal;
@@ -16,6 +17,7 @@ mod replay;
 mod secret;
 mod serve;
 mod target;
+mod tunnel;
 mod upstream;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
 pub use listen::{Listen, ListenParseError, Opened, ProxyListenError, open, secret_file};
+pub use local_ca::{CaFolder, HostCa, LocalCaError};
 pub use secret::SecretError;
 pub use target::{Target, TargetError};
 
@@ -35,6 +38,7 @@ use crate::tokens::TokenCache;
 use crate::workstation::OpenError;
 use machine::Machine;
 use target::Targets;
+use tunnel::TunnelTls;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ pub struct Settings {
     pub step_up: bool,
     /// What to prove presence with.
     pub means: Means,
+    /// Where the CAs of tunnels for https are; without it there are none.
+    pub ca_folder: Option<CaFolder>,
     /// Words for the person, which prompts show as the requester's.
     pub reason: Option<String>,
 }
@@ -68,6 +74,7 @@ pub enum OpenProxyError {
 pub struct Proxy<A> {
     options: Settings,
     targets: Targets,
+    tunnel_tls: TunnelTls,
     cache: TokenCache,
     attendant: Arc<A>,
     machine: Mutex<Arc<Machine>>,
@@ -89,11 +96,17 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
     ) -> Result<Arc<Self>, OpenProxyError> {
         let machine = Machine::open(&options, &cache).await?;
         let (ender, end) = watch::channel(false);
-        let targets = Targets(options.targets.clone());
-        let machine = Mutex::new(Arc::new(machine));
-        let attendant = Arc::new(attendant);
-        let asking = Arc::default();
-        Ok(Arc::new(Self { options, targets, cache, attendant, machine, asking, end, ender }))
+        Ok(Arc::new(Self {
+            targets: Targets(options.targets.clone()),
+            tunnel_tls: TunnelTls::new(options.ca_folder.clone()),
+            options,
+            cache,
+            attendant: Arc::new(attendant),
+            machine: Mutex::new(Arc::new(machine)),
+            asking: Arc::default(),
+            end,
+            ender,
+        }))
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::body::{Body, full};
+use super::local_ca::LocalCaError;
 use super::upstream::UpstreamError;
 use crate::demand::DemandError;
 use crate::one_line::words;
@@ -51,10 +52,8 @@ pub(super) enum Refusal {
     Authorization,
     #[error("TRACE would show the token: it does not pass")]
     Trace,
-    #[error(
-        "a tunnel would hide the request from this proxy: call http://{0}/ through it; signet itself speaks TLS to the gateway"
-    )]
-    Tunnel(String),
+    #[error("no tunnel for https can be opened: {}", words(.0))]
+    LocalCa(#[from] LocalCaError),
     #[error("there is nothing at this path")]
     NothingHere,
     #[error("{}", words(.0))]
@@ -88,11 +87,9 @@ impl Refusal {
             Self::Secret(Challenge::Proxy) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Secret(Challenge::Server) => StatusCode::UNAUTHORIZED,
             Self::WhichTarget => StatusCode::MISDIRECTED_REQUEST,
-            Self::NotATarget(_)
-            | Self::CrossSite
-            | Self::BrowserPath
-            | Self::Tunnel(_)
-            | Self::Resting => StatusCode::FORBIDDEN,
+            Self::NotATarget(_) | Self::CrossSite | Self::BrowserPath | Self::Resting => {
+                StatusCode::FORBIDDEN
+            }
             Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
             Self::NothingHere => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,9 +100,11 @@ impl Refusal {
             Self::Tokens(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
             Self::Demand(error) if !error.is_unavailable() => StatusCode::FORBIDDEN,
             Self::Upstream(error) => error.status(),
-            Self::Tokens(_) | Self::Demand(_) | Self::SendAgain | Self::Ending => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Tokens(_)
+            | Self::Demand(_)
+            | Self::LocalCa(_)
+            | Self::SendAgain
+            | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -120,7 +119,7 @@ impl Refusal {
             Self::BrowserPath => "browser-path",
             Self::Authorization => "authorization-sent",
             Self::Trace => "trace",
-            Self::Tunnel(_) => "tunnel",
+            Self::LocalCa(_) => "local-ca",
             Self::NothingHere => "nothing-here",
             Self::Tokens(TokensError::NotLoggedIn) => "not-logged-in",
             Self::Tokens(TokensError::PresenceOver) => "presence-over",
@@ -146,7 +145,7 @@ impl Refusal {
             Self::Upstream(error) => error.kind(),
             Self::Malformed(_) | Self::BodyBroken | Self::BodyTooSlow => "http_request_error",
             Self::NotATarget(_) | Self::WhichTarget => "destination_not_found",
-            Self::Ending => "proxy_internal_error",
+            Self::LocalCa(_) | Self::Ending => "proxy_internal_error",
             _ => "http_request_denied",
         }
     }

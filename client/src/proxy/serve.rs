@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -30,7 +29,7 @@ use crate::private_socket::is_ours;
 /// Connections of tools at once.
 const SEATS: usize = 256;
 /// For a request's head to come, and between two requests.
-const HEAD: Duration = Duration::from_secs(30);
+pub(super) const HEAD: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most requests at once on one HTTP/2 connection.
@@ -39,6 +38,9 @@ const STREAMS: u32 = 256;
 const FAREWELL: Duration = Duration::from_secs(4);
 /// After a failure to take a connection, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// A connection's place among all. What becomes of the connection holds it too: a tunnel, a websocket.
+pub(super) type Seat = Arc<OwnedSemaphorePermit>;
 
 impl<A: Attendant + Send + 'static> Proxy<A> {
     /// Serves at these places until `stop`; then what is under way may end, for a few seconds.
@@ -103,17 +105,15 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         seat: OwnedSemaphorePermit,
     ) {
         let (proxy, door) = (Arc::clone(self), door.clone());
-        tokio::spawn(async move {
-            proxy.converse(stream, door).await;
-            drop(seat);
-        });
+        tokio::spawn(proxy.converse(stream, door, Arc::new(seat)));
     }
 
     /// Answers the requests of one connection.
-    async fn converse(
+    pub(super) async fn converse(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         door: Door,
+        seat: Seat,
     ) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -128,8 +128,8 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         let spoke = Arc::new(AtomicBool::new(false));
         let service = service_fn(|request| {
             spoke.store(true, Ordering::Relaxed);
-            let (proxy, door) = (Arc::clone(&self), door.clone());
-            async move { Ok::<_, Infallible>(proxy.answer(&door, request).await) }
+            let (proxy, door, seat) = (Arc::clone(&self), door.clone(), Arc::clone(&seat));
+            async move { Ok::<_, Infallible>(proxy.answer(&door, &seat, request).await) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -160,15 +160,16 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
     async fn answer(
         self: Arc<Self>,
         door: &Door,
+        seat: &Seat,
         mut request: Request<Incoming>,
     ) -> Response<Body> {
         let asked = request.headers().clone();
         let answered = match admit(door, &self.targets, &request) {
             Err(refusal) => Err(refusal),
             Ok(Visit::Pac) => Ok(self.pac(door)),
-            Ok(Visit::Tunnel { name }) => Ok(self.tunnel(&mut request, name)),
+            Ok(Visit::Tunnel(tunnel)) => self.tunnel(&mut request, tunnel, door, seat),
             Ok(Visit::Request { target, view, path }) => {
-                self.exchange(target, &view, &path, request).await
+                self.exchange(target, &view, &path, request, seat).await
             }
         };
         answered.unwrap_or_else(|refusal| refusal.answer(&asked))
@@ -182,20 +183,5 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         let kind = HeaderValue::from_static("application/x-ns-proxy-autoconfig");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response
-    }
-
-    /// Answers plain HTTP inside a tunnel.
-    fn tunnel(
-        self: &Arc<Self>,
-        request: &mut Request<Incoming>,
-        name: Authority,
-    ) -> Response<Body> {
-        let (proxy, tunnel) = (Arc::clone(self), hyper::upgrade::on(request));
-        tokio::spawn(async move {
-            if let Ok(stream) = tunnel.await {
-                Box::pin(proxy.converse(TokioIo::new(stream), Door::Tunnel { name })).await;
-            }
-        });
-        Response::new(full(""))
     }
 }

@@ -46,6 +46,12 @@ impl Target {
         &self.host
     }
 
+    /// Host name or address, as certificates and sockets have it: without brackets.
+    #[must_use]
+    pub fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// Port.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -363,7 +363,7 @@ impl Upstream {
         tls: &Arc<ClientConfig>,
     ) -> Result<TlsStream<TcpStream>, UpstreamError> {
         let origin = || self.target.origin();
-        let host = self.target.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = self.target.bare_host().to_owned();
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| UpstreamError::Name { origin: origin() })?;
         let stream = timeout(CONNECT, TcpStream::connect((host, self.target.port())));

@@ -15,7 +15,7 @@ pub(crate) use keys::{
     Configure, CredentialRemove, Credentials, Finger, FingerAdd, FingerRemove, FingerRename, Key,
     KeyAdd, KeyRemove, OnOff, Pin, PinChange, Platform, Reset, WhichKey,
 };
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Proxy, ProxyCa, ProxyPart};
 pub(crate) use tickets::{Ticket, TicketApprove, TicketRequest};
 
 /// Prove that you are present, at an enrolled machine, for exactly this request.

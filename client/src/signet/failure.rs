@@ -13,7 +13,7 @@ use signet_client::demand::DemandError;
 use signet_client::enrolment::EnrolError;
 use signet_client::inspection::InspectError;
 use signet_client::one_line::causes;
-use signet_client::proxy::{OpenProxyError, ProxyListenError, TargetError};
+use signet_client::proxy::{LocalCaError, OpenProxyError, ProxyListenError, TargetError};
 use signet_client::remote::{FarError, ListenError};
 use signet_client::settings::SettingsError;
 use signet_client::tls::TlsConfigError;
@@ -142,6 +142,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     ProxyListen(#[from] ProxyListenError),
     #[error(transparent)]
+    LocalCa(#[from] LocalCaError),
+    #[error(transparent)]
     Target(#[from] TargetError),
     #[error("cancelled")]
     Interrupted,
@@ -231,6 +233,7 @@ impl Failure {
             | Self::Far(_)
             | Self::FarHosts(_)
             | Self::ProxyListen(_)
+            | Self::LocalCa(_)
             | Self::Write { .. }
             | Self::Print(_)
             | Self::NoTicket(_)

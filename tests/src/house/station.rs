@@ -136,6 +136,7 @@ impl Station {
             ("SIGNET_BUS", self.bus.address().to_owned()),
             ("XDG_RUNTIME_DIR", path("run")),
             ("XDG_CONFIG_HOME", path("config")),
+            ("XDG_STATE_HOME", path("state")),
         ]
     }
 

@@ -210,8 +210,8 @@ fn asks_person(command: &Command) -> bool {
         | Command::Ticket(_)
         | Command::Present(_)
         | Command::Request(_)
-        | Command::Proxy(_)
         | Command::Finger(_) => true,
+        Command::Proxy(proxy) => proxy.part.is_none(),
         Command::Key(key) => !matches!(key, Key::List),
         _ => false,
     }

@@ -1,7 +1,14 @@
 //! `signet proxy`.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use serde_json::json;
-use signet_client::proxy::{Listen, Opened, Proxy, Settings, Target, open, secret_file};
+use signet_client::inspection::rfc3339;
+use signet_client::proxy::{
+    CaFolder, HostCa, Listen, LocalCaError, Opened, Proxy, Settings, Target, open, secret_file,
+};
+use signet_client::renewal::unix_now;
 use signet_client::tokens::TokenCache;
 
 use super::{Context, files, runtime_directory};
@@ -9,7 +16,14 @@ use crate::cli;
 use crate::failure::Failure;
 
 pub(super) async fn run(context: Context, options: &cli::Proxy) -> Result<(), Failure> {
-    let targets = targets(&context, options)?;
+    match &options.part {
+        None => serve(context, options).await,
+        Some(cli::ProxyPart::Ca(options)) => show_cas(&context, options),
+    }
+}
+
+async fn serve(context: Context, options: &cli::Proxy) -> Result<(), Failure> {
+    let targets = targets(&context, &options.to)?;
     let ca = options.cacert.as_ref().or(context.settings.gateway_ca.as_ref());
     let settings = Settings {
         bus: context.bus.clone(),
@@ -17,6 +31,7 @@ pub(super) async fn run(context: Context, options: &cli::Proxy) -> Result<(), Fa
         anchors: ca.map(|path| files::anchors(path)).transpose()?,
         step_up: !options.no_step_up,
         means: context.means(options.by),
+        ca_folder: ca_folder(),
         reason: context.reason.clone(),
     };
     let names: Vec<String> = settings.targets.iter().map(Target::origin).collect();
@@ -54,6 +69,30 @@ pub(super) async fn run(context: Context, options: &cli::Proxy) -> Result<(), Fa
     Ok(())
 }
 
+/// Prints each CA once, however many gateways its host has.
+fn show_cas(context: &Context, options: &cli::ProxyCa) -> Result<(), Failure> {
+    let targets = targets(context, &options.to)?;
+    let hosts: BTreeSet<&str> = targets.iter().map(Target::bare_host).collect();
+    let folder = ca_folder().ok_or(LocalCaError::NoFolder)?;
+    let cas = hosts.iter().map(|host| folder.open(host, unix_now()));
+    let cas: Vec<HostCa> = cas.collect::<Result<_, _>>()?;
+    let (mut told, mut text) = (Vec::new(), String::new());
+    for ca in &cas {
+        let (host, file, sha256, until) =
+            (ca.host(), ca.file(), ca.sha256(), rfc3339(ca.not_after()));
+        told.push(json!({ "host": host, "file": file, "sha256": sha256, "not_after": until }));
+        // Whoever reads PEM skips what stands between the blocks (RFC 7468 §2).
+        let file = file.display();
+        text += &format!("{host}, until {until}, SHA-256 {sha256}\n{file}\n{}", ca.pem());
+    }
+    context.output.result(&json!({ "cas": told }), &text)
+}
+
+fn ca_folder() -> Option<CaFolder> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    CaFolder::find(variable("XDG_STATE_HOME"), variable("HOME"))
+}
+
 /// As `--listen` takes it.
 fn place(opened: &Opened) -> String {
     match (opened.socket(), opened.address()) {
@@ -63,9 +102,9 @@ fn place(opened: &Opened) -> String {
     }
 }
 
-fn targets(context: &Context, options: &cli::Proxy) -> Result<Vec<Target>, Failure> {
-    if !options.to.is_empty() {
-        return Ok(options.to.clone());
+fn targets(context: &Context, given: &[Target]) -> Result<Vec<Target>, Failure> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
     }
     let named = context.settings.proxy_to.iter().flatten();
     let targets: Vec<_> = named.map(|url| Target::parse(url)).collect::<Result<_, _>>()?;

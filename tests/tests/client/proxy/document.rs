@@ -13,7 +13,7 @@ fn commands() -> Vec<String> {
     let spans = text.split('`').filter(|span| span.contains("curl ") && !span.contains('\n'));
     let spans = spans.filter(|span| span.contains("http://"));
     let lines = text.lines().filter_map(|line| line.strip_prefix("$ "));
-    let lines = lines.filter(|line| line.starts_with("curl "));
+    let lines = lines.filter(|line| line.contains("curl "));
     spans.chain(lines).map(str::to_owned).collect()
 }
 
@@ -22,14 +22,21 @@ async fn its_commands_work() {
     let house = logged_in().await;
     let proxy = Proxy::start(&house, &["--listen", "127.0.0.1:0", "--listen", "unix"]).await;
     let commands = commands();
-    assert_eq!(commands.len(), 5, "{commands:?}");
+    assert_eq!(commands.len(), 6, "{commands:?}");
+    let ca = house.alice.signet(&["proxy", "ca", "--to", &house.url("")]).await.unwrap();
+    std::fs::write(house.alice.file("ca.pem"), ca.stdout).unwrap();
     for (number, command) in commands.iter().enumerate() {
         let command = command
             .replace("127.0.0.1:8123", &proxy.address())
+            .replace("https://ctl.mesh.example", &house.url(""))
             .replace("ctl.mesh.example", "localhost");
         let mut shell = tokio::process::Command::new("sh");
         shell.args(["-ec", &command]).envs(house.alice.environment());
-        shell.env("secret", proxy.secret()).env("CURL_HOME", "/nonexistent").stdin(Stdio::null());
+        shell
+            .current_dir(house.alice.file(""))
+            .env("secret", proxy.secret())
+            .env("CURL_HOME", "/nonexistent")
+            .stdin(Stdio::null());
         let output = shell.kill_on_drop(true).output().await.unwrap();
         let received = house.upstream.received();
         assert_eq!(received.len(), number + 1, "{command}: {output:?}");

@@ -4,6 +4,8 @@
 mod broken;
 mod document;
 mod hostile;
+mod https;
+mod kubectl;
 mod port;
 mod streams;
 mod touch;

@@ -1,9 +1,24 @@
 //! A port of the loopback interface: each way in which tools carry the secret, and everybody without it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
 
-use super::{Proxy, STAGING, curl, curled, got, socket};
+use tokio::io::AsyncWriteExt;
+
+use super::{Proxy, STAGING, curled, got, socket};
 use crate::gateway::logged_in;
+
+/// What a browser makes of a PAC file: one line for each URL.
+const FIND: &str = r#"
+import dukpy, sys
+from urllib.parse import urlsplit
+engine = dukpy.JSInterpreter()
+engine.evaljs(sys.stdin.read())
+for url in sys.argv[1:]:
+    ask = "FindProxyForURL(dukpy.url, dukpy.host)"
+    print(engine.evaljs(ask, url=url, host=urlsplit(url).hostname))
+"#;
 
 /// Nobody's user and group ids.
 const NOBODY: &str = "65534";
@@ -66,17 +81,45 @@ async fn tools_carry_the_secret_as_they_can() {
         let (status, code) = curled(tool).await.code();
         assert_eq!((status, code.as_str()), expected, "{tool:?}");
     }
-    let tunnel = ["--proxy", &as_proxy, "https://localhost/", "--insecure"];
-    let output = curl(&tunnel).output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
     assert_eq!(house.upstream.received().len(), before);
 
     let pac = curled(&[&format!("http://{address}/~{secret}/.signet/proxy.pac")]).await;
     assert!(pac.head.contains("application/x-ns-proxy-autoconfig"), "{pac:?}");
     assert!(pac.body.contains(&format!("PROXY {address}")), "{pac:?}");
+    directs(&pac.body, house.envoy.address().port(), &address).await;
     let pac = curled(&[&format!("http://{address}/.signet/proxy.pac")]).await;
     assert_eq!(pac.code(), (401, "secret".to_owned()));
+}
+
+/// What is for the target goes to the proxy, and nothing else.
+async fn directs(pac: &str, port: u16, address: &str) {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    let here = format!("PROXY {address}");
+    let all = [
+        (format!("https://localhost:{port}/a/https://b/"), here.as_str()),
+        (format!("https://LOCALHOST:{port}/"), &here),
+        (format!("wss://localhost:{port}/stream"), &here),
+        ("http://localhost/".into(), &here),
+        ("ws://localhost:80/".into(), &here),
+        ("https://localhost/".into(), "DIRECT"),
+        ("https://localhost:443/".into(), "DIRECT"),
+        (format!("https://sub.localhost:{port}/"), "DIRECT"),
+        (format!("https://evil.example/https://localhost:{port}/"), "DIRECT"),
+        (format!("https://localhost:{port}@evil.example/"), "DIRECT"),
+        (format!("ftp://localhost:{port}/"), "DIRECT"),
+        ("https://constructor/".into(), "DIRECT"),
+        ("https://__proto__/".into(), "DIRECT"),
+    ];
+    let mut command = tokio::process::Command::new(python);
+    command.args(["-c", FIND]).args(all.iter().map(|(url, _)| url));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(pac.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let found = String::from_utf8(output.stdout).unwrap();
+    let found: Vec<&str> = found.lines().collect();
+    let expected: Vec<&str> = all.iter().map(|(_, where_to)| *where_to).collect();
+    assert_eq!(found, expected, "{pac}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

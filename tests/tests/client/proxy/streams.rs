@@ -16,7 +16,7 @@ use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use signet_tests::gateway::Gateway;
 use signet_tests::house::House;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -34,7 +34,7 @@ resource = { kind = "Route", id = "sandbox/watched", in = { kind = "Namespace", 
 "#;
 
 /// A service that sends back what it gets: in a websocket's words, or in gRPC's.
-struct Service {
+pub(super) struct Service {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -46,7 +46,7 @@ impl Drop for Service {
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(echo);
@@ -93,6 +93,13 @@ async fn echo(mut request: Request) -> Response {
     Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
 
+/// It, before a service, with a policy that knows the call.
+pub(super) async fn gateway_of_streams(house: &mut House, service: &Service) -> Gateway {
+    let envoy = streaming(house, service);
+    with_policy(house, "actions.toml", |text| format!("{text}{GRPC}")).await;
+    envoy
+}
+
 /// Envoy that decides by the head of a request and not by its body: so it can carry streams.
 fn streaming(house: &mut House, service: &Service) -> Gateway {
     let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -117,22 +124,25 @@ fn streaming(house: &mut House, service: &Service) -> Gateway {
 }
 
 /// A gRPC call whose request goes on for as long as the sender lives.
-struct Call {
+pub(super) struct Call {
     sender: mpsc::Sender<Result<Frame<Bytes>, io::Error>>,
     answer: hyper::body::Incoming,
 }
 
-type Frames = StreamBody<
+pub(super) type Frames = StreamBody<
     std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>,
 >;
 
 impl Call {
-    async fn begin(client: &hyper::client::conn::http2::SendRequest<Frames>) -> Self {
+    pub(super) async fn begin(
+        client: &hyper::client::conn::http2::SendRequest<Frames>,
+        origin: &str,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(4);
         let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|frame| (frame, receiver))
         });
-        let request = hyper::Request::post(format!("http://localhost{WATCH}"))
+        let request = hyper::Request::post(format!("{origin}{WATCH}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(StreamBody::new(frames.boxed()))
@@ -143,13 +153,13 @@ impl Call {
     }
 
     /// Says something and hears it.
-    async fn echo(&mut self, text: &'static str) {
+    pub(super) async fn echo(&mut self, text: &'static str) {
         self.sender.send(Ok(Frame::data(Bytes::from_static(text.as_bytes())))).await.unwrap();
         let frame = self.answer.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), text);
     }
 
-    async fn end(mut self) -> HeaderMap {
+    pub(super) async fn end(mut self) -> HeaderMap {
         drop(self.sender);
         loop {
             let frame = self.answer.frame().await.expect("no trailers").unwrap();
@@ -165,8 +175,7 @@ impl Call {
 async fn streams_go_on_over_a_renewal_and_share_a_connection() {
     let (mut house, wire) = watched().await;
     let service = Service::start().await;
-    let envoy = streaming(&mut house, &service);
-    with_policy(&house, "actions.toml", |text| format!("{text}{GRPC}")).await;
+    let envoy = gateway_of_streams(&mut house, &service).await;
     let to = format!("https://localhost:{}", envoy.address().port());
     let ca = house.mesh.ca.display().to_string();
     let _proxy = Proxy::start_at(&house.alice, &["--to", &to, "--cacert", &ca]).await;
@@ -178,7 +187,7 @@ async fn streams_go_on_over_a_renewal_and_share_a_connection() {
             .await
             .unwrap();
     tokio::spawn(connection);
-    let mut first = Call::begin(&client).await;
+    let mut first = Call::begin(&client, "http://localhost").await;
     first.echo("one").await;
     assert_eq!(signatures.load(Ordering::SeqCst), 1);
 
@@ -189,7 +198,7 @@ async fn streams_go_on_over_a_renewal_and_share_a_connection() {
     assert_ne!(token(&house).await, before);
     let by_renewal = signatures.load(Ordering::SeqCst);
     first.echo("two").await;
-    let mut second = Call::begin(&client).await;
+    let mut second = Call::begin(&client, "http://localhost").await;
     second.echo("three").await;
     first.echo("four").await;
     // Both streams are on one connection.
@@ -201,7 +210,7 @@ async fn streams_go_on_over_a_renewal_and_share_a_connection() {
     // A websocket has a connection of its own, and the next one has another.
     for _ in 0..2 {
         let before = signatures.load(Ordering::SeqCst);
-        websocket(&house).await;
+        echoed(UnixStream::connect(socket(&house)).await.unwrap(), "localhost").await;
         assert_eq!(signatures.load(Ordering::SeqCst), before + 1);
     }
     // gRPC clients hear of refusals in their own terms.
@@ -225,10 +234,9 @@ async fn token(house: &House) -> String {
 }
 
 /// A handshake (RFC 6455 §4), and what follows it back and forth.
-async fn websocket(house: &House) {
-    let mut stream = UnixStream::connect(socket(house)).await.unwrap();
+pub(super) async fn echoed(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) {
     let request = format!(
-        "GET {STAGING} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+        "GET {STAGING} HTTP/1.1\r\nhost: {host}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
