@@ -17,7 +17,6 @@ use tracing::field::Empty;
 use crate::limits::{Door, Listener, admit};
 use crate::problem::Problem;
 use crate::state::Authority;
-use crate::tls::Closer;
 use crate::trace::{self, TraceContext};
 use crate::{approvals, challenge, documents, events, gateway, introspection, log, revoke, token};
 
@@ -96,7 +95,6 @@ async fn measure(
 
 async fn answer(authority: &Authority, route: &str, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let _busy = request.extensions().get::<Closer>().map(Closer::busy);
     let limit: Duration = authority.config.settings.limits.request_timeout.duration();
     let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -214,6 +214,22 @@ async fn slow_clients_are_cut_off_and_others_do_not_notice() {
     }
 }
 
+/// What closes a gateway's connection just when it asks makes it refuse whom it asked for.
+#[tokio::test]
+async fn a_connection_that_rests_stays_longer_than_a_head_may_take() {
+    let house = house("header_timeout = \"1s\"\nidle_timeout = \"1h\"").await;
+    let mut resting = Raw::connect(&house).await;
+    for _ in 0..2 {
+        resting.send(b"GET /jwks.json HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert!(matches!(resting.answer().await, Answered::Status(200)));
+        // One that was opened later and asks nothing is cut, so the other has rested for as long.
+        let mut silent = Raw::connect(&house).await;
+        assert!(matches!(silent.answer().await, Answered::Closed));
+    }
+    resting.send(b"GET /jwks.json HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(matches!(resting.answer().await, Answered::Status(200)));
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
     let house = house("").await;

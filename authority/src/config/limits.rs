@@ -32,11 +32,11 @@ pub struct Limits {
     pub guesses: Rate,
     /// Verifiers that may follow the events at once, for each gateway's certificate.
     pub verifiers: usize,
-    /// Time to send the request's head, and for the TLS handshake.
+    /// Time for the TLS handshake, and to send the first request's head.
     pub header_timeout: Timeout,
     /// Time to send the request's body.
     pub body_timeout: Timeout,
-    /// How long a connection may stay without a request.
+    /// How long a connection may stay until the next request's head is there.
     pub idle_timeout: Timeout,
     /// Time for a whole request.
     pub request_timeout: Timeout,

@@ -170,7 +170,7 @@ operator_tokens = "600/1m"
 guesses = "10/15m"
 # Services and gateways that follow revocations at once, for each gateway's certificate.
 verifiers = 64
-# Time for the TLS handshake and for each request's head, for its body, and until it is answered.
+# Time for the TLS handshake and for the first request's head, for its body, and until it is answered.
 header_timeout = "10s"
 body_timeout = "10s"
 request_timeout = "30s"

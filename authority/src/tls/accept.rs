@@ -9,10 +9,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,9 +47,9 @@ pub struct Serving {
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For the handshake, and for each request's head.
+    /// For the handshake, and for the first request's head.
     pub head: Duration,
-    /// Until the next request.
+    /// Until the next request is there.
     pub idle: Duration,
 }
 
@@ -229,17 +229,22 @@ where
 {
     let closer = Closer::default();
     let closed = closer.clone();
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let busy = closer.busy();
         mark(&mut request);
         request.extensions_mut().insert(closer.clone());
-        request.map(axum::body::Body::new)
+        let answered = router.clone().oneshot(request.map(axum::body::Body::new));
+        async move {
+            let _busy = busy;
+            answered.await
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.head);
+    // hyper's own timeout begins when the answer before was sent, so it would cut resting connections:
+    // a gateway that asks at that moment gets no answer and refuses whom it asked for.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .into_owned();
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     tokio::select! {
         ended = watcher.watch(connection) => ended.map(|()| Ended::Normally),
         () = closed.closed() => {
