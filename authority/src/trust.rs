@@ -1,6 +1,7 @@
 //! The roots that the settings name, as the verifier wants them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use signet_evidence::webauthn::{Aaguid, CredProtect};
 use signet_verifier::ModelVerification;
@@ -76,6 +77,7 @@ pub fn appraisal(config: &Config, keys: &Keys) -> Result<AppraisalPolicy, TrustE
         trust_domain: settings.trust_domain.to_string(),
         device_anchors: TrustAnchors::from_der([keys.device_ca.certificate()])?,
         ak_anchors: TrustAnchors::from_der([keys.ak_ca.certificate()])?,
+        chains: Arc::default(),
         rp_id: settings.rp_id.to_string(),
         required_pcrs: settings.tpm.required_pcrs.get_ref().clone(),
         boot: match settings.tpm.boot {

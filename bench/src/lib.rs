@@ -104,6 +104,7 @@ pub const ALL: &[Bench] = &[
     library::TOKEN,
     library::TOKEN_SEEN,
     library::EVIDENCE,
+    library::EVIDENCE_SEEN,
     authorize::SEEN,
     authorize::UNSEEN,
     authorize::LATENCY_SEEN,

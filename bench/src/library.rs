@@ -1,5 +1,6 @@
 //! The verifier as a library, against the bare signatures beneath it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -12,6 +13,7 @@ use signet_evidence::{CertificateThumbprint, Purpose, UnixTime};
 use signet_tests::fixture::{self, Fixture};
 use signet_tests::world::World;
 use signet_verifier::Appraisal;
+use signet_verifier::chains::SeenChains;
 use signet_verifier::challenge::ChallengeKey;
 use signet_verifier::policy::AppraisalPolicy;
 use signet_verifier::records::Enrolled;
@@ -45,14 +47,25 @@ pub const TOKEN_SEEN: Bench = Bench {
     prepare: |_, effort| Ok(Box::new(SeenToken(Token::prepare(effort)?))),
 };
 
-/// Everything about a session's evidence.
+/// Everything about a session's evidence, of a machine that was never seen.
 pub const EVIDENCE: Bench = Bench {
     name: "evidence",
     about: "a session's evidence appraised (steps 1 to 11), and the six bare ES256 signatures in it",
     bar: BAR,
     rounds: ROUNDS,
     unit: Unit::Time,
-    prepare: |_, effort| Ok(Box::new(Judge::prepare(effort)?)),
+    prepare: |_, effort| Ok(Box::new(Judge::prepare(effort, Chains::New)?)),
+};
+
+/// The same of a machine whose certificates were seen before: their signatures are remembered, and not
+/// counted on either side.
+pub const EVIDENCE_SEEN: Bench = Bench {
+    name: "evidence-seen",
+    about: "the same with certificate chains that were seen before, and the four bare signatures that remain",
+    bar: BAR,
+    rounds: ROUNDS,
+    unit: Unit::Time,
+    prepare: |_, effort| Ok(Box::new(Judge::prepare(effort, Chains::Seen)?)),
 };
 
 /// CPU time of this thread.
@@ -167,11 +180,25 @@ impl Contest for SeenToken {
     }
 }
 
-/// Signatures in a session's evidence: the certificates of TLS key and AK, the envelope, the quote, the
-/// certification of the TLS key, the assertion.
-const SIGNATURES: usize = 6;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chains {
+    New,
+    Seen,
+}
+
+impl Chains {
+    /// Signatures in a session's evidence that are verified: those of the certificates of TLS key and AK
+    /// unless they were before, the envelope's, the quote's, the TLS key's certification's, the assertion's.
+    fn signatures(self) -> usize {
+        match self {
+            Self::New => 6,
+            Self::Seen => 4,
+        }
+    }
+}
 
 struct Judge {
+    chains: Chains,
     policy: AppraisalPolicy,
     challenge_key: ChallengeKey,
     enrolled: Enrolled,
@@ -183,9 +210,10 @@ struct Judge {
 }
 
 impl Judge {
-    fn prepare(effort: Effort) -> Result<Self, Failure> {
+    fn prepare(effort: Effort, chains: Chains) -> Result<Self, Failure> {
         let (world, fixture) = accepted("session")?;
         let mut judge = Self {
+            chains,
             policy: world.policy(&[])?,
             challenge_key: world.challenge_key()?,
             enrolled: world.enrolled(&[])?,
@@ -209,12 +237,15 @@ impl Judge {
 
 impl Contest for Judge {
     fn base(&mut self) -> Result<Duration, Failure> {
-        self.bare.verify(self.times * SIGNATURES)
+        self.bare.verify(self.times * self.chains.signatures())
     }
 
     fn ours(&mut self) -> Result<Duration, Failure> {
         spent(|| {
             for _ in 0..self.times {
+                if self.chains == Chains::New {
+                    self.policy.chains = Arc::new(SeenChains::at_most(2));
+                }
                 let evidence = self.begin()?;
                 let required = UserVerification::Required;
                 evidence.appraise(&self.enrolled, required, &self.policy, self.now)?;

@@ -4,6 +4,8 @@
 //! has one encoding: no trailing bytes, no duplicate or unsorted keys, no indefinite lengths, no
 //! integer longer than it need be.
 
+use std::io;
+
 pub use ciborium::Value;
 use thiserror::Error;
 
@@ -31,7 +33,7 @@ pub enum CborError {
 pub fn decode(bytes: &[u8]) -> Result<Value, CborError> {
     let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
         .map_err(|_| CborError::Syntax)?;
-    if is_in_order(&value) && written(&value) == bytes {
+    if is_in_order(&value) && is_written_as(&value, bytes) {
         return Ok(value);
     }
     reject_duplicates(&value)?;
@@ -50,6 +52,26 @@ fn written(value: &Value) -> Vec<u8> {
     // Writing to a `Vec` cannot fail, and `Value` has no type that cannot be encoded.
     let _ = ciborium::into_writer(value, &mut bytes);
     bytes
+}
+
+/// Whether [`written`] would give these bytes.
+fn is_written_as(value: &Value, bytes: &[u8]) -> bool {
+    let mut expected = Expected(bytes);
+    ciborium::into_writer(value, &mut expected).is_ok() && expected.0.is_empty()
+}
+
+/// What is still to be written; anything else is refused.
+struct Expected<'a>(&'a [u8]);
+
+impl io::Write for Expected<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether the keys of every map ascend by their encoding, none twice.

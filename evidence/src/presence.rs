@@ -1,14 +1,11 @@
 //! Presence Evidence: the tagged `COSE_Sign1` (RFC 9052 §4.2) around a statement.
 
 use coset::iana::Algorithm;
-use coset::{
-    CoseSign1, CoseSign1Builder, HeaderBuilder, Label, RegisteredLabelWithPrivate,
-    TaggedCborSerializable,
-};
+use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable};
 use thiserror::Error;
 
 use crate::binding::{self, Sha256};
-use crate::cbor::{self, CborError, Value};
+use crate::cbor::{self, CborError, Fields, Value};
 use crate::header::{
     CertificateChain, FidoAssertion, FidoRegistration, HeaderError, MAX_EVENT_LOG, SentLog,
     TpmEvidence,
@@ -27,6 +24,11 @@ pub const MAX_EVIDENCE: usize = MAX_EVENT_LOG + MAX_EVIDENCE_WITHOUT_LOG;
 /// Media type of evidence (RFC 9782); also the `typ` header (RFC 9596).
 pub const MEDIA_TYPE: &str = "application/eat+cwt";
 
+/// CBOR tag of `COSE_Sign1` (RFC 9052 §2).
+const COSE_SIGN1: u64 = 18;
+/// ESP256 (RFC 9864) and ES256 (RFC 9053 §2.1), which are the same with our keys.
+const ALGORITHMS: [i128; 2] = [-9, -7];
+const ALG: i64 = 1;
 const TYP: i64 = 16;
 const X5CHAIN: i64 = 33;
 const TPM: i64 = -70102;
@@ -43,8 +45,10 @@ pub struct Encoded<T> {
 /// Parsed evidence: attacker-controlled values until a verifier has judged them.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    cose: CoseSign1,
+    /// The header's bytes as they travelled.
+    protected: Vec<u8>,
     payload: Vec<u8>,
+    signature: Vec<u8>,
     /// The statement.
     pub statement: Statement,
     /// mTLS client certificate, leaf first (RFC 9360).
@@ -125,16 +129,8 @@ impl Evidence {
     /// See [`EvidenceError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         at_most(bytes.len(), MAX_EVIDENCE)?;
-        cbor::decode(bytes)?;
-        let cose = CoseSign1::from_tagged_slice(bytes).map_err(|_| EvidenceError::NotCoseSign1)?;
-        let payload = cose.payload.clone().ok_or(EvidenceError::NotCoseSign1)?;
-        if cose.signature.len() != 64 {
-            return Err(EvidenceError::NotCoseSign1);
-        }
-        if !cose.unprotected.is_empty() {
-            return Err(EvidenceError::UnprotectedHeader);
-        }
-        let mut header = ProtectedHeader::parse(&cose)?;
+        let [protected, payload, signature] = cose_sign1(cbor::decode(bytes)?)?;
+        let mut header = ProtectedHeader::parse(&protected)?;
         let statement = Statement::decode(&payload)?;
         let evidence = Self {
             certificate_chain: header.required(X5CHAIN, CertificateChain::from_value)?,
@@ -153,8 +149,9 @@ impl Evidence {
                 }),
             )?,
             tpm: header.required(TPM, |value| encoded(value, TpmEvidence::decode))?.value,
-            cose,
+            protected,
             payload,
+            signature,
             statement,
         };
         header.finish()?;
@@ -176,13 +173,15 @@ impl Evidence {
     /// What the TLS key signed: the `Sig_structure` (RFC 9052 §4.4), with empty external data.
     #[must_use]
     pub fn to_be_signed(&self) -> Vec<u8> {
-        self.cose.tbs_data(&[])
+        let words = ["Signature1".into(), Value::Bytes(self.protected.clone())];
+        let rest = [Value::Bytes(Vec::new()), Value::Bytes(self.payload.clone())];
+        cbor::encode(&Value::Array(words.into_iter().chain(rest).collect()))
     }
 
     /// The outer signature, r ‖ s, 64 bytes.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
-        &self.cose.signature
+        &self.signature
     }
 
     /// What the quote's and the certification's `extraData` must be.
@@ -275,40 +274,44 @@ impl UnsignedEvidence {
     }
 }
 
-/// The protected header's entries beyond `alg`, taken out one by one.
-struct ProtectedHeader(Vec<(Label, Value)>);
+/// Protected header, payload and signature of a tagged `COSE_Sign1` with nothing in the unprotected header.
+fn cose_sign1(value: Value) -> Result<[Vec<u8>; 3], EvidenceError> {
+    let not = EvidenceError::NotCoseSign1;
+    let Value::Tag(COSE_SIGN1, inner) = value else { return Err(not) };
+    let Value::Array(items) = *inner else { return Err(not) };
+    let Ok([protected, unprotected, payload, signature]) = <[Value; 4]>::try_from(items) else {
+        return Err(not);
+    };
+    let (Value::Bytes(protected), Value::Map(unprotected)) = (protected, unprotected) else {
+        return Err(not);
+    };
+    let (Value::Bytes(payload), Value::Bytes(signature)) = (payload, signature) else {
+        return Err(not);
+    };
+    if signature.len() != 64 {
+        return Err(not);
+    }
+    if !unprotected.is_empty() {
+        return Err(EvidenceError::UnprotectedHeader);
+    }
+    Ok([protected, payload, signature])
+}
+
+/// The protected header's entries beyond `alg` and `typ`, taken out one by one.
+struct ProtectedHeader(Fields);
 
 impl ProtectedHeader {
-    fn parse(cose: &CoseSign1) -> Result<Self, EvidenceError> {
-        let header = &cose.protected.header;
-        let encoded = cose.protected.original_data.as_deref().unwrap_or_default();
-        cbor::decode(encoded)?;
-        match header.alg {
-            Some(RegisteredLabelWithPrivate::Assigned(Algorithm::ESP256 | Algorithm::ES256)) => {}
+    fn parse(encoded: &[u8]) -> Result<Self, EvidenceError> {
+        let entries = Fields::new(cbor::decode(encoded)?);
+        let mut entries = Self(entries.ok_or(EvidenceError::NotCoseSign1)?);
+        match entries.0.take(ALG) {
+            Some(Value::Integer(alg)) if ALGORITHMS.contains(&alg.into()) => {}
             _ => return Err(EvidenceError::Algorithm),
         }
-        // Labels that coset knows by name and we have no use for (RFC 9052 §3.1).
-        let known = [
-            (!header.crit.is_empty(), 2),
-            (header.content_type.is_some(), 3),
-            (!header.key_id.is_empty(), 4),
-            (!header.iv.is_empty(), 5),
-            (!header.partial_iv.is_empty(), 6),
-            (!header.counter_signatures.is_empty(), 7),
-        ];
-        if let Some((_, label)) = known.into_iter().find(|(present, _)| *present) {
-            return Err(EvidenceError::UnknownLabel(label));
-        }
-        let mut entries = Self(header.rest.clone());
-        match entries.take(TYP) {
+        match entries.0.take(TYP) {
             Some(Value::Text(text)) if text == MEDIA_TYPE => Ok(entries),
             _ => Err(EvidenceError::Type),
         }
-    }
-
-    fn take(&mut self, label: i64) -> Option<Value> {
-        let index = self.0.iter().position(|(found, _)| *found == Label::Int(label))?;
-        Some(self.0.swap_remove(index).1)
     }
 
     fn required<T>(
@@ -316,7 +319,8 @@ impl ProtectedHeader {
         label: i64,
         decode: impl FnOnce(Value) -> Result<T, HeaderError>,
     ) -> Result<T, EvidenceError> {
-        self.take(label)
+        self.0
+            .take(label)
             .ok_or(HeaderError::Missing)
             .and_then(decode)
             .map_err(|source| EvidenceError::Header { label, source })
@@ -328,7 +332,7 @@ impl ProtectedHeader {
         (left, decode_left): (i64, impl FnOnce(&[u8]) -> Result<T, HeaderError>),
         (right, decode_right): (i64, impl FnOnce(&[u8]) -> Result<T, HeaderError>),
     ) -> Result<Option<Encoded<T>>, EvidenceError> {
-        let (label, part) = match (self.take(left), self.take(right)) {
+        let (label, part) = match (self.0.take(left), self.0.take(right)) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => return Err(EvidenceError::Both(left, right)),
             (Some(value), None) => (left, encoded(value, decode_left)),
@@ -338,11 +342,7 @@ impl ProtectedHeader {
     }
 
     fn finish(self) -> Result<(), EvidenceError> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((Label::Int(label), _)) => Err(EvidenceError::UnknownLabel(*label)),
-            Some((Label::Text(_), _)) => Err(EvidenceError::UnknownLabel(0)),
-        }
+        self.0.left_over().map_or(Ok(()), |label| Err(EvidenceError::UnknownLabel(label)))
     }
 }
 

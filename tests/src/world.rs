@@ -318,6 +318,7 @@ impl World {
             trust_domain: self.trust_domain.clone(),
             device_anchors: anchors()?,
             ak_anchors: anchors()?,
+            chains: Arc::default(),
             rp_id: self.rp_id.clone(),
             required_pcrs: self.pcrs.keys().copied().collect(),
             boot,

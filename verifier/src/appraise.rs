@@ -20,6 +20,7 @@
 //! sender has not proved possession of an enrolled key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use signet_evidence::binding::{Sha256, assertion_challenge, sha256};
 use signet_evidence::header::{CertifiedKey, SentLog};
@@ -33,7 +34,7 @@ use signet_evidence::{
 
 use crate::assurance::AssuranceLevel;
 use crate::boot::{self, BootReport};
-use crate::certificate::{Certificate, KeyPurpose, VerifiedPath};
+use crate::certificate::{Certificate, KeyPurpose};
 use crate::challenge::{ChallengeContext, ChallengeKey, FreshChallenge};
 use crate::platform::VerifiedPlatformAssertion;
 use crate::policy::AppraisalPolicy;
@@ -64,7 +65,7 @@ pub struct AuthenticatedEvidence {
     pub(crate) evidence: Evidence,
     digest: Sha256,
     challenge: FreshChallenge,
-    peer: Certificate,
+    peer: Arc<Certificate>,
 }
 
 impl Appraisal<'_> {
@@ -121,19 +122,24 @@ impl Appraisal<'_> {
 
     /// Step 4: TLS peer = first certificate of the chain, which leads to the device CA, names the
     /// statement's device, and holds the key of `cnf.ckt`.
-    fn check_peer(&self, evidence: &Evidence, peer: &[u8]) -> Result<Certificate, Rejection> {
+    fn check_peer(&self, evidence: &Evidence, peer: &[u8]) -> Result<Arc<Certificate>, Rejection> {
         let chain = &evidence.certificate_chain;
         if chain.leaf() != peer {
             return Err(Refusal::OtherCertificate.into());
         }
-        let path = VerifiedPath::verify(
-            peer,
-            chain.intermediates(),
-            &self.policy.device_anchors,
-            Some(KeyPurpose::ClientAuthentication),
-            self.now,
-        )
-        .map_err(|error| Rejection::because(RejectionCode::DeviceCertificateUntrusted, error))?;
+        let path = self
+            .policy
+            .chains
+            .verify(
+                peer,
+                chain.intermediates(),
+                &self.policy.device_anchors,
+                KeyPurpose::ClientAuthentication,
+                self.now,
+            )
+            .map_err(|error| {
+                Rejection::because(RejectionCode::DeviceCertificateUntrusted, error)
+            })?;
         let leaf = path.into_leaf();
         let key = leaf.p256_key().map_err(|error| {
             Rejection::because(RejectionCode::DeviceCertificateUntrusted, error)
@@ -323,14 +329,16 @@ impl AuthenticatedEvidence {
     ) -> Result<AttestationKey, Rejection> {
         let untrusted = RejectionCode::AkCertificateUntrusted;
         let chain = &self.evidence.tpm.ak_chain;
-        let path = VerifiedPath::verify(
-            chain.leaf(),
-            chain.intermediates(),
-            &policy.ak_anchors,
-            Some(KeyPurpose::AttestationKey),
-            now,
-        )
-        .map_err(|error| Rejection::because(untrusted, error))?;
+        let path = policy
+            .chains
+            .verify(
+                chain.leaf(),
+                chain.intermediates(),
+                &policy.ak_anchors,
+                KeyPurpose::AttestationKey,
+                now,
+            )
+            .map_err(|error| Rejection::because(untrusted, error))?;
         AttestationKey::from_certificate(&path)
             .map_err(|error| Rejection::because(untrusted, error))
     }

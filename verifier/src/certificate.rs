@@ -1,8 +1,10 @@
 //! X.509 certificates: the facts of a leaf, and the path from it to a trust anchor.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime as PkiTime};
+use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{CertificateThumbprint, UnixTime};
 use thiserror::Error;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
@@ -28,7 +30,7 @@ impl KeyPurpose {
     const ALL: [Self; 3] = [Self::ClientAuthentication, Self::AttestationKey, Self::EndorsementKey];
 
     /// Content octets of its object identifier.
-    fn oid(self) -> &'static [u8] {
+    pub(crate) fn oid(self) -> &'static [u8] {
         match self {
             Self::ClientAuthentication => &[0x2b, 6, 1, 5, 5, 7, 3, 2],
             Self::AttestationKey => &[0x67, 0x81, 5, 8, 3],
@@ -238,6 +240,8 @@ fn purposes_of(parsed: &X509Certificate<'_>) -> Result<Vec<KeyPurpose>, Certific
 pub struct TrustAnchors {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<Vec<u8>>,
+    /// Over all of the above.
+    digest: Sha256,
 }
 
 /// A trust anchor that cannot be used: the operator's setting, not the sender's fault.
@@ -264,8 +268,7 @@ impl TrustAnchors {
             let certificate = CertificateDer::from(der.as_ref());
             let anchor = webpki::anchor_from_trusted_cert(&certificate)
                 .map_err(|source| AnchorError { index, source })?;
-            all.anchors.push(anchor.to_owned());
-            all.certificates.push(der.as_ref().to_vec());
+            all.push(&anchor, der.as_ref());
         }
         Ok(all)
     }
@@ -276,11 +279,21 @@ impl TrustAnchors {
         let mut all = Self::default();
         for der in certificates {
             if let Ok(anchor) = webpki::anchor_from_trusted_cert(&CertificateDer::from(der)) {
-                all.anchors.push(anchor.to_owned());
-                all.certificates.push(der.to_vec());
+                all.push(&anchor, der);
             }
         }
         all
+    }
+
+    fn push(&mut self, anchor: &TrustAnchor<'_>, der: &[u8]) {
+        self.anchors.push(anchor.to_owned());
+        self.certificates.push(der.to_vec());
+        self.digest = sha256(&[self.digest, sha256(der)].concat());
+    }
+
+    /// Which anchors these are, in this order.
+    pub(crate) fn digest(&self) -> &Sha256 {
+        &self.digest
     }
 
     /// How many there are.
@@ -332,11 +345,13 @@ pub enum PathError {
     Path(#[source] webpki::Error),
 }
 
-/// A leaf that leads to a trust anchor at a given time.
-#[derive(Debug)]
+/// A leaf that leads to a trust anchor at a given time. Clones share the leaf.
+#[derive(Clone, Debug)]
 pub struct VerifiedPath {
-    leaf: Certificate,
+    leaf: Arc<Certificate>,
     anchor: CertificateThumbprint,
+    /// First and last second at which every certificate of this path is valid.
+    valid: (UnixTime, UnixTime),
 }
 
 impl VerifiedPath {
@@ -373,7 +388,17 @@ impl VerifiedPath {
             )
             .map_err(|error| path_error(error, purpose))?;
         let anchor = anchors.thumbprint_of(path.anchor()).ok_or(PathError::UnknownIssuer)?;
-        Ok(Self { leaf: facts, anchor })
+        let mut valid = (facts.not_before, facts.not_after);
+        for intermediate in path.intermediate_certificates() {
+            let issuer = Certificate::parse(&intermediate.der())?;
+            valid = (valid.0.max(issuer.not_before), valid.1.min(issuer.not_after));
+        }
+        Ok(Self { leaf: Arc::new(facts), anchor, valid })
+    }
+
+    /// Whether every certificate of this path is valid at `now`: all that time changes about it.
+    pub(crate) fn holds_at(&self, now: UnixTime) -> bool {
+        (self.valid.0..=self.valid.1).contains(&now)
     }
 
     /// The leaf.
@@ -382,9 +407,9 @@ impl VerifiedPath {
         &self.leaf
     }
 
-    /// The leaf, by value.
+    /// The leaf, for as long as somebody needs it.
     #[must_use]
-    pub fn into_leaf(self) -> Certificate {
+    pub fn into_leaf(self) -> Arc<Certificate> {
         self.leaf
     }
 

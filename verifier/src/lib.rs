@@ -9,6 +9,7 @@ pub mod assurance;
 pub mod bearer;
 pub mod boot;
 pub mod certificate;
+pub mod chains;
 pub mod challenge;
 pub mod ecdsa;
 pub mod enrolment;

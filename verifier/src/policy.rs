@@ -10,6 +10,7 @@ use signet_evidence::webauthn::{Aaguid, CredProtect};
 use crate::assurance::{AuthenticatorModel, ModelVerification};
 use crate::boot::MachinePolicy;
 use crate::certificate::{AnchorError, TrustAnchors};
+use crate::chains::SeenChains;
 use crate::metadata::{AttestationKeyId, Metadata, ModelEntry, ModelIdentity};
 
 /// What the authority demands of evidence.
@@ -23,6 +24,8 @@ pub struct AppraisalPolicy {
     pub device_anchors: TrustAnchors,
     /// The CA that certifies AKs.
     pub ak_anchors: TrustAnchors,
+    /// Chains that led to one of them before.
+    pub chains: Arc<SeenChains>,
     /// WebAuthn RP ID: a reserved host name that no web server serves.
     pub rp_id: String,
     /// PCRs (SHA-256 bank) that every quote must cover.

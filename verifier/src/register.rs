@@ -28,7 +28,7 @@ pub enum NewKey {
     /// A security key's credential, attested by its authenticator.
     SecurityKey {
         /// The credential.
-        registration: VerifiedRegistration,
+        registration: Box<VerifiedRegistration>,
         /// Whether the key cannot verify its user.
         touch_only: bool,
     },
@@ -144,7 +144,7 @@ impl AuthenticatedEvidence {
         if !touch_only {
             check_protection(&verified, accepted)?;
         }
-        Ok(NewKey::SecurityKey { registration: verified, touch_only })
+        Ok(NewKey::SecurityKey { registration: Box::new(verified), touch_only })
     }
 }
 

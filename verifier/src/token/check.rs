@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signet_evidence::{CertificateThumbprint, KeyThumbprint, RejectionCode, UnixTime};
@@ -13,6 +11,7 @@ use thiserror::Error;
 use super::claims::TokenClaims;
 use super::signer::{Jwk, TokenSigner};
 use super::{MAX_ACTION_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, MAX_TOKEN, cwt, jwt};
+use crate::ecdsa::{P256PublicKey, SignatureInvalid};
 use crate::rejection::Rejection;
 
 /// How far the issuer's and the checker's clocks may differ, in seconds.
@@ -27,7 +26,7 @@ struct NamedKey {
     id: String,
     point: [u8; 65],
     /// Put on the curve once; `None` for bytes that are not on it, which verify nothing.
-    parsed: Option<ParsedPublicKey>,
+    parsed: Option<P256PublicKey>,
 }
 
 impl PartialEq for NamedKey {
@@ -58,7 +57,7 @@ impl VerifyingKey {
     }
 
     fn new(id: String, point: [u8; 65]) -> Self {
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok();
+        let parsed = P256PublicKey::from_uncompressed_point(&point).ok();
         Self(Arc::new(NamedKey { id, point, parsed }))
     }
 
@@ -69,8 +68,12 @@ impl VerifyingKey {
     }
 
     /// Checks an ES256 signature (r ‖ s).
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), Unspecified> {
-        self.0.parsed.as_ref().ok_or(Unspecified)?.verify_sig(message, signature)
+    pub(crate) fn verify(
+        &self,
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), SignatureInvalid> {
+        self.0.parsed.as_ref().ok_or(SignatureInvalid)?.verify_fixed(message, signature)
     }
 }
 
