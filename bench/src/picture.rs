@@ -4,26 +4,35 @@ use std::fmt::Write;
 
 use crate::report::Outcome;
 
-const ROW: u32 = 46;
+const ROW: u32 = 60;
 const LEFT: u32 = 250;
 const WIDTH: u32 = 900;
+const KEPT: &str = "#1a7f64";
+const MISSED: &str = "#b35900";
+const BASE: &str = "#8c959f";
+const BAR: &str = "#cf222e";
 /// Where a bar as long as the longest ends.
 const RIGHT: u32 = 720;
+/// Beside the bars, so that no mark crosses a figure.
+const VALUES: u32 = 736;
 
 /// An SVG that is legible on light and on dark ground.
 #[must_use]
 pub fn svg(outcomes: &[Outcome]) -> String {
-    let height = 56 + ROW * u32::try_from(outcomes.len()).unwrap_or(0);
+    let height = 76 + ROW * u32::try_from(outcomes.len()).unwrap_or(0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
          <text x=\"16\" y=\"26\" font-size=\"16\" fill=\"#1b1f24\">Signet beside its peers: time or memory for the same work; \
-         shorter is better</text>\n"
+         shorter is better</text>\n\
+         <text x=\"16\" y=\"48\" fill=\"#57606a\"><tspan fill=\"{KEPT}\">■</tspan> Signet, bar kept \u{2003}\
+         <tspan fill=\"{MISSED}\">■</tspan> Signet, bar not kept \u{2003}<tspan fill=\"{BASE}\">■</tspan> what it is \
+         compared with \u{2003}<tspan fill=\"{BAR}\">┃</tspan> the bar</text>\n"
     );
     for (row, outcome) in (0..).zip(outcomes) {
         // Writing to a `String` does not fail.
-        let _ = out.write_str(&pair(outcome, 48 + ROW * row));
+        let _ = out.write_str(&pair(outcome, 68 + ROW * row));
     }
     out.push_str("</svg>\n");
     out
@@ -33,33 +42,32 @@ fn pair(outcome: &Outcome, top: u32) -> String {
     // The longer bar, or the mark, reaches to the right end.
     let most = outcome.ratio.max(outcome.bar).max(1.0);
     let at = |share: f64| f64::from(LEFT) + f64::from(RIGHT - LEFT) * share / most;
-    let ours = if outcome.held { "#1a7f64" } else { "#b35900" };
+    let ours = if outcome.held { KEPT } else { MISSED };
     let bar = |y: u32, share: f64, fill: &str, value: f64| {
         let (end, text) = (at(share), shown(value, &outcome.unit));
         format!(
             "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"14\" fill=\"{fill}\"/>\n\
-             <text x=\"{:.1}\" y=\"{}\" fill=\"#1b1f24\">{text}</text>\n",
+             <text x=\"{VALUES}\" y=\"{}\" fill=\"#1b1f24\">{text}</text>\n",
             end - f64::from(LEFT),
-            end + 8.0,
             y + 12
         )
     };
     let mark = at(outcome.bar);
+    let about = escaped(&outcome.about);
     let held = if outcome.held { "kept" } else { "not kept" };
     format!(
-        "<g><title>{}</title>\n\
-         <text x=\"16\" y=\"{}\" fill=\"#1b1f24\">{}</text>\n\
+        "<g><text x=\"16\" y=\"{}\" fill=\"#1b1f24\">{}</text>\n\
          <text x=\"16\" y=\"{}\" font-size=\"11\" fill=\"#57606a\">ratio {:.2}, bar {:.2} {held}</text>\n\
-         {}{}\
-         <line x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"#cf222e\" stroke-width=\"2\"/></g>\n",
-        escaped(&outcome.about),
+         {}{}<text x=\"{LEFT}\" y=\"{}\" font-size=\"10\" fill=\"#57606a\">{about}</text>\n\
+         <line x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"{top}\" y2=\"{}\" stroke=\"{BAR}\" stroke-width=\"2\"/></g>\n",
         top + 13,
         escaped(&outcome.name),
         top + 29,
         outcome.ratio,
         outcome.bar,
         bar(top, outcome.ratio, ours, outcome.ours),
-        bar(top + 17, 1.0, "#8c959f", outcome.base),
+        bar(top + 17, 1.0, BASE, outcome.base),
+        top + 44,
         top + 33,
     )
 }
