@@ -35,7 +35,7 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Most requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// For what is under way, once the proxy ends.
-const FAREWELL: Duration = Duration::from_secs(4);
+const FAREWELL: Duration = Duration::from_secs(10);
 /// After a failure to take a connection, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) type Seat = Arc<OwnedSemaphorePermit>;
 
 impl<A: Attendant + Send + 'static> Proxy<A> {
-    /// Serves at these places until `stop`; then what is under way may end, for a few seconds.
+    /// Serves at these places until `stop`; then what is under way may end, for ten seconds at most.
     pub async fn serve(self: &Arc<Self>, places: Vec<Opened>, stop: impl Future<Output = ()>) {
         let seats = Arc::new(Semaphore::new(SEATS));
         let mut listening = JoinSet::new();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long a ceremony or an agent may take to end.
-const GRACE: Duration = Duration::from_secs(6);
+/// How long a ceremony, an agent or the proxy may take to end.
+const GRACE: Duration = Duration::from_secs(12);
 
 /// Told when the person wants to stop.
 #[derive(Clone, Debug)]

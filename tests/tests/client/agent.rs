@@ -28,10 +28,10 @@ pub(crate) struct Session {
 
 /// What the notification server was given.
 #[derive(Debug)]
-struct Shown {
-    replaces: u32,
+pub(crate) struct Shown {
+    pub(crate) replaces: u32,
     title: String,
-    body: String,
+    pub(crate) body: String,
     actions: Vec<String>,
 }
 
@@ -72,6 +72,11 @@ impl Session {
         session
     }
 
+    /// The bus.
+    pub(crate) fn address(&self) -> &str {
+        self.bus.address()
+    }
+
     /// Waits until somebody owns this name.
     pub(crate) async fn owned(&self, name: &str) {
         let dbus = zbus::fdo::DBusProxy::new(&self.connection).await.unwrap();
@@ -102,7 +107,7 @@ impl Session {
     }
 
     /// The next notification whose body holds this.
-    async fn until(&mut self, words: &str) -> Shown {
+    pub(crate) async fn until(&mut self, words: &str) -> Shown {
         loop {
             let shown = self.next().await;
             if shown.body.contains(words) {
@@ -112,7 +117,7 @@ impl Session {
     }
 
     /// Presses a button of the notification.
-    async fn press(&self, id: u32, key: &str) {
+    pub(crate) async fn press(&self, id: u32, key: &str) {
         let values = vec![zbus::Variant::from(id), zbus::Variant::from(key)];
         self.connection
             .call_method(

@@ -3,6 +3,7 @@
 
 mod broken;
 mod document;
+mod ending;
 mod hostile;
 mod https;
 mod kubectl;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{PRODUCTION, Proxy, STAGING, by_socket, curl, socket};
+use crate::agent::Session;
 use crate::gateway::logged_in;
 use crate::step_up::with_policy;
 
@@ -64,4 +65,34 @@ async fn requests_that_wait_for_the_same_presence_cost_one_touch() {
     let records = house.authority.audit().unwrap().split_off(before);
     let touches = records.iter().filter(|r| r.event == "token-session" && r.decision == "allowed");
     assert_eq!(touches.count(), 1, "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_said_no_is_left_in_peace() {
+    let house = logged_in().await;
+    let mut session = Session::start(Some("body actions")).await;
+    let mut agent = house.alice.command(&["agent"]);
+    agent.env("DBUS_SESSION_BUS_ADDRESS", session.address()).kill_on_drop(true);
+    let mut agent = agent.spawn().unwrap();
+    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("the agent ended").contains("registered") {}
+    let _proxy = Proxy::start(&house, &[]).await;
+    let put = |body| ["-X", "PUT", "--data", body];
+    let asked = put("{\"weight\": 10}");
+    let person = async {
+        let shown = session.until("inger needed").await;
+        session.press(shown.replaces.max(1), "refuse").await;
+        session.until("refused at the prompt").await;
+    };
+    let (got, ()) = tokio::join!(by_socket(&house, PRODUCTION, &asked), person);
+    assert_eq!(got.code(), (403, "presence-not-proved".to_owned()));
+    let before = house.authority.audit().unwrap().len();
+    // Whatever else wants a touch now is refused at once; what wants none passes.
+    let got = by_socket(&house, PRODUCTION, &put("{\"weight\": 20}")).await;
+    assert_eq!(got.code(), (403, "resting".to_owned()));
+    assert!(got.head.contains("retry-after: 30"), "{got:?}");
+    assert_eq!(by_socket(&house, STAGING, &[]).await.status, 200);
+    let records = house.authority.audit().unwrap().split_off(before);
+    assert!(records.iter().all(|record| record.event != "token-action"), "{records:?}");
+    assert_eq!(house.upstream.received().len(), 1);
 }
