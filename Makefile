@@ -140,14 +140,18 @@ fuzz: setup ## Fuzz a target (T=<name in fuzz/seeds>, SECONDS=60; without T each
 fuzz-short: setup ## Some seconds of each parser's fuzz target, where there is a nightly compiler
 	@PARSERS_ONLY=1 fuzz/run.sh 3
 
-# What evidence and verifier do: their own tests, and every fixture and forgery.
 JUDGING := --package signet-evidence --package signet-verifier
-coverage: setup $(TOOLS)/bin/cargo-llvm-cov ## How much of evidence and verifier the tests run
+# What evidence and verifier do: their own tests, every fixture and forgery, and what is made of their results.
+coverage: setup $(TOOLS)/bin/cargo-llvm-cov ## How much of evidence and verifier the tests run; not less than the README says
 	@rustup -q component add llvm-tools
+	@mkdir -p $(TARGET)
 	@cargo llvm-cov clean --workspace
 	@cargo llvm-cov --no-report test -q $(JUDGING)
-	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus
-	@cargo llvm-cov report $(JUDGING) --summary-only
+	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus --test appraisal --test minting
+	@cargo llvm-cov report $(JUDGING) --summary-only | tee $(TARGET)/coverage.txt
+	@said=$$(sed -n 's/.* \([0-9.]*\) % of the regions.*/\1/p' README.md); \
+		awk -v said="$$said" '/^TOTAL/ { found = $$4 + 0 } END { if (!(said > 0 && found >= said)) { \
+			print "README.md says " said " %, found " found " %"; exit 1 } }' $(TARGET)/coverage.txt
 
 # All of them in one build (mutants/); those that stand where a program cannot choose are named, for cargo-mutants.
 MUTANTS := cargo run -q --manifest-path mutants/Cargo.toml --target-dir $(TARGET)/mutants/tool --

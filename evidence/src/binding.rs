@@ -88,6 +88,15 @@ fn to_array(digest: &[u8]) -> Sha256 {
 mod tests {
     use super::*;
 
+    /// What others must hash, byte for byte.
+    #[test]
+    fn digests_are_over_their_domain_and_their_parts() {
+        assert_eq!(platform_digest(b"s"), sha256(b"signet-platform-v1\0s"));
+        let transcript = sha256(b"transcript");
+        let enrolment = [b"signet-enrol-v1\0", &transcript[..], b"nonce"].concat();
+        assert_eq!(enrolment_qualifying_data(b"transcript", b"nonce"), sha256(&enrolment));
+    }
+
     #[test]
     fn domains_do_not_meet() {
         let digests = [

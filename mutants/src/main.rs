@@ -26,7 +26,7 @@ use list::Mutant;
 use trial::Fate;
 
 /// Suites that cross packages and judge what the two do.
-const CROSSING: [&str; 1] = ["fixtures"];
+const CROSSING: [&str; 2] = ["fixtures", "appraisal"];
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
