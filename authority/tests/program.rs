@@ -191,6 +191,26 @@ fn the_audit_log_is_shown_checked_handed_on_and_pruned() {
 }
 
 #[test]
+fn roots_of_tpm_makers_are_imported_with_their_source_and_listed() {
+    let made = Made::new();
+    let shipped = made.json(&["tpm", "roots", "import", "--shipped", "--maker", "Infineon"]);
+    assert!(!shipped.is_empty() && shipped.iter().all(|one| one["imported"] == true));
+    // Any certificate is one between others.
+    let file = made.dir().join("keys/server-ca.pem");
+    let fetched = ["--role", "intermediate", "--maker", "AMD", "--date", "2026-11-22"];
+    let import = ["tpm", "roots", "import", file.to_str().unwrap(), "--source"];
+    let import = [&import[..], &["https://ftpm.amd.example/ica.crt"], &fetched].concat();
+    assert_eq!(made.json(&import)[0]["imported"], true);
+    assert_eq!(made.json(&import)[0]["imported"], false, "it is there already");
+    let listed = made.json(&["tpm", "roots", "list"]);
+    assert_eq!(listed.len(), shipped.len() + 1);
+    let amd = listed.iter().find(|one| one["maker"] == "AMD").unwrap();
+    assert_eq!((&amd["role"], &amd["fetched"]), (&json!("intermediate"), &json!("2026-11-22")));
+    assert_eq!(amd["source"], "https://ftpm.amd.example/ica.crt");
+    assert_eq!(made.json(&["config", "check"]), [json!({"ok": true})]);
+}
+
+#[test]
 fn help_has_examples_and_completion_is_a_script() {
     let help = Command::new(PROGRAM).arg("--help").output().unwrap();
     assert!(text(&help.stdout).contains("Examples:\n  signet-authority init"));

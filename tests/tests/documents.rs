@@ -230,6 +230,83 @@ fn every_test_that_the_recovery_chapter_names_exists() {
     }
 }
 
+/// What a block of console lines says of its tests, in a comment that readers do not see: the tests, and the
+/// beginnings of commands that none runs; or `None` where it says that no test runs it.
+fn said_of_block(note: &str) -> Option<(Vec<&str>, Vec<&str>)> {
+    if note.starts_with("not run by a test: ") {
+        return None;
+    }
+    let (run, not_run) = note.split_once("; not run: ").unwrap_or((note, ""));
+    let run = run.strip_prefix("run by ").unwrap_or_else(|| panic!("{note}"));
+    Some((run.split(", ").collect(), not_run.split(", ").filter(|one| !one.is_empty()).collect()))
+}
+
+/// Each command of `block`, one for each line or part of one.
+fn single_commands(block: &str) -> Vec<String> {
+    let joined = block.replace("\\\n", " ");
+    let typed = joined.lines().filter_map(|line| {
+        let (who, command) = line.split_once(['$', '#'])?;
+        who.chars().all(char::is_alphanumeric).then_some(command)
+    });
+    let bare = typed.map(|command| command.split(" # ").next().unwrap());
+    let each = bare.flat_map(|command| command.split(" && "));
+    each.map(|one| one.trim().trim_start_matches("sudo ").to_owned()).collect()
+}
+
+/// Whether `word` stands in `text` by itself.
+fn stands_in(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(part) && !after.is_some_and(part)
+    })
+}
+
+/// The runbook is run as it stands (`authority/tests/operating.rs`). Every other block names the tests that run
+/// its commands, in a comment before it or, in the recovery chapter, behind it; they hold the words of each.
+#[test]
+fn every_block_of_the_operating_guide_is_run_or_says_that_it_is_not() {
+    let operating = text("docs/operating.md");
+    let (guide, runbook) = operating.split_once("\n## Runbook\n").unwrap();
+    let mut not_run = 0;
+    let parts: Vec<&str> = guide.split("```console\n").collect();
+    for (before, rest) in parts.iter().zip(&parts[1..]) {
+        let (block, behind) = rest.split_once("```").unwrap();
+        let note =
+            before.trim_end().strip_suffix(" -->").and_then(|text| text.rsplit_once("<!-- "));
+        let behind = behind.split("\n##").next().unwrap();
+        let named = code_words(behind).into_iter().filter(|word| word.contains(".rs::")).collect();
+        let said = note.map_or(Some((named, Vec::new())), |(_, note)| said_of_block(note));
+        let Some((tests, left_out)) = said else {
+            not_run += 1;
+            continue;
+        };
+        assert!(!tests.is_empty(), "no test runs\n{block}");
+        let mut sources = String::new();
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap_or((test, ""));
+            assert!(name.is_empty() || has_test(file, name), "no test {test}");
+            sources.push_str(&text(file));
+            if file == "authority/tests/operating.rs" {
+                sources.push_str(runbook);
+            }
+        }
+        for command in single_commands(block) {
+            let words = command.split(' ').skip(usize::from(command.starts_with("signet")));
+            let is_plain = |word: &&str| {
+                word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+            };
+            let plain = words.take_while(is_plain).filter(|word| !word.is_empty()).take(2);
+            let missing = |word: &&str| !stands_in(&sources, word);
+            let missing: Vec<&str> = plain.filter(missing).collect();
+            let left_out = left_out.iter().any(|begin| command.starts_with(begin));
+            assert!(left_out || missing.is_empty(), "{missing:?} of `{command}` in no named test");
+        }
+    }
+    assert!(parts.len() > 15 && not_run <= 2, "{not_run} of {} blocks are not run", parts.len());
+}
+
 /// The command lines of the chapter, without the prompt that says who types them.
 fn commands(chapter: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
