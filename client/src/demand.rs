@@ -12,7 +12,7 @@ use crate::authority::printable;
 use crate::ceremony::Attendant;
 use crate::daemon::Means;
 use crate::step_up::{BearerChallenge, StepUp};
-use crate::tokens::{AccessToken, LoginTerms, Tokens, TokensError};
+use crate::tokens::{AccessToken, BoundToken, LoginTerms, Tokens, TokensError};
 use crate::workstation::PresenceError;
 
 /// A gateway's wish for presence (RFC 9470 §3).
@@ -118,6 +118,19 @@ impl Tokens {
         demanded: Demanded<'_>,
         attendant: &impl Attendant,
     ) -> Result<AccessToken, DemandError> {
+        Ok(self.satisfy_bound(demand, demanded, attendant).await?.token)
+    }
+
+    /// The same, with the certificate that the token is bound to.
+    ///
+    /// # Errors
+    /// See [`DemandError`].
+    pub async fn satisfy_bound(
+        &self,
+        demand: &Demand,
+        demanded: Demanded<'_>,
+        attendant: &impl Attendant,
+    ) -> Result<BoundToken, DemandError> {
         let Demanded { method, url, body, actions, means } = demanded;
         match &demand.step_up {
             StepUp::Action { names } => {
@@ -129,7 +142,7 @@ impl Tokens {
                 attendant.announce(Announcement::Action(&action));
                 let workstation = self.workstation();
                 let approved = workstation.approve(action.as_bytes(), None, means, attendant).await;
-                Ok(approved?.access_token)
+                Ok(approved?.into())
             }
             StepUp::Presence { acr_values, scope } => {
                 let description = demand.description.as_deref();
@@ -143,7 +156,7 @@ impl Tokens {
                     new_session: false,
                     means,
                 };
-                Ok(self.log_in(terms, attendant).await?.access_token)
+                Ok(self.log_in(terms, attendant).await?.bound_token())
             }
         }
     }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::authority::{
     Authority, AuthorityError, Base64Url, Challenge, ChallengeRequest, EnrolledAuthenticator,
-    TokenResponse, all,
+    Shown, TokenResponse, all,
 };
 use crate::ceremony::{Attendant, CannotAsk, CeremonyError, Question, attend};
 use crate::daemon::{
@@ -28,6 +28,7 @@ pub struct Workstation {
     identity: ClientIdentity,
     reason: Option<String>,
     remote: Option<String>,
+    shown: Shown,
 }
 
 /// Why the workstation cannot be used.
@@ -158,7 +159,15 @@ impl Workstation {
         let life = leaf.and_then(|der| CertificateLife::of_der(der));
         let authority = Authority::new(&enrolment.authority, tls)?
             .with_certificate_end(life.map(|life| life.not_after));
-        Ok(Self { daemon, enrolment, authority, identity, reason: None, remote: None })
+        Ok(Self {
+            daemon,
+            enrolment,
+            authority,
+            identity,
+            reason: None,
+            remote: None,
+            shown: Shown::Machine,
+        })
     }
 
     /// As it is, with words of the requester for the person, which a prompt shows as such.
@@ -173,6 +182,19 @@ impl Workstation {
     pub fn for_remote(mut self, host: String) -> Self {
         self.remote = Some(host);
         self
+    }
+
+    /// As it is, with tokens that are bound to certificates of the operator.
+    #[must_use]
+    pub fn as_operator(mut self) -> Self {
+        self.shown = Shown::Operator;
+        self
+    }
+
+    /// Of whom the certificates are that tokens are bound to.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        self.shown
     }
 
     /// `signetd`.
@@ -201,6 +223,30 @@ impl Workstation {
     pub fn tls_towards(&self, anchors: Option<&[Vec<u8>]>) -> Result<ClientConfig, TlsConfigError> {
         let anchors = anchors.unwrap_or(&self.enrolment.trust_anchors);
         client_config(anchors, Some(self.identity.clone()))
+    }
+
+    /// The same, shown with the certificate of a token; with none, with the machine's.
+    ///
+    /// # Errors
+    /// See [`TlsConfigError`].
+    pub fn tls_with(
+        &self,
+        certificate: &[Vec<u8>],
+        anchors: Option<&[Vec<u8>]>,
+    ) -> Result<ClientConfig, TlsConfigError> {
+        if certificate.is_empty() {
+            return self.tls_towards(anchors);
+        }
+        let anchors = anchors.unwrap_or(&self.enrolment.trust_anchors);
+        client_config(anchors, Some(self.identity.under(certificate)))
+    }
+
+    /// A token for evidence, bound to the certificate that gateways are shown.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub async fn exchange(&self, evidence: &[u8]) -> Result<TokenResponse, AuthorityError> {
+        self.authority.exchange_as(evidence, self.shown).await
     }
 
     /// Asks the authority for a challenge and has `signetd` answer it.
@@ -262,7 +308,7 @@ impl Workstation {
         let purpose = Purpose::Action;
         let ask = Ask { purpose, scope: None, acr, action: Some(action), session: None, means };
         let proof = self.prove(&ask, attendant).await?;
-        let response = self.authority.exchange(&proof.evidence).await?;
+        let response = self.exchange(&proof.evidence).await?;
         attendant.warn(&response.warnings);
         Ok(response)
     }

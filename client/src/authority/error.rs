@@ -68,6 +68,9 @@ pub enum AuthorityError {
         /// HTTP status.
         status: u16,
     },
+    /// The token is not bound to the certificate that was asked for.
+    #[error("the authority issues no certificates of operators: it is of an earlier version")]
+    OtherCertificate,
     /// An answer larger than any of the protocol.
     #[error("the authority's answer is larger than {limit} bytes")]
     TooLarge {
@@ -113,9 +116,11 @@ impl AuthorityError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.status >= 500 || refusal.status == 429,
-            Self::Url | Self::Untrusted { .. } | Self::BrokenOff { .. } | Self::CertificateOver => {
-                false
-            }
+            Self::Url
+            | Self::Untrusted { .. }
+            | Self::BrokenOff { .. }
+            | Self::CertificateOver
+            | Self::OtherCertificate => false,
             Self::Client(_)
             | Self::Unreachable { .. }
             | Self::Key { .. }

@@ -227,6 +227,18 @@ pub(super) struct TokenExchange<'a> {
     pub(super) grant_type: &'a str,
     pub(super) subject_token: &'a str,
     pub(super) subject_token_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) certificate: Option<&'a str>,
+}
+
+/// Of whom the certificate is that a token is bound to, and that is shown to gateways with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// The machine's.
+    #[default]
+    Machine,
+    /// The operator's: another with each token, for the machine's key.
+    Operator,
 }
 
 /// `POST /v1/revoke` (RFC 7009 §2.1).
@@ -257,4 +269,7 @@ pub struct TokenResponse {
     /// What the authority minds of this machine and let pass, each with what to do.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The certificate that the token is bound to, leaf first; empty where it is the machine's.
+    #[serde(default)]
+    pub certificate: Vec<Base64Url>,
 }

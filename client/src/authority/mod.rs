@@ -23,7 +23,7 @@ use messages::{
 };
 pub use messages::{
     Challenge, ChallengeRequest, DeviceRenewed, EnrolledAuthenticator, EnrolmentBegun,
-    EnrolmentFinished, ListedAuthenticator, TokenResponse,
+    EnrolmentFinished, ListedAuthenticator, Shown, TokenResponse,
 };
 
 use crate::daemon::{Activation, EndorsementKey, EnrolmentKeys};
@@ -204,13 +204,32 @@ impl Authority {
     /// # Errors
     /// See [`AuthorityError`].
     pub async fn exchange(&self, evidence: &[u8]) -> Result<TokenResponse, AuthorityError> {
+        self.exchange_as(evidence, Shown::Machine).await
+    }
+
+    /// The same, for a token that is bound to the certificate of `shown`.
+    ///
+    /// # Errors
+    /// See [`AuthorityError`].
+    pub async fn exchange_as(
+        &self,
+        evidence: &[u8],
+        shown: Shown,
+    ) -> Result<TokenResponse, AuthorityError> {
         let subject_token = Base64Url::encode(evidence);
         let form = TokenExchange {
             grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
             subject_token: &subject_token,
             subject_token_type: "urn:signet:token-type:evidence",
+            certificate: (shown == Shown::Operator).then_some("operator"),
         };
-        self.answer(self.request(Method::POST, "v1/token")?.form(&form)).await
+        let request = self.request(Method::POST, "v1/token")?.form(&form);
+        let response: TokenResponse = self.answer(request).await?;
+        // An earlier authority does not know the parameter, and binds the token to the machine's.
+        if (shown == Shown::Operator) == response.certificate.is_empty() {
+            return Err(AuthorityError::OtherCertificate);
+        }
+        Ok(response)
     }
 
     /// Revokes a token of ours (RFC 7009).

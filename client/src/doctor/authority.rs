@@ -50,7 +50,10 @@ fn failed(url: &str, error: &AuthorityError) -> Finding {
         }
         AuthorityError::Key { .. } => "see the lines tpm and keys".to_owned(),
         AuthorityError::Refused(refusal) => refusal.advice.clone(),
-        AuthorityError::Url | AuthorityError::Client(_) | AuthorityError::Answer { .. } => {
+        AuthorityError::Url
+        | AuthorityError::Client(_)
+        | AuthorityError::Answer { .. }
+        | AuthorityError::OtherCertificate => {
             "use signet and signet-authority of one version".to_owned()
         }
     };

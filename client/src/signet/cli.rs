@@ -310,6 +310,7 @@ Examples:
   signet request GET https://ctl.mesh.example/v1/routes
   signet request PUT https://ctl.mesh.example/v1/routes/payments --body route.json \\
       --header 'content-type: application/json'
+  signet request GET https://ctl.mesh.example/v1/routes --as-operator
   SIGNET_SOCKET=~/.signet.sock signet request DELETE https://ctl.mesh.example/v1/routes/old \\
       --action mesh.route.delete")]
 pub(crate) struct Request {
@@ -336,6 +337,9 @@ pub(crate) struct Request {
     /// Send no token at all
     #[arg(long, conflicts_with = "action_token")]
     pub(crate) no_token: bool,
+    /// Show a certificate of yours and not the machine's: for gateways that know people by SPIFFE ID
+    #[arg(long, conflicts_with_all = ["action_token", "no_token"])]
+    pub(crate) as_operator: bool,
 }
 
 /// Show in this session what signetd asks of you: what for, who asks, and where to enter a PIN

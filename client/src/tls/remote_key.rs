@@ -54,6 +54,14 @@ impl ClientIdentity {
         let certified = CertifiedKey { cert: chain, key: Arc::new(RemoteKey(signer)), ocsp: None };
         Self { certified: Arc::new(certified) }
     }
+
+    /// The same key under another chain (DER, leaf first).
+    #[must_use]
+    pub fn under(&self, chain: &[Vec<u8>]) -> Self {
+        let cert = chain.iter().cloned().map(CertificateDer::from).collect();
+        let certified = CertifiedKey { cert, key: self.certified.key.clone(), ocsp: None };
+        Self { certified: Arc::new(certified) }
+    }
 }
 
 impl fmt::Debug for ClientIdentity {

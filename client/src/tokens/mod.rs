@@ -14,9 +14,9 @@ use thiserror::Error;
 pub use access_token::AccessToken;
 pub use boot_clock::BootTime;
 pub use cache::{CacheError, Fault, RenewalLock, TokenCache, read_private, write_private};
-pub use record::{Freshness, SessionRecord};
+pub use record::{BoundToken, Freshness, SessionRecord};
 
-use crate::authority::TokenResponse;
+use crate::authority::{Shown, TokenResponse};
 use crate::ceremony::Attendant;
 use crate::daemon::{DaemonRefusal, Enrolment, Means};
 use crate::workstation::{Ask, PresenceError, Unattended, Workstation};
@@ -77,6 +77,13 @@ impl Tokens {
     #[must_use]
     pub fn new(workstation: Workstation, cache: TokenCache) -> Self {
         Self { workstation, cache }
+    }
+
+    /// Tokens that are bound to certificates of the operator. The cache keeps one token: where it is bound to
+    /// another certificate it is renewed first.
+    #[must_use]
+    pub fn as_operator(self) -> Self {
+        Self { workstation: self.workstation.as_operator(), ..self }
     }
 
     /// The workstation.
@@ -177,17 +184,25 @@ impl Tokens {
             .ok_or(TokensError::NotLoggedIn)
     }
 
-    /// What to do with the token now. One of a certificate that was renewed since opens nothing any
-    /// more, as if it had run out.
+    /// What to do with the token now. One of a certificate that was renewed since, or of another
+    /// than is shown, opens nothing, as if it had run out.
     fn freshness(&self, record: &SessionRecord) -> Freshness {
         let freshness = record.freshness(BootTime::now());
-        if record.is_bound_to(self.workstation.enrolment()) {
+        if self.fits(record) {
             return freshness;
         }
         let presence = record.presence_remaining(BootTime::now());
         match presence.is_some_and(|left| left.is_zero()) {
             true => Freshness::PresenceOver,
             false => Freshness::Expired,
+        }
+    }
+
+    /// Whether the token is bound to a certificate that can be shown.
+    fn fits(&self, record: &SessionRecord) -> bool {
+        match self.workstation.shown() {
+            Shown::Machine => record.is_bound_to(self.workstation.enrolment()),
+            Shown::Operator => record.is_bound_to_operator(),
         }
     }
 
@@ -206,7 +221,7 @@ impl Tokens {
             means: terms.means,
         };
         let proof = self.workstation.prove(&ask, attendant).await?;
-        let response = self.workstation.authority().exchange(&proof.evidence).await?;
+        let response = self.workstation.exchange(&proof.evidence).await?;
         attendant.warn(&response.warnings);
         Ok((proof.subject, response))
     }
@@ -218,8 +233,8 @@ impl Tokens {
                 Ok(renewed) => return Ok(renewed),
                 Err(error) => error,
             };
-            let alive = record.remaining(BootTime::now()) > Duration::from_secs(2)
-                && record.is_bound_to(self.workstation.enrolment());
+            let alive =
+                record.remaining(BootTime::now()) > Duration::from_secs(2) && self.fits(&record);
             if error.rejection() == Some(RejectionCode::PresenceExpired) {
                 // Use what there is to its end.
                 return if alive { Ok(record) } else { Err(TokensError::PresenceOver) };
@@ -253,7 +268,7 @@ impl Tokens {
         };
         let renewed = async {
             let proof = self.workstation.prove(&ask, &Unattended).await?;
-            Ok(self.workstation.authority().exchange(&proof.evidence).await?)
+            Ok(self.workstation.exchange(&proof.evidence).await?)
         };
         match renewed.await {
             Ok(response) => self.keep(&record.subject, response),

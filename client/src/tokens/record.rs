@@ -7,7 +7,7 @@ use signet_evidence::{CertificateThumbprint, SessionId};
 
 use super::access_token::AccessToken;
 use super::boot_clock::{BootTime, boot_id};
-use crate::authority::TokenResponse;
+use crate::authority::{Base64Url, TokenResponse, all};
 use crate::daemon::Enrolment;
 
 /// A session and its current token, as it stands in the cache.
@@ -31,11 +31,29 @@ pub struct SessionRecord {
     /// SHA-256 of the certificate that the token is bound to, hex; empty when it is not known.
     #[serde(default)]
     certificate: String,
+    /// That certificate, leaf first, where it is not the machine's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chain: Vec<Base64Url>,
     boot_id: String,
     obtained: u64,
     expires: u64,
     renew_at: u64,
     presence_expires: Option<u64>,
+}
+
+/// A token, and the certificate to show with it.
+#[derive(Clone, Debug)]
+pub struct BoundToken {
+    /// The token.
+    pub token: AccessToken,
+    /// DER, leaf first; empty for the machine's.
+    pub certificate: Vec<Vec<u8>>,
+}
+
+impl From<TokenResponse> for BoundToken {
+    fn from(response: TokenResponse) -> Self {
+        Self { token: response.access_token, certificate: all(response.certificate) }
+    }
 }
 
 /// What to do with a cached token.
@@ -81,7 +99,11 @@ impl SessionRecord {
             scope: response.scope,
             acr: response.acr,
             access_token: response.access_token,
-            certificate: thumbprint(enrolment),
+            certificate: match response.certificate.first() {
+                Some(leaf) => CertificateThumbprint::of_der(&leaf.0).to_hex(),
+                None => thumbprint(enrolment),
+            },
+            chain: response.certificate,
             boot_id: boot_id(),
             obtained: now.0,
             expires: now.0.saturating_add(life),
@@ -104,6 +126,18 @@ impl SessionRecord {
     #[must_use]
     pub fn is_bound_to(&self, enrolment: &Enrolment) -> bool {
         self.certificate == thumbprint(enrolment)
+    }
+
+    /// Whether the token is bound to a certificate of the operator.
+    #[must_use]
+    pub fn is_bound_to_operator(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// The token with its certificate.
+    #[must_use]
+    pub fn bound_token(self) -> BoundToken {
+        BoundToken { token: self.access_token, certificate: all(self.chain) }
     }
 
     /// The session's id.
@@ -186,8 +220,31 @@ pub(super) mod tests {
             acr: Some("signet.uv".into()),
             presence_expires_in: presence,
             warnings: Vec::new(),
+            certificate: Vec::new(),
         };
         SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), jitter).unwrap()
+    }
+
+    #[test]
+    fn a_token_of_the_operators_certificate_is_none_of_the_machines() {
+        let response = TokenResponse {
+            access_token: AccessToken::new(Zeroizing::new("a.b.c".into())).unwrap(),
+            expires_in: 300,
+            scope: None,
+            session: Some("ab".repeat(16)),
+            acr: None,
+            presence_expires_in: None,
+            warnings: Vec::new(),
+            certificate: vec![Base64Url(vec![7])],
+        };
+        let record = SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), 0);
+        let record = record.unwrap();
+        assert!(record.belongs_to(&enrolment()) && !record.is_bound_to(&enrolment()));
+        assert!(record.is_bound_to_operator());
+        let kept: SessionRecord =
+            serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(kept, record);
+        assert_eq!(kept.bound_token().certificate, [[7]]);
     }
 
     #[test]

@@ -86,3 +86,30 @@ async fn a_gateway_of_another_ca_hears_nothing() {
     assert_eq!(ran.json(), Value::Null);
     assert_eq!(house.upstream.received(), []);
 }
+
+/// Each token with a certificate of its own, and with the machine's again when that is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_shows_a_certificate_of_their_own() {
+    let house = logged_in().await;
+    let last = house.authority.audit().unwrap().last().unwrap().sequence;
+    let as_operator = ["--as-operator"];
+    for _ in 0..2 {
+        let ran = house.request(&house.alice, "GET", STAGING, &as_operator).await.unwrap();
+        assert_eq!((status(&ran), ran.code), (200, Some(0)), "{ran:?}");
+    }
+    std::fs::write(house.alice.file("body"), "{}").unwrap();
+    house.alice.put_finger().unwrap();
+    let body = ["--as-operator", "--body", "body"];
+    let ran = house.request(&house.alice, "PUT", PRODUCTION, &body).await.unwrap();
+    assert_eq!((status(&ran), ran.code), (200, Some(0)), "{ran:?}");
+    let ran = house.request(&house.alice, "GET", STAGING, &[]).await.unwrap();
+    assert_eq!((status(&ran), ran.code), (200, Some(0)), "{ran:?}");
+    let records = house.authority.audit_after(last).unwrap();
+    let tokens: Vec<_> =
+        records.iter().filter(|record| record.event.starts_with("token-")).collect();
+    let events: Vec<&str> = tokens.iter().map(|record| record.event.as_str()).collect();
+    assert_eq!(events, ["token-renew", "token-action", "token-renew"]);
+    let issued: Vec<bool> =
+        tokens.iter().map(|record| record.detail.ends_with(" of operator alice")).collect();
+    assert_eq!(issued, [true, true, false]);
+}

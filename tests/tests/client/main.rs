@@ -14,6 +14,7 @@ mod inspection;
 mod notifications;
 mod people;
 mod proxy;
+mod reappraisal;
 mod remote;
 mod renewal;
 mod session;

@@ -23,6 +23,7 @@ pub(super) async fn run(
         (options.action_token.is_some(), "--action-token"),
         (options.no_step_up, "--no-step-up"),
         (options.no_token, "--no-token"),
+        (options.as_operator, "--as-operator"),
         (options.by.is_some(), "--method"),
     ] {
         if given {

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response};
+use signet_client::Tokens;
 use signet_client::authority::https_client;
 use signet_client::demand::{Demand, Demanded};
-use signet_client::tokens::AccessToken;
+use signet_client::tokens::BoundToken;
 use signet_evidence::action::content_digest;
 
 use super::{Context, answer, files};
@@ -20,7 +21,10 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 struct Exchange<'a> {
     context: &'a Context,
     options: &'a Request,
+    tokens: &'a Tokens,
+    /// Shows the machine's certificate.
     http: Client,
+    anchors: Option<Vec<Vec<u8>>>,
     body: Vec<u8>,
     origin: String,
 }
@@ -30,14 +34,17 @@ pub(super) async fn run(context: &Context, options: &Request) -> Result<ExitCode
     let given = options.action_token.as_deref().map(files::token).transpose()?;
     let ca = options.cacert.as_ref().or(context.settings.gateway_ca.as_ref());
     let anchors = ca.map(|path| files::anchors(path)).transpose()?;
-    let tokens = context.tokens().await?;
-    let http = https_client(tokens.workstation().tls_towards(anchors.as_deref())?)?;
+    let tokens = match options.as_operator {
+        true => context.tokens().await?.as_operator(),
+        false => context.tokens().await?,
+    };
     let origin = options.target.url.origin().ascii_serialization();
-    let exchange = Exchange { context, options, http, body, origin };
+    let http = https_client(tokens.workstation().tls_towards(anchors.as_deref())?)?;
+    let exchange = Exchange { context, options, tokens: &tokens, http, anchors, body, origin };
     let token = match given {
-        Some(token) => Some(token),
+        Some(token) => Some(BoundToken { token, certificate: Vec::new() }),
         None if options.no_token => None,
-        None => Some(tokens.current().await?.access_token),
+        None => Some(tokens.current().await?.bound_token()),
     };
     let mut response = exchange.send(token.as_ref()).await?;
     let may_step_up = !options.no_step_up && !options.no_token && options.action_token.is_none();
@@ -49,14 +56,15 @@ pub(super) async fn run(context: &Context, options: &Request) -> Result<ExitCode
             actions: &options.action,
             means: context.means(options.by),
         };
-        let token = tokens.satisfy(&demand, demanded, &context.terminal).await?;
+        let token = tokens.satisfy_bound(&demand, demanded, &context.terminal).await?;
         response = exchange.send(Some(&token)).await?;
     }
     exchange.print(response).await
 }
 
 impl Exchange<'_> {
-    async fn send(&self, token: Option<&AccessToken>) -> Result<Response, Failure> {
+    async fn send(&self, token: Option<&BoundToken>) -> Result<Response, Failure> {
+        let http = self.client(token)?;
         let target = &self.options.target;
         // The method was checked to be letters when the command line was read.
         let method = Method::from_bytes(target.method.as_bytes()).unwrap_or(Method::GET);
@@ -74,14 +82,26 @@ impl Exchange<'_> {
             headers.insert("content-digest", digest);
         }
         if let Some(token) = token {
-            let value = token.authorization().map_err(|_| Failure::NotAToken)?;
+            let value = token.token.authorization().map_err(|_| Failure::NotAToken)?;
             headers.insert(AUTHORIZATION, value);
         }
-        let mut request = self.http.request(method, target.url.clone()).headers(headers);
+        let mut request = http.request(method, target.url.clone()).headers(headers);
         if !self.body.is_empty() {
             request = request.body(self.body.clone());
         }
         request.send().await.map_err(|source| self.unreachable(source))
+    }
+
+    /// Each certificate has connections of its own.
+    fn client(&self, token: Option<&BoundToken>) -> Result<Client, Failure> {
+        match token {
+            Some(bound) if !bound.certificate.is_empty() => {
+                let workstation = self.tokens.workstation();
+                let tls = workstation.tls_with(&bound.certificate, self.anchors.as_deref())?;
+                Ok(https_client(tls)?)
+            }
+            _ => Ok(self.http.clone()),
+        }
     }
 
     /// Prints the answer; the exit code says which kind it is.
