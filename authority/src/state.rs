@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use crate::config::Config;
 use crate::enrol::PendingEnrolments;
 use crate::events::Hub;
+use crate::gateway::Standings;
 use crate::in_force::{FollowError, InForce, Sets};
 use crate::keys::{self, KeyError, Keys, LogRing};
 use crate::limits::{Callers, Limited};
@@ -67,6 +68,8 @@ pub struct Authority {
     pub enrolments: PendingEnrolments,
     /// Tokens whose signature was found good.
     pub seen: SeenTokens,
+    /// What the store said of tokens.
+    pub standings: Standings,
     clock: Clock,
     status_indices: Mutex<VecDeque<u64>>,
 }
@@ -182,6 +185,7 @@ impl Authority {
             enrolments: PendingEnrolments::default(),
             status_indices: Mutex::default(),
             seen: SeenTokens::at_most(SEEN_TOKENS),
+            standings: Standings::at_most(SEEN_TOKENS),
             config,
             store,
             keys,

@@ -248,6 +248,31 @@ async fn introspection_says_active_until_revoked_and_redeems_once() {
     assert_eq!(last_audit(&house.authority).await.code.as_deref(), Some("token-revoked"));
 }
 
+/// Whatever this node remembers of the token, and before it hears of the revocation.
+#[tokio::test]
+async fn the_first_question_after_another_process_revoked_is_refused() {
+    let house = House::start().await;
+    let machine = house.machine("bob").await;
+    let token = house.token(&machine, SessionKind::Person).await;
+    let gateway = house.gateway("edge");
+    let url = house.gateways("/v1/authorize/v1/namespaces/sandbox/routes/web");
+    let peer = machine.thumbprint().to_hex();
+    let ask = async || {
+        let request = gateway.get(&url).bearer_auth(&token).header("host", "ctl.mesh.example");
+        request.header("x-signet-peer-sha256", &peer).send().await.unwrap().status()
+    };
+    for _ in 0..3 {
+        assert_eq!(ask().await, StatusCode::OK);
+    }
+    // Another's revocation is no reason to refuse this one.
+    let other = house.machine("alice").await;
+    house.revoke_beside(RevocationTarget::Device(other.id.clone())).await;
+    assert_eq!(ask().await, StatusCode::OK);
+    house.revoke_beside(RevocationTarget::Device(machine.id.clone())).await;
+    assert_eq!(ask().await, StatusCode::UNAUTHORIZED);
+    assert_eq!(last_audit(&house.authority).await.code.as_deref(), Some("token-revoked"));
+}
+
 #[tokio::test]
 async fn revocation_by_another_process_counts_without_a_restart() {
     let house = House::start().await;

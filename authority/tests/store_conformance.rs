@@ -47,6 +47,7 @@ use tickets::{
 };
 
 use verifiers::{
+    a_decision_that_a_revocation_overtook_is_not_on_record,
     a_mint_never_takes_a_place_that_was_revoked,
     a_revoked_token_leaves_its_place_and_its_session_goes_on,
     a_tokens_standing_is_that_of_all_above_it, everything_ends_every_session_and_nothing_else,
@@ -553,6 +554,7 @@ macro_rules! conformance {
 conformance! {
     rows_come_back_as_they_went_in
     a_tokens_standing_is_that_of_all_above_it
+    a_decision_that_a_revocation_overtook_is_not_on_record
     a_ticket_opens_once
     of_many_holders_of_a_ticket_one_wins
     the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so

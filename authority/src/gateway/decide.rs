@@ -9,7 +9,7 @@ use signet_verifier::token::{CheckedToken, SeenTokens, TokenChecker, TokenClaims
 use signet_verifier::{AssuranceLevel, Rejection};
 use thiserror::Error;
 
-use super::ledger::{Ledger, token_id};
+use super::ledger::{Ledger, Look, token_id};
 use super::request::{Question, RawQuestion};
 use crate::in_force::Sets;
 use crate::limits::Limited;
@@ -18,7 +18,10 @@ use crate::policy::{
     Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RecordedRequest, RequestFacts, StepUp,
 };
 use crate::problem::Audience;
-use crate::store::{self, AuditEntry, CommitError, Event, StoreError};
+use crate::store::{self, Appended, AuditEntry, CommitError, Event, StoreError};
+
+/// How a token is looked up, until nothing is revoked between the look and the record.
+const LOOKS: [Look; 4] = [Look::Remembered, Look::Stored, Look::Stored, Look::Stored];
 
 /// What a gateway is told.
 #[derive(Debug)]
@@ -52,6 +55,9 @@ pub enum Undecided {
     /// Whoever asks has to wait.
     #[error(transparent)]
     Limited(#[from] Limited),
+    /// Each time something was revoked before the decision was on record.
+    #[error("revocations come faster than this can be decided")]
+    Overtaken,
 }
 
 /// Decides for gateways.
@@ -99,17 +105,33 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
     /// # Errors
     /// [`Undecided`] when no decision could be made or recorded.
     pub async fn authorize(&self, raw: &RawQuestion<'_>, id: &str) -> Result<Answer, Undecided> {
+        for look in LOOKS {
+            if let Some(answer) = self.judge_by(raw, id, look).await? {
+                return Ok(answer);
+            }
+        }
+        Err(Undecided::Overtaken)
+    }
+
+    /// Nothing where something was revoked since the look.
+    async fn judge_by(
+        &self,
+        raw: &RawQuestion<'_>,
+        id: &str,
+        look: Look,
+    ) -> Result<Option<Answer>, Undecided> {
         let mut entry = AuditEntry::new(self.now, Event::Authorize, store::Decision::Allowed);
         entry.gateway = Some(raw.gateway.to_owned());
-        match self.judge(raw, id, &mut entry).await? {
-            Ok(permit) => Ok(Answer::Permit(permit)),
+        match self.judge(raw, id, look, &mut entry).await? {
+            Ok(permit) => Ok(permit.map(Answer::Permit)),
             Err(refused) => {
                 let code = refused.rejection.code();
                 entry.decision = store::Decision::Refused(code);
                 entry.detail = format!("{} {}", detail(raw, id), refused.rejection.chain());
-                self.ledger.record(&entry).await?;
+                // A no needs no proof that it still counts.
+                self.ledger.record(&entry, None).await?;
                 let Refused { audience, challenge, .. } = refused;
-                Ok(Answer::Refuse(Refusal { code, audience, challenge }))
+                Ok(Some(Answer::Refuse(Refusal { code, audience, challenge })))
             }
         }
     }
@@ -118,8 +140,9 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
         &self,
         raw: &RawQuestion<'_>,
         id: &str,
+        look: Look,
         entry: &mut AuditEntry,
-    ) -> Result<Result<Permit, Refused>, Undecided> {
+    ) -> Result<Result<Option<Permit>, Refused>, Undecided> {
         let question = match Question::parse(raw) {
             Ok(question) => question,
             Err(rejection) => return Ok(Err(stranger(rejection))),
@@ -130,7 +153,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Err(rejection) => return Ok(Err(stranger(rejection))),
         };
         describe(&token, entry);
-        let state = self.ledger.token_state(token.claims(), self.now).await?;
+        let state = self.ledger.token_state(token.claims(), look, self.now).await?;
         entry.action = state.action;
         if let Some(code) = state.refused {
             return Ok(Err(stranger(code.into())));
@@ -150,16 +173,16 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             format!("{} {} by {}", detail(raw, id), grant.action(), grant.rules().join(", "));
         entry.detail.push_str(&format!(" of policy {}", grant.version()));
         let single_use = match matched {
-            None => {
-                self.ledger.record(entry).await?;
-                None
-            }
+            None => match self.ledger.record(entry, Some(state.as_of)).await? {
+                Appended::Written => None,
+                Appended::Overtaken => return Ok(Ok(None)),
+            },
             Some(matched) => match self.redeem(&token, entry).await? {
                 Ok(redemption) => Some((matched, redemption)),
                 Err(rejection) => return Ok(Err(stranger(rejection))),
             },
         };
-        Ok(Ok(Permit::new(&token, &standing, grant, single_use)?))
+        Ok(Ok(Some(Permit::new(&token, &standing, grant, single_use)?)))
     }
 
     fn ask_policy(

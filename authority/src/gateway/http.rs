@@ -87,6 +87,7 @@ pub(super) async fn answer(authority: &Authority, raw: &RawQuestion<'_>) -> Resp
         Ok(Answer::Refuse(refusal)) => refused(&refusal),
         Err(Undecided::Store(error)) => decision::failed(authority, error).into_response(),
         Err(Undecided::Limited(limited)) => authority.limited(limited).into_response(),
+        Err(Undecided::Overtaken) => Problem::overloaded().into_response(),
         Err(error @ Undecided::Permit(_)) => {
             tracing::error!(%error, decision = id, "no answer could be given");
             Problem::unavailable().into_response()

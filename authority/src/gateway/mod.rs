@@ -27,7 +27,7 @@ pub use certificate::read as read_peer_certificate;
 pub use decide::{Answer, Arbiter, Refusal, Undecided};
 pub(crate) use grpc::{CHECK, over_grpc};
 pub use http::routes;
-pub use ledger::{Ledger, TokenState};
+pub use ledger::{Ledger, Look, Standings, TokenState};
 pub use request::{QuestionFault, RawQuestion};
 pub use socket::{GatewaySocket, SocketError};
 

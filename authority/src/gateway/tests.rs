@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
@@ -24,7 +25,7 @@ use crate::in_force::Sets;
 use crate::metrics::Metrics;
 use crate::policy::{ActionPolicySet, EXAMPLE, RecordedRequest};
 use crate::problem::Audience;
-use crate::store::{AuditEntry, CommitError, Decision, StoreError};
+use crate::store::{Appended, AuditEntry, CommitError, Decision, StoreError};
 
 const NOW: UnixTime = UnixTime(1_795_317_301);
 const ALICE: CertificateThumbprint = CertificateThumbprint([0xa1; 32]);
@@ -40,6 +41,9 @@ struct MemoryLedger {
     redeemed: Mutex<Vec<[u8; 16]>>,
     entries: Mutex<Vec<AuditEntry>>,
     broken: bool,
+    /// How often what a token is worth is overtaken by a revocation; after the first it is `then`.
+    overtaken: AtomicI64,
+    then: Option<RejectionCode>,
 }
 
 impl MemoryLedger {
@@ -53,10 +57,12 @@ impl Ledger for MemoryLedger {
     async fn token_state(
         &self,
         claims: &TokenClaims,
+        look: Look,
         _now: UnixTime,
     ) -> Result<TokenState, StoreError> {
         let refused = token_id(claims).and_then(|id| self.refused.get(&id).copied());
-        Ok(TokenState { refused, action: None })
+        let then = self.then.filter(|_| look == Look::Stored);
+        Ok(TokenState { refused: refused.or(then), action: None, as_of: 7 })
     }
 
     async fn redeem(
@@ -75,10 +81,15 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn record(&self, entry: &AuditEntry, as_of: Option<i64>) -> Result<Appended, StoreError> {
         self.answer()?;
+        // A permit counts as of the look that it was made on, a refusal needs none.
+        assert_eq!(as_of, (entry.decision == Decision::Allowed).then_some(7));
+        if as_of.is_some() && self.overtaken.fetch_sub(1, Ordering::Relaxed) > 0 {
+            return Ok(Appended::Overtaken);
+        }
         self.entries.lock().unwrap().push(entry.clone());
-        Ok(())
+        Ok(Appended::Written)
     }
 }
 
@@ -227,6 +238,26 @@ fn approved(name: &str, target: &str) -> TokenClaims {
         content_digest: content_digest(BODY),
     }]);
     claims
+}
+
+#[tokio::test]
+async fn what_was_revoked_between_the_look_and_the_record_does_not_pass() {
+    let mut scene = Scene::new();
+    let request = put(STAGING, scene.token(&session(60)));
+    scene.ledger.overtaken = 1.into();
+    scene.ledger.then = Some(RejectionCode::TokenRevoked);
+    assert_eq!(scene.refusal(&request).await.code, RejectionCode::TokenRevoked);
+    assert_eq!(scene.ledger.entries.lock().unwrap().len(), 1);
+    // It was another token: the decision stands, once on record.
+    let mut scene = Scene::new();
+    let request = put(STAGING, scene.token(&session(60)));
+    scene.ledger.overtaken = 3.into();
+    scene.permit(&request).await;
+    assert_eq!(scene.ledger.entries.lock().unwrap().len(), 1);
+    // Without end, nothing is decided.
+    scene.ledger.overtaken = i64::MAX.into();
+    assert!(matches!(scene.ask(&request).await, Err(Undecided::Overtaken)));
+    assert_eq!(scene.ledger.entries.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -108,6 +108,15 @@ pub trait Store: Send + Sync {
     /// Writes a decision that changes nothing else.
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError>;
 
+    /// The same for a decision that looked at revocations up to number `revocations`
+    /// ([`TokenStanding::revocations`]) and at nothing else that can change: whether something was revoked
+    /// since is asked in the transaction that writes it.
+    async fn append_as_of(
+        &self,
+        entry: &AuditEntry,
+        revocations: i64,
+    ) -> Result<Appended, StoreError>;
+
     /// The same for a decision with tallies.
     async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError>;
 
@@ -380,6 +389,15 @@ pub trait Store: Send + Sync {
     /// what is new ([`Self::revocations_after`] and the like). It changes without reason sometimes,
     /// and a lost connection can hold news back: read every second or so besides.
     fn news(&self) -> watch::Receiver<u64>;
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is on the disk.
+    Written,
+    /// Something was revoked meanwhile: nothing was written, decide again.
+    Overtaken,
 }
 
 /// Whether a first key may be registered without another key's assent.

@@ -355,6 +355,8 @@ pub struct TokenStanding {
     pub redeemed: bool,
     /// Whether it, its session, the machine or the operator was revoked.
     pub revoked: bool,
+    /// Number of the last revocation that this takes into account.
+    pub revocations: i64,
 }
 
 /// What a mint does to its session.

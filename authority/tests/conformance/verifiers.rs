@@ -1,8 +1,8 @@
 //! Revocations as verifiers see them: places in the status lists, and who has applied what.
 
 use signet_authority::store::{
-    CommitError, Event, MintRecord, RevocationKind, RevocationTarget, SessionChange, SessionKind,
-    TokenStanding, VerifierRow,
+    Appended, CommitError, Event, MintRecord, RevocationKind, RevocationTarget, SessionChange,
+    SessionKind, Store, TokenStanding, VerifierRow,
 };
 use signet_evidence::UnixTime;
 
@@ -37,12 +37,13 @@ pub(super) async fn a_tokens_standing_is_that_of_all_above_it(bench: &impl Bench
         let token = record.token.id;
         let standing = async || store.token_standing(&token).await.unwrap().unwrap();
         let SessionChange::Start(session) = &record.session else { panic!() };
-        let good = TokenStanding {
+        let mut good = TokenStanding {
             session: session.id,
             session_expires: Some(session.expires),
             action: record.token.action,
             redeemed: false,
             revoked: false,
+            revocations: last(&*store).await,
         };
         assert_eq!(standing().await, good);
         let target = match number {
@@ -57,7 +58,44 @@ pub(super) async fn a_tokens_standing_is_that_of_all_above_it(bench: &impl Bench
             }
         };
         store.revoke(&target, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+        good.revocations = last(&*store).await;
         assert_eq!(standing().await, TokenStanding { revoked: true, ..good }, "{number}");
+    }
+}
+
+/// Number of the last revocation.
+async fn last(store: &dyn Store) -> i64 {
+    store.revocations_after(0).await.unwrap().last().map_or(0, |last| last.sequence)
+}
+
+/// Whatever takes the standing of a token away has a number in the feed: what was decided before it and
+/// is not on record by then does not get there.
+pub(super) async fn a_decision_that_a_revocation_overtook_is_not_on_record(bench: &impl Bench) {
+    let store = bench.store().await;
+    for number in 0..5 {
+        let device = enrol_device(&*store, number).await;
+        let record = session_record(&*store, &device, SessionKind::Person).await;
+        store.mint(&record, &allowed(Event::TokenSession)).await.unwrap();
+        let token = record.token.id;
+        let good = store.token_standing(&token).await.unwrap().unwrap();
+        let entry = allowed(Event::Authorize);
+        let written = store.append_as_of(&entry, good.revocations).await.unwrap();
+        assert_eq!(written, Appended::Written);
+        let target = match number {
+            0 => RevocationTarget::Token(token),
+            1 => RevocationTarget::Session(good.session),
+            2 => RevocationTarget::Device(device.id),
+            3 => RevocationTarget::Everything,
+            _ => RevocationTarget::Operator(device.operator),
+        };
+        store.revoke(&target, NOW, &allowed(Event::Revoke)).await.unwrap().unwrap();
+        let length = store.log_size().await.unwrap();
+        // Others of the same commit are written.
+        let (overtaken, other) =
+            tokio::join!(store.append_as_of(&entry, good.revocations), store.append_audit(&entry));
+        assert_eq!(overtaken.unwrap(), Appended::Overtaken, "{number}");
+        other.unwrap();
+        assert_eq!(store.log_size().await.unwrap(), length + 1);
     }
 }
 

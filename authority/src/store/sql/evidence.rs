@@ -2,18 +2,19 @@
 
 use super::*;
 
-/// Writes the evidence that `entry` carries, within the caller's transaction.
+/// Writes evidence that is to be kept, within the caller's transaction.
 pub(super) async fn write(
     connection: &mut Connection,
-    entry: &AuditEntry,
+    hash: &Sha256,
+    kept: &KeptEvidence,
+    at: i64,
 ) -> Result<(), StoreError> {
-    let (Some(kept), Some(hash)) = (&entry.kept, &entry.evidence) else { return Ok(()) };
     query(
         "INSERT INTO evidence (hash, at, bytes, peer, size) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (hash) DO NOTHING",
     )
     .bind(hash.to_vec())
-    .bind(entry.at.0)
+    .bind(at)
     .bind(kept.bytes.clone())
     .bind(kept.peer.clone())
     .bind(i64::try_from(kept.bytes.len() + kept.peer.len()).unwrap_or(i64::MAX))

@@ -8,6 +8,7 @@ mod chain;
 mod database;
 mod enrol;
 mod evidence;
+mod group_commit;
 mod log;
 mod machines;
 mod metadata;
@@ -28,6 +29,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
@@ -53,8 +55,8 @@ pub struct SqlStore {
     readers: Pool,
     writers: Pool,
     news: news::News,
-    audit_queue: audit::Queue,
-    integrity: IntegrityKey,
+    group_commit: group_commit::GroupCommit,
+    integrity: Arc<IntegrityKey>,
     times: StoreTimes,
 }
 
@@ -205,12 +207,14 @@ impl SqlStore {
         migrate(&location).await?;
         let place = location.to_string();
         let times = StoreTimes::default();
+        let integrity = Arc::new(integrity);
+        let writers = Pool::new(location.clone(), WRITERS, Use::Write, times.clone());
         let store = Self {
-            readers: Pool::new(location.clone(), READERS, Use::Read, times.clone()),
-            writers: Pool::new(location, WRITERS, Use::Write, times.clone()),
+            readers: Pool::new(location, READERS, Use::Read, times.clone()),
+            group_commit: group_commit::GroupCommit::new(writers.clone(), integrity.clone()),
+            writers,
             times,
             news: news::News::default(),
-            audit_queue: audit::Queue::default(),
             integrity,
         };
         match store.ping().await {

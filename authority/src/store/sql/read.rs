@@ -235,7 +235,8 @@ impl SqlStore {
              tokens.redeemed_at IS NOT NULL AS redeemed,
              tokens.revoked_at IS NOT NULL OR (sessions.id IS NOT NULL AND
              (sessions.ended_at IS NOT NULL OR operators.name IS NULL
-             OR devices.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL)) AS revoked
+             OR devices.revoked_at IS NOT NULL OR operators.revoked_at IS NOT NULL)) AS revoked,
+             (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocations
              FROM tokens LEFT JOIN sessions ON sessions.id = tokens.session
              LEFT JOIN devices ON devices.id = sessions.device
              LEFT JOIN operators ON operators.name = devices.operator WHERE tokens.id = $1",
@@ -254,6 +255,7 @@ impl SqlStore {
             action: action.map(TryInto::try_into).transpose().map_err(|_| corrupt())?,
             redeemed: column(&row, "redeemed")?,
             revoked: column(&row, "revoked")?,
+            revocations: column(&row, "revocations")?,
         }))
     }
 }

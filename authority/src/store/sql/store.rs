@@ -9,7 +9,15 @@ use crate::metrics::StoreTimes;
 #[async_trait]
 impl Store for SqlStore {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.append_with_others(entry).await
+        self.group_commit.append(entry, None).await.map(|_| ())
+    }
+
+    async fn append_as_of(
+        &self,
+        entry: &AuditEntry,
+        revocations: i64,
+    ) -> Result<Appended, StoreError> {
+        self.group_commit.append(entry, Some(revocations)).await
     }
 
     async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError> {
