@@ -78,19 +78,26 @@ impl io::Write for Expected<'_> {
 fn is_in_order(value: &Value) -> bool {
     match value {
         Value::Map(entries) => {
-            let mut last = Vec::new();
-            entries.iter().all(|(key, value)| {
-                let ascends = is_in_order(key) && is_in_order(value);
-                let key = written(key);
-                // No encoding is empty.
-                let ascends = ascends && last < key;
-                last = key;
-                ascends
-            })
+            entries.iter().all(|(key, value)| is_in_order(key) && is_in_order(value))
+                && entries.iter().zip(entries.iter().skip(1)).all(|((a, _), (b, _))| ascend(a, b))
         }
         Value::Array(items) => items.iter().all(is_in_order),
         Value::Tag(_, inner) => is_in_order(inner),
         _ => true,
+    }
+}
+
+/// Whether `after` has the later encoding; keys as all maps here have them are compared without encoding
+/// them.
+fn ascend(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Text(before), Value::Text(after)) => (before.len(), before) < (after.len(), after),
+        (Value::Integer(before), Value::Integer(after)) => {
+            // Below zero it is -1 - n that is encoded, after all that are not below.
+            let place = |key: i128| (key < 0, if key < 0 { !key } else { key });
+            place((*before).into()) < place((*after).into())
+        }
+        _ => written(before) < written(after),
     }
 }
 
@@ -192,7 +199,23 @@ mod tests {
         assert!(decode(&bytes).is_ok());
     }
 
+    /// Keys of all kinds, near each other.
+    fn key() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![-300_i64..300, any::<i64>()];
+        prop_oneof![
+            number.prop_map(Value::from),
+            "[a-b]{0,3}|[a-z]{20,26}".prop_map(Value::from),
+            proptest::collection::vec(0_u8..3, 0..3).prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn keys_ascend_as_their_encodings_do(before in key(), after in key()) {
+            proptest::prop_assert_eq!(ascend(&before, &after), written(&before) < written(&after));
+        }
+
         #[test]
         fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             if let Ok(value) = decode(&bytes) {

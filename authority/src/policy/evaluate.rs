@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityUid, PolicyId, PolicySet,
@@ -14,7 +15,7 @@ use signet_verifier::AssuranceLevel;
 
 use super::actions::{MappedAction, Resource};
 use super::facts::{PresenceFacts, RequestFacts};
-use super::load::{action_uid, uid};
+use super::load::{Kind, action_uid, uid};
 
 /// What the rules say to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Evaluator {
     policies: PolicySet,
     entities: Entities,
     authorizer: Authorizer,
+    /// The last second that was asked about, as Cedar's `datetime`, which it reads by its grammar.
+    second: Mutex<Option<(UnixTime, RestrictedExpression)>>,
 }
 
 /// One request as the rules see it, but for presence.
@@ -46,7 +49,8 @@ pub(super) struct Question<'a> {
 impl Question<'_> {
     /// Who asks.
     pub(super) fn principal(&self) -> EntityUid {
-        let kind = if is_workload(self.facts.subject) { "Workload" } else { "Operator" };
+        let workload = is_workload(self.facts.subject);
+        let kind = if workload { Kind::Workload } else { Kind::Operator };
         uid(kind, self.facts.subject)
     }
 
@@ -58,7 +62,8 @@ impl Question<'_> {
 
 impl Evaluator {
     pub(super) fn new(schema: Schema, policies: PolicySet, entities: Entities) -> Self {
-        Self { schema, policies, entities, authorizer: Authorizer::new() }
+        let (authorizer, second) = (Authorizer::new(), Mutex::default());
+        Self { schema, policies, entities, authorizer, second }
     }
 
     /// Names of the groups that the schema puts an action in; `None` when there is no such action.
@@ -163,9 +168,21 @@ impl Evaluator {
             question.principal(),
             action_uid(question.action),
             question.resource.uid.clone(),
-            context(facts, presence, single_use)?,
+            context(facts, presence, single_use, self.datetime(facts.now))?,
             Some(&self.schema),
         )?)
+    }
+
+    fn datetime(&self, now: UnixTime) -> RestrictedExpression {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*second {
+            Some((time, expression)) if *time == now => expression.clone(),
+            _ => {
+                let expression = RestrictedExpression::new_datetime(iso_8601(now));
+                *second = Some((now, expression.clone()));
+                expression
+            }
+        }
     }
 
     /// The entities with the request's resource among them, unless the file lists it itself.
@@ -205,6 +222,7 @@ fn context(
     facts: &RequestFacts<'_>,
     presence: PresenceFacts<'_>,
     single_use: bool,
+    now: RestrictedExpression,
 ) -> Result<Context, Box<dyn Error + Send + Sync>> {
     use RestrictedExpression as Value;
     let text = |text: &str| Value::new_string(text.to_owned());
@@ -221,14 +239,14 @@ fn context(
         ("key_attestation", optional(presence.key_attestation)),
         ("boot", text(presence.boot)),
         ("device_identity", text(presence.device_identity)),
-        ("device", Value::new_entity_uid(uid("Device", facts.device))),
-        ("gateway", Value::new_entity_uid(uid("Gateway", facts.gateway))),
+        ("device", Value::new_entity_uid(uid(Kind::Device, facts.device))),
+        ("gateway", Value::new_entity_uid(uid(Kind::Gateway, facts.gateway))),
         ("method", text(facts.method)),
         ("host", text(facts.host)),
         ("path", text(path)),
         ("query", text(query)),
         ("single_use", Value::new_bool(single_use)),
-        ("now", Value::new_datetime(iso_8601(facts.now))),
+        ("now", now),
     ];
     let source = facts.source.map(|address| ("source", Value::new_ip(address.to_string())));
     let pairs = pairs.into_iter().chain(source);
@@ -280,8 +298,9 @@ mod tests {
 
     #[test]
     fn constant_entity_types_are_names() {
-        for kind in ["Action", "Operator", "Workload", "Device", "Gateway"] {
-            assert_eq!(uid(kind, "x").type_name().to_string(), kind);
+        let kinds = [Kind::Action, Kind::Operator, Kind::Workload, Kind::Device, Kind::Gateway];
+        for kind in kinds {
+            assert_eq!(uid(kind, "x").type_name().to_string(), format!("{kind:?}"));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use cedar_policy::{
     Entities, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema,
@@ -273,13 +274,41 @@ fn check_actions(evaluator: &Evaluator, actions: &ActionMap) -> Vec<PolicyProble
 
 /// `Action::"name"`.
 pub(super) fn action_uid(name: &str) -> EntityUid {
-    uid("Action", name)
+    uid(Kind::Action, name)
 }
 
-/// `kind::"id"`; `kind` is one of the identifiers written in this module.
-pub(super) fn uid(kind: &'static str, id: &str) -> EntityUid {
-    // The names are constants and valid identifiers; a test goes through every one of them.
-    #[allow(clippy::expect_used)]
-    let kind = EntityTypeName::from_str(kind).expect("a constant entity type name");
-    EntityUid::from_type_name_and_id(kind, EntityId::new(id))
+/// Entities that are not named in an action map.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Action,
+    Operator,
+    Workload,
+    Device,
+    Gateway,
+}
+
+impl Kind {
+    /// Cedar reads a name by its whole grammar, and each request has five: so each is read once.
+    fn name(self) -> EntityTypeName {
+        static NAMES: LazyLock<[EntityTypeName; 5]> = LazyLock::new(|| {
+            // These are valid identifiers; a test goes through every one of them.
+            #[allow(clippy::expect_used)]
+            ["Action", "Operator", "Workload", "Device", "Gateway"]
+                .map(|name| EntityTypeName::from_str(name).expect("a constant entity type name"))
+        });
+        let [action, operator, workload, device, gateway] = &*NAMES;
+        let name = match self {
+            Self::Action => action,
+            Self::Operator => operator,
+            Self::Workload => workload,
+            Self::Device => device,
+            Self::Gateway => gateway,
+        };
+        name.clone()
+    }
+}
+
+/// `kind::"id"`.
+pub(super) fn uid(kind: Kind, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.name(), EntityId::new(id))
 }

@@ -296,31 +296,31 @@ impl AuditRecord {
     /// is not among them: the tree says where a record stands.
     #[must_use]
     pub fn entry(&self) -> Vec<u8> {
-        let texts = [
-            ("action", &self.action),
-            ("code", &self.code),
-            ("credential", &self.credential),
-            ("device", &self.device),
-            ("evidence", &self.evidence),
-            ("gateway", &self.gateway),
-            ("policy", &self.policy),
-            ("request", &self.request),
-            ("rule", &self.rule),
-            ("session", &self.session),
-            ("subject", &self.subject),
-            ("token", &self.token),
-            ("trace", &self.trace),
+        let text = |name: &str, text: &Option<String>| {
+            text.as_ref().map(|text| (name.into(), text.as_str().into()))
+        };
+        let always = |name: &str, value: Value| Some((name.into(), value));
+        // In the order that deterministic encoding has: then nothing is sorted.
+        let members = [
+            always("at", self.at.into()),
+            text("code", &self.code),
+            text("rule", &self.rule),
+            always("event", self.event.as_str().into()),
+            text("token", &self.token),
+            text("trace", &self.trace),
+            text("action", &self.action),
+            always("detail", self.detail.as_str().into()),
+            text("device", &self.device),
+            text("policy", &self.policy),
+            text("gateway", &self.gateway),
+            text("request", &self.request),
+            text("session", &self.session),
+            text("subject", &self.subject),
+            always("decision", self.decision.as_str().into()),
+            text("evidence", &self.evidence),
+            text("credential", &self.credential),
         ];
-        let set =
-            texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?.into())));
-        let always = [
-            ("at", self.at.into()),
-            ("decision", self.decision.as_str().into()),
-            ("detail", self.detail.as_str().into()),
-            ("event", self.event.as_str().into()),
-        ];
-        let members = set.chain(always).map(|(name, value): (&str, Value)| (name.into(), value));
-        cbor::encode(&Value::Map(members.collect()))
+        cbor::encode(&Value::Map(members.into_iter().flatten().collect()))
     }
 
     /// Its leaf in the tree.
