@@ -46,7 +46,11 @@ pub fn cwt(name: &str) -> Result<Vec<u8>, Fault> {
     Ok(URL_SAFE_NO_PAD.decode(token.encoded.as_bytes())?)
 }
 
-fn judged(fixture: &Fixture) -> Result<AttestationResult, Fault> {
+/// What the appraisal of a fixture's evidence comes to.
+///
+/// # Errors
+/// [`Fault`].
+pub fn judged(fixture: &Fixture) -> Result<AttestationResult, Fault> {
     let world = fixture::world()?;
     let policy = world.policy(&fixture.with)?;
     let challenge_key = world.challenge_key()?;

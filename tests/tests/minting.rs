@@ -9,26 +9,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signet_evidence::{
     CertificateThumbprint, KeyThumbprint, Purpose, RejectionCode, SessionId, UnixTime,
 };
-use signet_tests::fixture;
 use signet_tests::forge::structure::envelope;
 use signet_tests::forge::{Base, Forger};
 use signet_tests::world::World;
+use signet_tests::{fixture, minted};
+use signet_verifier::AttestationResult;
 use signet_verifier::token::{
     MintError, SessionTerms, StatusReference, TokenFormat, TokenTerms, mint,
 };
-use signet_verifier::webauthn::UserVerification;
-use signet_verifier::{Appraisal, AttestationResult};
 
 fn judged(world: &World, base: Base) -> AttestationResult {
     let mut fixture = envelope(base, "accepted", "minting", "");
     fixture.bytes = Forger::new(world).unwrap().evidence(base, &[], "minting").unwrap();
-    let (policy, key) = (world.policy(&fixture.with).unwrap(), world.challenge_key().unwrap());
-    let now = UnixTime(fixture.now);
-    let peer = &world.peers[fixture.peer.as_deref().unwrap()].0;
-    let appraisal = Appraisal { policy: &policy, challenge_key: &key, now };
-    let evidence = appraisal.begin(&fixture.bytes, peer, &Purpose::ALL).unwrap();
-    let enrolled = world.enrolled_for(evidence.credential_id(), &fixture.with).unwrap();
-    evidence.appraise(&enrolled, UserVerification::Required, &policy, now).unwrap()
+    minted::judged(&fixture).unwrap()
 }
 
 /// Terms of a session and a presence that last an hour, and of a token that lasts as long as it may.

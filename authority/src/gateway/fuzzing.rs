@@ -1,14 +1,15 @@
 //! Entry points for fuzzing: what a gateway passes on of a stranger's request. In builds with debug assertions
 //! only: no program that is released has them.
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::attributes::Attributes;
-use super::forwarded::{Told, values};
 use super::request::{Question, RawQuestion};
-use super::{certificate, grpc};
+use super::{certificate, grpc, http};
 use crate::config::{PeerCertificateSource, RequestForm};
 
+const GATEWAY: &str = "spiffe://mesh.example/gateway";
 const SOURCES: [PeerCertificateSource; 5] = [
     PeerCertificateSource::Sha256Header,
     PeerCertificateSource::XfccJson,
@@ -59,19 +60,9 @@ pub fn gateway_question(input: &[u8]) {
         headers.append(name, value);
     }
     let form = if first & 0x80 == 0 { RequestForm::Path } else { RequestForm::Forwarded };
-    let told = Told::read(form, &method, &uri, &headers);
+    let body = Bytes::copy_from_slice(body.strip_prefix(b"\n\n").unwrap_or_default());
     let source = source(first & 0x7F);
-    one_meaning(&RawQuestion {
-        method: told.method,
-        target: told.target,
-        hosts: told.hosts,
-        authorizations: values(&headers, header::AUTHORIZATION.as_str()),
-        peers: source.header().map(|name| values(&headers, name)).unwrap_or_default(),
-        source,
-        body: body.strip_prefix(b"\n\n"),
-        gateway: "spiffe://mesh.example/gateway",
-        client: None,
-    });
+    one_meaning(&http::question(GATEWAY, form, source, &method, &uri, &headers, &body));
 }
 
 /// The first byte is the source, the rest Envoy's `CheckRequest`: a question over gRPC.
@@ -87,7 +78,7 @@ pub fn gateway_attributes(input: &[u8]) {
         peers: grpc::peers(source, &attributes),
         source,
         body: attributes.body,
-        gateway: "spiffe://mesh.example/gateway",
+        gateway: GATEWAY,
         client: None,
     });
 }

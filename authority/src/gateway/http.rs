@@ -18,6 +18,7 @@ use super::decide::{Answer, Arbiter, Refusal, Undecided};
 use super::forwarded::{Told, values};
 use super::request::RawQuestion;
 use super::{grpc, renewal};
+use crate::config::{PeerCertificateSource, RequestForm};
 use crate::decision;
 use crate::problem::Problem;
 use crate::random;
@@ -54,20 +55,33 @@ async fn authorize(
         Ok(gateway) => gateway,
         Err(problem) => return problem.into_response(),
     };
-    let told = Told::read(gateway.request, &method, &uri, &headers);
-    let source = gateway.peer_certificate;
-    let raw = RawQuestion {
+    let (name, source) = (gateway.spiffe_id.get_ref().as_str(), gateway.peer_certificate);
+    let raw = question(name, gateway.request, source, &method, &uri, &headers, &body);
+    answer(&authority, &raw).await
+}
+
+/// The question of `gateway` as it came over HTTP.
+pub(super) fn question<'a>(
+    gateway: &'a str,
+    form: RequestForm,
+    source: PeerCertificateSource,
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
+) -> RawQuestion<'a> {
+    let told = Told::read(form, method, uri, headers);
+    RawQuestion {
         method: told.method,
         target: told.target,
         hosts: told.hosts,
-        authorizations: values(&headers, header::AUTHORIZATION.as_str()),
-        peers: source.header().map(|name| values(&headers, name)).unwrap_or_default(),
+        authorizations: values(headers, header::AUTHORIZATION.as_str()),
+        peers: source.header().map(|name| values(headers, name)).unwrap_or_default(),
         source,
-        body: body_as_sent(&headers, &body),
-        gateway: gateway.spiffe_id.get_ref().as_str(),
-        client: client(&headers),
-    };
-    answer(&authority, &raw).await
+        body: body_as_sent(headers, body),
+        gateway,
+        client: client(headers),
+    }
 }
 
 /// The decision on one question, as it is told over HTTP.

@@ -5,12 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use signet_tests::house::House;
 
-use super::{Proxy, STAGING, by_socket, curl, socket};
+use super::{Proxy, STAGING, by_socket, curl, gateway_tls, socket};
 use crate::gateway::logged_in;
 
 /// Answers each request, once it has been read to its end, with the same bytes, and hangs up.
@@ -21,17 +19,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(house: &House, answer: &'static [u8]) -> Self {
-        let certificate = CertificateDer::from_pem_file(&house.mesh.certificate).unwrap();
-        let key = PrivateKeyDer::from_pem_file(&house.mesh.key).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tls = Arc::new(tls);
+        let tls = gateway_tls(house);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -47,9 +35,7 @@ impl Gateway {
     }
 
     async fn proxy(&self, house: &House) -> Proxy {
-        let to = format!("https://localhost:{}", self.address.port());
-        let ca = house.mesh.ca.display().to_string();
-        Proxy::start_at(&house.alice, &["--to", &to, "--cacert", &ca]).await
+        Proxy::to(house, self.address).await
     }
 }
 

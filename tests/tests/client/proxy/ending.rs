@@ -4,9 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signet_tests::house::House;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -15,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Proxy, STAGING, by_socket, curl, got, socket};
+use super::{Proxy, STAGING, by_socket, curl, gateway_tls, got, socket};
 use crate::gateway::logged_in;
 
 /// What a connection does with a request.
@@ -42,17 +39,7 @@ struct Gateway {
 
 impl Gateway {
     async fn start(house: &House, connections: &[&[Act]]) -> Self {
-        let certificate = CertificateDer::from_pem_file(&house.mesh.certificate).unwrap();
-        let key = PrivateKeyDer::from_pem_file(&house.mesh.key).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let acceptor = TlsAcceptor::from(gateway_tls(house));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, heard) = mpsc::unbounded_channel();
@@ -74,9 +61,7 @@ impl Gateway {
     }
 
     async fn proxy(&self, house: &House) -> Proxy {
-        let to = format!("https://localhost:{}", self.address.port());
-        let ca = house.mesh.ca.display().to_string();
-        Proxy::start_at(&house.alice, &["--to", &to, "--cacert", &ca]).await
+        Proxy::to(house, self.address).await
     }
 
     async fn next(&mut self) -> String {

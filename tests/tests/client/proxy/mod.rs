@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use signet_tests::faulty_tpm::{Fate, FaultyTpm};
 use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
@@ -33,6 +36,21 @@ pub(super) const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
 /// `TPM2_Sign` (TPM 2.0 part 2 §6.5.2).
 const SIGN: u32 = 0x0000_015D;
 
+/// TLS 1.3 and HTTP/1.1 with the certificate of `house`'s gateway.
+pub(super) fn gateway_tls(house: &House) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(&house.mesh.certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&house.mesh.key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(tls)
+}
+
 /// A running `signet proxy`; killed when dropped.
 pub(super) struct Proxy {
     child: Child,
@@ -47,6 +65,13 @@ impl Proxy {
         let to = house.url("");
         let arguments = [&["--to", &to, "--cacert", &ca], more].concat();
         Self::start_at(&house.alice, &arguments).await
+    }
+
+    /// The same before a gateway of the test's own that shows `house`'s certificate ([`gateway_tls`]).
+    pub(super) async fn to(house: &House, gateway: SocketAddr) -> Self {
+        let to = format!("https://localhost:{}", gateway.port());
+        let ca = house.mesh.ca.display().to_string();
+        Self::start_at(&house.alice, &["--to", &to, "--cacert", &ca]).await
     }
 
     pub(super) async fn start_at(station: &Station, arguments: &[&str]) -> Self {
