@@ -8,6 +8,7 @@ mod disk;
 #[allow(dead_code)] // this suite uses its part of the house
 mod house;
 mod limits;
+mod lost;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod proxy;

@@ -35,6 +35,8 @@ struct Waiting {
     hash: Option<Sha256>,
     /// The last revocation that the decision knows of.
     as_of: Option<i64>,
+    /// Nobody knows whether it stands under the number that it has: the COMMIT was not answered.
+    unsure: bool,
     done: oneshot::Sender<Result<Appended, StoreError>>,
 }
 
@@ -58,7 +60,7 @@ impl GroupCommit {
         let leaf = record.leaf();
         let begin = {
             let mut queue = self.0.lock();
-            queue.waiting.push(Waiting { record, leaf, kept, hash, as_of, done });
+            queue.waiting.push(Waiting { record, leaf, kept, hash, as_of, unsure: false, done });
             !std::mem::replace(&mut queue.written, true)
         };
         if begin {
@@ -113,16 +115,20 @@ impl Shared {
     }
 
     async fn write(&self, mut batch: Vec<Waiting>) {
-        if batch.len() > 1
-            && let Ok(last) = self.try_write(&mut batch).await
-        {
-            batch.into_iter().for_each(|one| one.tell(Ok(last)));
-            return;
-        }
-        // One of many may be what the database does not take: then that one fails, and no other.
+        let failed = match self.try_write(&mut batch).await {
+            Ok(last) => return batch.into_iter().for_each(|one| one.tell(Ok(last))),
+            Err(error) => error,
+        };
+        let is_certain = batch.len() == 1 && batch.iter().all(|one| !one.unsure);
+        let mut failed = is_certain.then_some(failed);
+        // One of many may be what the database does not take: then that one fails, and no other. What a
+        // COMMIT without an answer may have written is looked for first.
         for one in batch {
             let mut alone = [one];
-            let outcome = self.try_write(&mut alone).await;
+            let outcome = match failed.take() {
+                Some(error) => Err(error),
+                None => self.try_write(&mut alone).await,
+            };
             let [one] = alone;
             one.tell(outcome);
         }
@@ -131,6 +137,14 @@ impl Shared {
     /// Writes those that are not overtaken; returns the last revocation.
     async fn try_write(&self, batch: &mut [Waiting]) -> Result<i64, StoreError> {
         let mut transaction = self.writers.begin().await?;
+        if let [one] = &mut *batch
+            && one.unsure
+        {
+            if one.stands(&mut transaction).await? {
+                return Ok(one.as_of.unwrap_or_default());
+            }
+            one.unsure = false;
+        }
         // Nobody else writes until the commit, so both stay true.
         let row = query(
             "SELECT (SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0),
@@ -150,7 +164,10 @@ impl Shared {
         }
         if !current.is_empty() {
             audit::insert_records(&mut transaction, &self.integrity, &current).await?;
-            transaction.commit().await?;
+            if let Err(error) = transaction.commit().await {
+                batch.iter_mut().for_each(|one| one.unsure = one.record.sequence > 0);
+                return Err(error);
+            }
         }
         Ok(last)
     }
@@ -159,6 +176,14 @@ impl Shared {
 impl Waiting {
     fn is_overtaken(&self, last: i64) -> bool {
         self.as_of.is_some_and(|as_of| as_of != last)
+    }
+
+    /// Whether the COMMIT that was not answered wrote it. It has ended: this transaction has the lock that it
+    /// had. What stands under a number stays, and no other request's record has the same leaf.
+    async fn stands(&self, transaction: &mut Connection) -> Result<bool, StoreError> {
+        let number = u64::try_from(self.record.sequence - 1).unwrap_or_default();
+        let there = log::read_hashes(transaction, 0, number..number + 1).await?;
+        Ok(there == [self.leaf])
     }
 
     /// Whoever hung up does not hear it.

@@ -63,7 +63,7 @@ pub(super) async fn size(connection: &mut Connection) -> Result<u64, StoreError>
     u64::try_from(size).map_err(|_| StoreError::Corrupt { table: HASHES })
 }
 
-async fn read_hashes(
+pub(super) async fn read_hashes(
     connection: &mut Connection,
     level: u8,
     numbers: Range<u64>,
