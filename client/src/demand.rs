@@ -12,7 +12,7 @@ use crate::authority::printable;
 use crate::ceremony::Attendant;
 use crate::daemon::Means;
 use crate::step_up::{BearerChallenge, StepUp};
-use crate::tokens::{AccessToken, BoundToken, LoginTerms, Tokens, TokensError};
+use crate::tokens::{BoundToken, LoginTerms, Tokens, TokensError};
 use crate::workstation::PresenceError;
 
 /// A gateway's wish for presence (RFC 9470 §3).
@@ -108,20 +108,7 @@ impl Demand {
 }
 
 impl Tokens {
-    /// The token that the gateway demands, by a touch or a login.
-    ///
-    /// # Errors
-    /// See [`DemandError`].
-    pub async fn satisfy(
-        &self,
-        demand: &Demand,
-        demanded: Demanded<'_>,
-        attendant: &impl Attendant,
-    ) -> Result<AccessToken, DemandError> {
-        Ok(self.satisfy_bound(demand, demanded, attendant).await?.token)
-    }
-
-    /// The same, with the certificate that the token is bound to.
+    /// The token that the gateway demands, by a touch or a login, with the certificate that it is bound to.
     ///
     /// # Errors
     /// See [`DemandError`].

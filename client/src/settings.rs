@@ -31,6 +31,8 @@ pub struct Settings {
     pub gateway_ca: Option<PathBuf>,
     /// Gateways that `signet proxy` reaches, `https://host[:port]`, where its command line names none.
     pub proxy_to: Option<Vec<String>>,
+    /// Whether `signet proxy` shows them certificates of the operator, and not the machine's.
+    pub proxy_as_operator: Option<bool>,
 }
 
 /// Why settings cannot be used.
@@ -71,6 +73,7 @@ impl Settings {
                 socket: later.socket.or(settings.socket),
                 pinentry: later.pinentry.or(settings.pinentry),
                 proxy_to: later.proxy_to.or(settings.proxy_to),
+                proxy_as_operator: later.proxy_as_operator.or(settings.proxy_as_operator),
             };
         }
         Ok(settings)

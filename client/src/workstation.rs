@@ -215,6 +215,11 @@ impl Workstation {
         &self.authority
     }
 
+    /// This machine's certificate and its key.
+    pub(crate) fn identity(&self) -> &ClientIdentity {
+        &self.identity
+    }
+
     /// TLS with this machine's key towards servers under `anchors` (DER); with none, under the
     /// authority's own.
     ///

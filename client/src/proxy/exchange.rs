@@ -23,13 +23,14 @@ use super::machine::Machine;
 use super::refusal::{REST, Refusal};
 use super::replay::Replay;
 use super::serve::Seat;
+use super::target::Target;
 use super::upstream::{Hold, Upstream, UpstreamError};
 use super::{Proxy, ending};
 use crate::ceremony::{Attendant, CannotAsk, Question};
 use crate::daemon::{DaemonRefusal, Step};
 use crate::demand::{Announcement, Demand, DemandError, Demanded};
 use crate::step_up::StepUp;
-use crate::tokens::AccessToken;
+use crate::tokens::{AccessToken, BoundToken};
 use crate::workstation::PresenceError;
 
 /// The head of a request as it goes on, but for the token.
@@ -69,7 +70,8 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         seat: &Seat,
     ) -> Result<Response<Body>, Refusal> {
         let (machine, token) = self.session().await?;
-        let upstream = machine.upstream(target).ok_or(Refusal::WhichTarget)?;
+        let upstream = machine.connections().upstream(target, &token);
+        let mut upstream = upstream.ok_or(Refusal::WhichTarget)?;
         let origin = upstream.target().origin();
         let path = path.parse().map_err(|_| Refusal::Malformed("the path is none"))?;
         let tool = Some(hyper::upgrade::on(&mut request));
@@ -80,22 +82,29 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         let head = Head { method: parts.method, path, headers, upgrade };
         let (replay, body) = Replay::of(body);
         let changes = head.upgrade.is_some();
-        let sent = upstream.send(head.request(&token, body)?, changes);
+        let sent = upstream.send(head.request(&token.token, body)?, changes);
         let (mut response, mut hold) = sent.await?;
         let demand = Demand::of(response.status(), response.headers());
         match demand.filter(|_| self.options.step_up) {
             None => replay.forget(),
             Some(demand) => {
                 drop((response, hold));
-                let (token, head, body) =
-                    self.step_up(&machine, upstream, demand, &token, head, &replay).await?;
-                let sent = upstream.send(head.request(&token, body)?, changes);
+                let is_action = matches!(demand.step_up, StepUp::Action { .. });
+                let (token, head, body) = self
+                    .step_up(&machine, upstream.target(), demand, &token.token, head, &replay)
+                    .await?;
+                let better = match is_action {
+                    true => machine.connections().once(target, &token),
+                    false => machine.connections().upstream(target, &token),
+                };
+                upstream = better.ok_or(Refusal::WhichTarget)?;
+                let sent = upstream.send(head.request(&token.token, body)?, changes);
                 (response, hold) = sent.await?;
             }
         }
         let version = response.version();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.changed(response, tool.filter(|_| changes), upstream, seat);
+            return self.changed(response, tool.filter(|_| changes), &upstream, seat);
         }
         to_tool(response.headers_mut(), version, view, &origin);
         if response.body().size_hint().exact().is_none() {
@@ -109,13 +118,13 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
     async fn step_up(
         self: &Arc<Self>,
         machine: &Arc<Machine>,
-        upstream: &Arc<Upstream>,
+        target: &Target,
         demand: Demand,
         used: &AccessToken,
         mut head: Head,
         replay: &Replay,
-    ) -> Result<(AccessToken, Head, Body), Refusal> {
-        let url = upstream.target().url(&head.path.to_string());
+    ) -> Result<(BoundToken, Head, Body), Refusal> {
+        let url = target.url(&head.path.to_string());
         // What a URL parser tidies up would be approved otherwise than it is sent.
         let url = url.filter(|url| url.as_str().ends_with(&head.path.to_string()));
         let url = url.ok_or(Refusal::Malformed("the path is not in the form that is approved"))?;
@@ -151,13 +160,15 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         machine: Arc<Machine>,
         asked: Asked,
         used: Option<AccessToken>,
-    ) -> Result<AccessToken, Refusal> {
+    ) -> Result<BoundToken, Refusal> {
         let turn = Arc::clone(&self.asking).lock_owned().await;
-        let now = machine.tokens().load().ok().map(|record| record.access_token);
-        if let (Some(used), Some(now)) = (used, now)
-            && used != now
+        let tokens = machine.tokens();
+        // One of the other kind tells of a touch too: then a renewal brings ours.
+        if let (Some(used), Ok(now)) = (used, tokens.load())
+            && used != now.access_token
+            && let Ok(now) = tokens.current().await
         {
-            return Ok(now);
+            return Ok(now.bound_token());
         }
         if turn.is_some_and(|refused: Instant| refused.elapsed() < Duration::from_secs(REST)) {
             return Err(Refusal::Resting);
@@ -175,7 +186,7 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
                 actions: &[],
                 means,
             };
-            let answer = machine.tokens().satisfy(&asked.demand, demanded, &attendant).await;
+            let answer = machine.tokens().satisfy_bound(&asked.demand, demanded, &attendant).await;
             if answer.as_ref().is_err_and(was_refused) {
                 *turn = Some(Instant::now());
             }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connections::Connections;
 use super::refusal::Refusal;
-use super::upstream::Upstream;
 use super::{OpenProxyError, Settings};
 use crate::ceremony::Attendant;
 use crate::renewal::unix_now;
-use crate::tokens::{AccessToken, TokenCache, Tokens};
+use crate::tokens::{BoundToken, TokenCache, Tokens};
 use crate::workstation::Workstation;
 
 /// How often it is looked whether the certificate is still the one that the machine has.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// An enrolled workstation with its certificate of now; replaced when there is another certificate.
 pub(super) struct Machine {
     tokens: Tokens,
-    upstreams: Vec<Arc<Upstream>>,
+    connections: Arc<Connections>,
     looked: Instant,
 }
 
@@ -29,26 +29,25 @@ impl Machine {
     ) -> Result<Self, OpenProxyError> {
         let (workstation, _) = Workstation::open_renewed(&settings.bus).await?;
         let workstation = workstation.saying(settings.reason.clone());
-        let tls = workstation.tls_towards(settings.anchors.as_deref())?;
-        let upstreams = settings.targets.iter();
-        let upstreams = upstreams.map(|target| Upstream::new(target.clone(), &tls)).collect();
+        let anchors = settings.anchors.as_deref();
+        let connections = Connections::new(&workstation, &settings.targets, anchors)?;
         let tokens = Tokens::new(workstation, cache.clone());
-        Ok(Self { tokens, upstreams, looked: Instant::now() })
+        let tokens = if settings.as_operator { tokens.as_operator() } else { tokens };
+        Ok(Self { tokens, connections, looked: Instant::now() })
     }
 
     pub(super) fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 
-    pub(super) fn upstream(&self, target: usize) -> Option<&Arc<Upstream>> {
-        self.upstreams.get(target)
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Whether it is time to look whether the machine has another certificate: a token that another
     /// program keeps for one says so at once.
     fn is_due(&self) -> bool {
-        let enrolment = self.tokens.workstation().enrolment();
-        let bound = self.tokens.load().map_or(true, |record| record.is_bound_to(enrolment));
+        let bound = self.tokens.load().map_or(true, |record| self.tokens.fits(&record));
         !bound || self.looked.elapsed() > LOOK
     }
 
@@ -69,17 +68,17 @@ impl Machine {
 impl<A: Attendant + Send + 'static> super::Proxy<A> {
     /// The machine as it is now, and its token. Renewal with a certificate that is the machine's no more
     /// is refused: then the new one is taken up.
-    pub(super) async fn session(&self) -> Result<(Arc<Machine>, AccessToken), Refusal> {
+    pub(super) async fn session(&self) -> Result<(Arc<Machine>, BoundToken), Refusal> {
         let machine = self.machine(false).await;
         let error = match machine.tokens().current().await {
-            Ok(record) => return Ok((machine, record.access_token)),
+            Ok(record) => return Ok((machine, record.bound_token())),
             Err(error) => error,
         };
         let anew = self.machine(true).await;
         if anew.tokens.workstation().enrolment() == machine.tokens.workstation().enrolment() {
             return Err(error.into());
         }
-        let token = anew.tokens().current().await?.access_token;
+        let token = anew.tokens().current().await?.bound_token();
         Ok((anew, token))
     }
 
@@ -97,7 +96,7 @@ impl<A: Attendant + Send + 'static> super::Proxy<A> {
         } else {
             *slot = Arc::new(Machine {
                 tokens: slot.tokens.clone(),
-                upstreams: slot.upstreams.clone(),
+                connections: Arc::clone(&slot.connections),
                 looked: Instant::now(),
             });
         }

@@ -6,6 +6,7 @@
 
 mod body;
 mod caller;
+mod connections;
 mod exchange;
 mod headers;
 mod listen;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// Their CAs, DER; the authority's where there are none.
     pub anchors: Option<Vec<Vec<u8>>>,
+    /// Show certificates of the operator to the gateways, and not the machine's.
+    pub as_operator: bool,
     /// Ask the person where a gateway demands it.
     pub step_up: bool,
     /// What to prove presence with.

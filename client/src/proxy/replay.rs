@@ -104,6 +104,10 @@ impl Replay {
             waker.wake();
         }
         let (source, passed) = (source?, passed?);
+        if passed.is_empty() {
+            // With its own length: none is not sent in chunks.
+            return Some(source.map_err(BodyError::from).boxed_unsync());
+        }
         let passed = passed.into_iter().map(|piece| Ok(piece.frame()));
         let passed = StreamBody::new(futures_util::stream::iter(passed));
         Some(Chain { first: Some(passed.boxed_unsync()), rest: source }.boxed_unsync())

@@ -79,8 +79,7 @@ impl Tokens {
         Self { workstation, cache }
     }
 
-    /// Tokens that are bound to certificates of the operator. The cache keeps one token: where it is bound to
-    /// another certificate it is renewed first.
+    /// Tokens that are bound to certificates of the operator. The cache keeps one of each kind.
     #[must_use]
     pub fn as_operator(self) -> Self {
         Self { workstation: self.workstation.as_operator(), ..self }
@@ -119,7 +118,10 @@ impl Tokens {
             answer => answer,
         };
         let (subject, response) = answer?;
-        self.keep(subject.as_deref().unwrap_or_default(), response)
+        let record = self.record(subject.as_deref().unwrap_or_default(), response)?;
+        // Tokens of an earlier touch are not kept beside it: they tell of less presence, or of fewer rights.
+        self.cache.store(&record)?;
+        Ok(record)
     }
 
     /// The current token, renewed first when it is time, by one process at a time.
@@ -173,11 +175,24 @@ impl Tokens {
         }
     }
 
-    /// What the cache holds for this workstation, as it is.
+    /// What the cache holds for this workstation, as it is: the token for the certificates that are shown; where
+    /// there is none, the session's other.
     ///
     /// # Errors
     /// [`TokensError::NotLoggedIn`], [`TokensError::Cache`].
     pub fn load(&self) -> Result<SessionRecord, TokensError> {
+        Ok(self.held()?.of_kind(self.workstation.shown()))
+    }
+
+    /// Every token of the session that the cache holds.
+    ///
+    /// # Errors
+    /// [`TokensError::NotLoggedIn`], [`TokensError::Cache`].
+    pub fn every_token(&self) -> Result<Vec<AccessToken>, TokensError> {
+        Ok(self.held()?.every_token().collect())
+    }
+
+    fn held(&self) -> Result<SessionRecord, TokensError> {
         self.cache
             .load()?
             .filter(|record| record.belongs_to(self.workstation.enrolment()))
@@ -199,7 +214,7 @@ impl Tokens {
     }
 
     /// Whether the token is bound to a certificate that can be shown.
-    fn fits(&self, record: &SessionRecord) -> bool {
+    pub(crate) fn fits(&self, record: &SessionRecord) -> bool {
         match self.workstation.shown() {
             Shown::Machine => record.is_bound_to(self.workstation.enrolment()),
             Shown::Operator => record.is_bound_to_operator(),
@@ -271,7 +286,15 @@ impl Tokens {
             Ok(self.workstation.exchange(&proof.evidence).await?)
         };
         match renewed.await {
-            Ok(response) => self.keep(&record.subject, response),
+            Ok(response) => {
+                let renewed = self.record(&record.subject, response)?;
+                let kept = match self.cache.load() {
+                    Ok(Some(before)) => renewed.clone().renewed_beside(before),
+                    Ok(None) | Err(_) => renewed.clone(),
+                };
+                self.cache.store(&kept)?;
+                Ok(renewed)
+            }
             Err(error) => {
                 if over(&error) {
                     // A login that tried to go on with it would ask for a touch too many.
@@ -282,14 +305,12 @@ impl Tokens {
         }
     }
 
-    fn keep(&self, subject: &str, response: TokenResponse) -> Result<SessionRecord, TokensError> {
+    fn record(&self, subject: &str, response: TokenResponse) -> Result<SessionRecord, TokensError> {
         let mut jitter = [0];
         let _ = rand::fill(&mut jitter);
         let enrolment: &Enrolment = self.workstation.enrolment();
-        let record = SessionRecord::new(enrolment, subject, response, BootTime::now(), jitter[0])
-            .ok_or(TokensError::NoSession)?;
-        self.cache.store(&record)?;
-        Ok(record)
+        SessionRecord::new(enrolment, subject, response, BootTime::now(), jitter[0])
+            .ok_or(TokensError::NoSession)
     }
 }
 

@@ -7,7 +7,7 @@ use signet_evidence::{CertificateThumbprint, SessionId};
 
 use super::access_token::AccessToken;
 use super::boot_clock::{BootTime, boot_id};
-use crate::authority::{Base64Url, TokenResponse, all};
+use crate::authority::{Base64Url, Shown, TokenResponse, all};
 use crate::daemon::Enrolment;
 
 /// A session and its current token, as it stands in the cache.
@@ -34,6 +34,9 @@ pub struct SessionRecord {
     /// That certificate, leaf first, where it is not the machine's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     chain: Vec<Base64Url>,
+    /// The same touch's token for the other kind of certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beside: Option<Box<SessionRecord>>,
     boot_id: String,
     obtained: u64,
     expires: u64,
@@ -48,11 +51,17 @@ pub struct BoundToken {
     pub token: AccessToken,
     /// DER, leaf first; empty for the machine's.
     pub certificate: Vec<Vec<u8>>,
+    /// How long both live on; zero when it is not known.
+    pub life: Duration,
 }
 
 impl From<TokenResponse> for BoundToken {
     fn from(response: TokenResponse) -> Self {
-        Self { token: response.access_token, certificate: all(response.certificate) }
+        Self {
+            token: response.access_token,
+            certificate: all(response.certificate),
+            life: Duration::from_secs(response.expires_in),
+        }
     }
 }
 
@@ -104,6 +113,7 @@ impl SessionRecord {
                 None => thumbprint(enrolment),
             },
             chain: response.certificate,
+            beside: None,
             boot_id: boot_id(),
             obtained: now.0,
             expires: now.0.saturating_add(life),
@@ -137,7 +147,36 @@ impl SessionRecord {
     /// The token with its certificate.
     #[must_use]
     pub fn bound_token(self) -> BoundToken {
-        BoundToken { token: self.access_token, certificate: all(self.chain) }
+        let life = self.remaining(BootTime::now());
+        BoundToken { token: self.access_token, certificate: all(self.chain), life }
+    }
+
+    /// This renewal with the token of the other kind that `before` holds: both come from one touch, since what
+    /// a touch brings stands alone.
+    #[must_use]
+    pub(super) fn renewed_beside(mut self, before: SessionRecord) -> Self {
+        let same = before.session == self.session && before.boot_id == self.boot_id;
+        self.beside = match before.is_bound_to_operator() == self.is_bound_to_operator() {
+            _ if !same => None,
+            true => before.beside,
+            false => Some(Box::new(SessionRecord { beside: None, ..before })),
+        };
+        self
+    }
+
+    /// The token that is bound to a certificate of this kind; where there is none, the one that is there.
+    #[must_use]
+    pub(super) fn of_kind(mut self, shown: Shown) -> Self {
+        let wanted = |record: &Self| record.is_bound_to_operator() == (shown == Shown::Operator);
+        match self.beside.take() {
+            Some(beside) if !wanted(&self) && wanted(&beside) => *beside,
+            _ => self,
+        }
+    }
+
+    /// Every token that it holds.
+    pub(super) fn every_token(self) -> impl Iterator<Item = AccessToken> {
+        std::iter::once(self.access_token).chain(self.beside.map(|beside| beside.access_token))
     }
 
     /// The session's id.
@@ -225,20 +264,48 @@ pub(super) mod tests {
         SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), jitter).unwrap()
     }
 
-    #[test]
-    fn a_token_of_the_operators_certificate_is_none_of_the_machines() {
+    fn operators(session: &str) -> SessionRecord {
         let response = TokenResponse {
             access_token: AccessToken::new(Zeroizing::new("a.b.c".into())).unwrap(),
             expires_in: 300,
             scope: None,
-            session: Some("ab".repeat(16)),
+            session: Some(session.repeat(16)),
             acr: None,
             presence_expires_in: None,
             warnings: Vec::new(),
             certificate: vec![Base64Url(vec![7])],
         };
-        let record = SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), 0);
-        let record = record.unwrap();
+        SessionRecord::new(&enrolment(), "alice", response, BootTime(1000), 0).unwrap()
+    }
+
+    #[test]
+    fn one_token_of_each_kind_is_held() {
+        let (machines, operators) = (record(0, None), operators("ab"));
+        assert_eq!(machines.clone().of_kind(Shown::Operator), machines);
+        let both = operators.clone().renewed_beside(machines.clone());
+        assert_eq!(both.clone().of_kind(Shown::Machine), machines);
+        assert_eq!(both.clone().of_kind(Shown::Operator), operators);
+        assert_eq!(both.clone().every_token().count(), 2);
+        // The next of a kind takes the place of the one before, and the other stays.
+        let again = record(9, None).renewed_beside(both);
+        assert_eq!(again.clone().of_kind(Shown::Machine), record(9, None));
+        assert_eq!(again.clone().of_kind(Shown::Operator), operators);
+        let kept: SessionRecord =
+            serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
+        assert_eq!(kept, again);
+    }
+
+    #[test]
+    fn a_token_of_another_session_is_not_kept_beside() {
+        let other = operators("cd").renewed_beside(record(0, None));
+        assert_eq!(other, operators("cd"));
+        let earlier = SessionRecord { boot_id: "earlier".into(), ..record(0, None) };
+        assert_eq!(operators("ab").renewed_beside(earlier), operators("ab"));
+    }
+
+    #[test]
+    fn a_token_of_the_operators_certificate_is_none_of_the_machines() {
+        let record = operators("ab");
         assert!(record.belongs_to(&enrolment()) && !record.is_bound_to(&enrolment()));
         assert!(record.is_bound_to_operator());
         let kept: SessionRecord =

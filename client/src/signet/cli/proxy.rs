@@ -32,6 +32,9 @@ Tools that speak nothing but https, with the proxy above:
   export https_proxy=http://signet:$secret@127.0.0.1:8123
   curl --cacert ca.pem https://ctl.mesh.example:8443/v1/routes
 
+A gateway that is to see you and not the machine, at a socket of its own:
+  signet proxy --to https://mesh.example --as-operator --listen unix:$XDG_RUNTIME_DIR/signet/me.sock
+
 Without --to, the setting proxy_to of client.toml names the gateways.")]
 pub(crate) struct Proxy {
     /// What to do instead
@@ -50,6 +53,10 @@ pub(crate) struct Proxy {
     /// File of the secret for ports, made where there is none [default: proxy.secret beside the socket]
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Show certificates of yours and not the machine's, for gateways that know people by SPIFFE ID: each ends
+    /// with its token, and its connections with it [default: the setting proxy_as_operator]
+    #[arg(long)]
+    pub(crate) as_operator: bool,
     /// Do not ask for a touch; pass the gateway's demand on to the tool
     #[arg(long)]
     pub(crate) no_step_up: bool,

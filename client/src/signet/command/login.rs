@@ -27,13 +27,17 @@ pub(super) async fn logout(context: &Context, options: &Logout) -> Result<(), Fa
         context.daemon().await?.end_sessions().await?;
     }
     let tokens = context.tokens().await?;
-    let revoked = match tokens.load() {
-        Ok(record) => Some(tokens.workstation().authority().revoke(&record.access_token).await),
-        Err(TokensError::NotLoggedIn) => None,
+    let held = match tokens.every_token() {
+        Ok(held) => held,
+        Err(TokensError::NotLoggedIn) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    let mut revoked = Ok(());
+    for token in &held {
+        revoked = revoked.and(tokens.workstation().authority().revoke(token).await);
+    }
     cache.clear()?;
-    if let Some(Err(error)) = revoked {
+    if let Err(error) = revoked {
         let text = "forgotten here, but the authority was not told; the token runs out by itself";
         context.output.say(Some(Style::Bad), text);
         return Err(error.into());

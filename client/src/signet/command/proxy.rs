@@ -29,11 +29,13 @@ async fn serve(context: Context, options: &cli::Proxy) -> Result<(), Failure> {
         bus: context.bus.clone(),
         targets,
         anchors: ca.map(|path| files::anchors(path)).transpose()?,
+        as_operator: options.as_operator || context.settings.proxy_as_operator.unwrap_or(false),
         step_up: !options.no_step_up,
         means: context.means(options.by),
         ca_folder: ca_folder(),
         reason: context.reason.clone(),
     };
+    let as_operator = settings.as_operator;
     let names: Vec<String> = settings.targets.iter().map(Target::origin).collect();
     let cache = TokenCache::open(runtime_directory().as_deref())?;
     let secret = options.secret_file.clone().unwrap_or_else(|| secret_file(&cache));
@@ -55,9 +57,11 @@ async fn serve(context: Context, options: &cli::Proxy) -> Result<(), Failure> {
             "listen": said,
             "secret_file": places.iter().find(port).map(|_| &secret),
             "targets": names,
+            "as_operator": as_operator,
         }))?;
     } else {
-        output.line(&format!("ready: {} to {}", said.join(", "), names.join(", ")))?;
+        let shown = if as_operator { " as operator" } else { "" };
+        output.line(&format!("ready: {} to {}{shown}", said.join(", "), names.join(", ")))?;
         for place in &places {
             if let Some(address) = place.address() {
                 let file = secret.display();

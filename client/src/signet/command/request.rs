@@ -1,6 +1,7 @@
 //! `signet request`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response};
@@ -42,7 +43,7 @@ pub(super) async fn run(context: &Context, options: &Request) -> Result<ExitCode
     let http = https_client(tokens.workstation().tls_towards(anchors.as_deref())?)?;
     let exchange = Exchange { context, options, tokens: &tokens, http, anchors, body, origin };
     let token = match given {
-        Some(token) => Some(BoundToken { token, certificate: Vec::new() }),
+        Some(token) => Some(BoundToken { token, certificate: Vec::new(), life: Duration::ZERO }),
         None if options.no_token => None,
         None => Some(tokens.current().await?.bound_token()),
     };

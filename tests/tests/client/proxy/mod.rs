@@ -7,6 +7,7 @@ mod ending;
 mod hostile;
 mod https;
 mod kubectl;
+mod operator;
 mod port;
 mod streams;
 mod touch;
