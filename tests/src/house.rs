@@ -187,7 +187,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// A program of the workspace: beside the running program, or one folder up when that is a test.
-fn program(name: &str) -> Result<PathBuf, HouseError> {
+///
+/// # Errors
+/// [`HouseError::NotBuilt`].
+pub fn program(name: &str) -> Result<PathBuf, HouseError> {
     let here = std::env::current_exe()?;
     let beside = |folder: &Path| folder.join(name);
     let mut places = here.ancestors().skip(1).take(2).map(beside);

@@ -202,6 +202,12 @@ impl Gateway {
         text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
+    /// The process; HAProxy's master, which reads its files anew at SIGUSR2.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it printed so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -235,7 +241,7 @@ impl Drop for Gateway {
     }
 }
 
-/// One process, in the foreground, so that a kill ends all of it.
+/// In the foreground, so that a kill ends all of it.
 fn command(product: Product, folder: &Path, main: &Path) -> Result<Command, GatewayError> {
     let mut command = Command::new(program(product)?);
     match product {
@@ -257,7 +263,8 @@ fn command(product: Product, folder: &Path, main: &Path) -> Result<Command, Gate
             command.arg(format!("--configFile={}", main.display()));
         }
         Product::Haproxy => {
-            command.args(["-db", "-f"]).arg(main);
+            // With a master, as the distribution's service runs it; workers end when it is killed.
+            command.args(["-W", "-db", "-f"]).arg(main);
         }
     }
     Ok(command)

@@ -8,6 +8,7 @@ mod envoy;
 mod manifests;
 mod matrix;
 mod outage;
+mod rotation;
 mod socket;
 mod stage;
 mod table;

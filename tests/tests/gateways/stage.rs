@@ -531,6 +531,8 @@ async fn start_authority(folder: &Path, gateways: SocketAddr, lines: &str) -> Ar
          spiffe_id = \"{GATEWAY}\"\n\
          {lines}"
     );
+    // For commands that are run beside.
+    fs::write(folder.join("authority.toml"), &settings).unwrap();
     let config = Config::parse(&settings, &folder.join("authority.toml")).unwrap();
     let integrity = keys::load_integrity(&config.keys()).unwrap();
     SqlStore::create(config.database(), integrity).await.unwrap().close().await;
