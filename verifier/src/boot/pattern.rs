@@ -1,10 +1,8 @@
 //! Patterns of boot loaders' texts.
 
-use std::fmt;
-
 use serde::Deserialize;
 
-/// A text in which `*` stands for any characters of one word, none of them a space. The whole text
+/// A text in which `*` stands for any part of one word, in visible ASCII without quotes. The whole text
 /// must match, so nothing can be appended to a kernel command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
@@ -39,21 +37,22 @@ impl TextPattern {
                 }
                 _ => {}
             }
-            // Let the last star take one more character.
-            let Some((at, taken)) = star else { return false };
-            match text.get(taken) {
-                Some(byte) if !byte.is_ascii_whitespace() => star = Some((at, taken + 1)),
+            // Let the last star take one more character; it is met again behind it.
+            match star {
+                Some((at, taken)) if text.get(taken).is_some_and(stays_in_word) => {
+                    (p, t) = (at, taken + 1);
+                }
                 _ => return false,
             }
-            (p, t) = (at + 1, taken + 1);
         }
     }
 }
 
-impl fmt::Display for TextPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Whether a byte neither ends a word nor joins it to the next, for any of those who read a kernel command
+/// line: Linux takes 0xa0, which is the second byte of `à`, for a space, and a quote takes all up to the
+/// next one into its word.
+fn stays_in_word(byte: &u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'')
 }
 
 #[cfg(test)]
@@ -78,5 +77,21 @@ mod tests {
         assert!(TextPattern::new("a*").matches("a"));
         assert!(!TextPattern::new("a*").matches("a b"));
         assert!(!TextPattern::new("").matches("a"));
+        assert!(TextPattern::new("*a").matches("aaa") && TextPattern::new("**").matches("ab"));
+        assert!(TextPattern::new("*/vmlinuz*").matches("(hd0,gpt2)/boot/vmlinuz-6.12~rc1"));
+    }
+
+    /// What Linux or systemd would read as the end of a word, or as one word with the next.
+    #[test]
+    fn a_star_takes_nothing_that_divides_or_joins_words() {
+        let pattern = TextPattern::new("root=* ro lockdown=integrity");
+        for value in
+            ["x\u{e0}init=/bin/sh", "\u{a0}", "\"x", "'x", "x\ty", "x\ny", "x\u{b}y", "\u{e9}"]
+        {
+            let text = format!("root={value} ro lockdown=integrity");
+            assert!(!pattern.matches(&text), "{text:?}");
+        }
+        // Where a person wrote it, it is what they meant.
+        assert!(TextPattern::new("name=\"caf\u{e9} *\"").matches("name=\"caf\u{e9} noir\""));
     }
 }
