@@ -297,6 +297,28 @@ pub(crate) mod tests {
         for bad in bad {
             assert!(!is_unambiguous_path(bad), "{bad}");
         }
+        let long = |length: usize| format!("/{}", "a".repeat(length - 1));
+        assert!(is_unambiguous_path(&long(4096)) && !is_unambiguous_path(&long(4097)));
+    }
+
+    #[test]
+    fn names_are_words_and_dots_and_not_too_many() {
+        let named = |names: &[&str]| {
+            let actions = names.iter().map(ToString::to_string).collect();
+            Action::new(ActionDetails { actions, ..details() }).map(|_| ())
+        };
+        for good in ["a.b", "mesh2.route-table.update-7"] {
+            assert_eq!(named(&[good]), Ok(()), "{good}");
+        }
+        for bad in ["", "update", ".", "a.", ".b", "a..b", "a.B", "a.b c", "a.b_c", "a.\u{e9}"] {
+            assert_eq!(named(&[bad]), Err(ActionError::Name), "{bad}");
+            assert_eq!(named(&["a.b", bad]), Err(ActionError::Name), "{bad}");
+        }
+        assert_eq!(named(&["a.b"; 8]), Ok(()));
+        assert_eq!(
+            (named(&["a.b"; 9]), named(&[])),
+            (Err(ActionError::Name), Err(ActionError::Name))
+        );
     }
 
     #[test]
@@ -316,7 +338,11 @@ pub(crate) mod tests {
         assert_eq!(with(|d| d.actions = vec!["Approve this!".into()]), Err(ActionError::Name));
         assert_eq!(with(|d| d.content_digest = "sha-512=:AA==:".into()), Err(ActionError::Digest));
         assert_eq!(Action::parse(b"[]"), Err(ActionError::Shape));
-        assert_eq!(Action::parse(&[b' '; MAX_ACTION + 1]), Err(ActionError::Size));
+        let padded = |length: usize| {
+            let bytes = [action.as_bytes(), &vec![b' '; length - action.as_bytes().len()]].concat();
+            Action::parse(&bytes).map(|_| ())
+        };
+        assert_eq!((padded(MAX_ACTION), padded(MAX_ACTION + 1)), (Ok(()), Err(ActionError::Size)));
         let unknown = br#"[{"type":"signet_action","actions":["a.b"],"locations":["https://x"],"method":"GET","path":"/","content_digest":"","note":"please"}]"#;
         assert_eq!(Action::parse(unknown), Err(ActionError::Shape));
     }

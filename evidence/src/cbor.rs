@@ -93,8 +93,8 @@ fn ascend(before: &Value, after: &Value) -> bool {
     match (before, after) {
         (Value::Text(before), Value::Text(after)) => (before.len(), before) < (after.len(), after),
         (Value::Integer(before), Value::Integer(after)) => {
-            // Below zero it is -1 - n that is encoded, after all that are not below.
-            let place = |key: i128| (key < 0, if key < 0 { !key } else { key });
+            // Numbers below zero have another type, after the others, and ascend away from zero.
+            let place = |key: i128| (key < 0, key.abs());
             place((*before).into()) < place((*after).into())
         }
         _ => written(before) < written(after),
@@ -186,6 +186,31 @@ mod tests {
         assert_eq!(decode(&[0x01, 0x01]), Err(CborError::NotDeterministic)); // trailing byte
         assert_eq!(decode(&[0x82, 0x01]), Err(CborError::Syntax)); // truncated
         assert_eq!(decode(&[0x81; 64]), Err(CborError::Syntax)); // too deep
+    }
+
+    /// What is refused of a map is refused wherever the map stands.
+    #[test]
+    fn every_map_inside_is_held_to_its_order() {
+        let (unsorted, twice) = ([0xa2, 0x02, 0x00, 0x01, 0x00], [0xa2, 0x01, 0x00, 0x01, 0x00]);
+        let places: [(&str, &[u8]); 5] = [
+            ("in an array", &[0x81]),
+            ("in a tag", &[0xc1]),
+            ("a value", &[0xa1, 0x00]),
+            ("in a tag in an array in a value", &[0xa1, 0x00, 0x82, 0x00, 0xc1]),
+            ("a key", &[0xa1]),
+        ];
+        for (place, before) in places {
+            let after: &[u8] = if place == "a key" { &[0x00] } else { &[] };
+            let at = |map: &[u8]| decode(&[before, map, after].concat()).map(|_| ());
+            assert_eq!(at(&unsorted), Err(CborError::NotDeterministic), "{place}");
+            assert_eq!(at(&twice), Err(CborError::DuplicateKey), "{place}");
+            let sorted = [0xa2, 0x01, 0x00, 0x02, 0x00];
+            assert_eq!(at(&sorted), Ok(()), "{place}");
+            // And what is written is in order, wherever it stands.
+            let lax: Value =
+                ciborium::from_reader(&[before, &unsorted, after].concat()[..]).unwrap();
+            assert_eq!(encode(&lax), [before, &sorted, after].concat(), "{place}");
+        }
     }
 
     #[test]

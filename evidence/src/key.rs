@@ -27,24 +27,6 @@ impl Assertion {
         }
     }
 
-    /// Deterministic encoding: the `F` of the qualifying data.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::SecurityKey(assertion) => assertion.encode(),
-            Self::Platform(assertion) => assertion.encode(),
-        }
-    }
-
-    /// Its encoding `bytes`, as the part of evidence that it is.
-    #[must_use]
-    pub fn part<'a>(&self, bytes: &'a [u8]) -> KeyPart<'a> {
-        match self {
-            Self::SecurityKey(_) => KeyPart::SecurityKey(bytes),
-            Self::Platform(_) => KeyPart::Platform(bytes),
-        }
-    }
-
     /// The assertion, if it is a security key's.
     #[must_use]
     pub fn security_key(&self) -> Option<&FidoAssertion> {
@@ -72,33 +54,6 @@ pub enum Registration {
 }
 
 impl Registration {
-    /// Deterministic encoding: the `R` of the qualifying data.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::SecurityKey(registration) => registration.encode(),
-            Self::Platform(registration) => registration.encode(),
-        }
-    }
-
-    /// Its encoding `bytes`, as the part of evidence that it is.
-    #[must_use]
-    pub fn part<'a>(&self, bytes: &'a [u8]) -> KeyPart<'a> {
-        match self {
-            Self::SecurityKey(_) => KeyPart::SecurityKey(bytes),
-            Self::Platform(_) => KeyPart::Platform(bytes),
-        }
-    }
-
-    /// The registration, if it is a security key's.
-    #[must_use]
-    pub fn security_key(&self) -> Option<&FidoRegistration> {
-        match self {
-            Self::SecurityKey(registration) => Some(registration),
-            Self::Platform(_) => None,
-        }
-    }
-
     pub(crate) fn label(&self) -> i64 {
         match self {
             Self::SecurityKey(_) => REGISTRATION,

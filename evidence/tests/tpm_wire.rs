@@ -111,6 +111,20 @@ fn lengths_are_bounded() {
     let mut bytes = quote().to_bytes();
     bytes[selections + 6] = 5;
     assert_eq!(TpmsAttest::parse(&bytes), Err(too_long(Structure::PcrSelection, 5, 4)));
+    bytes[selections + 6] = 4;
+    bytes.insert(selections + 10, 0x80);
+    let Attested::Quote(quoted) = TpmsAttest::parse(&bytes).unwrap().attested else {
+        panic!("not a quote")
+    };
+    assert_eq!(quoted.pcr_select[0].indices().collect::<Vec<_>>(), [0, 7, 23, 31]);
+    let selected = |banks| {
+        let selection = PcrSelection::new(HashAlgorithm::Sha256, [0]).unwrap();
+        let pcr_select = vec![selection; banks];
+        let quote = attest(Attested::Quote(QuoteInfo { pcr_select, pcr_digest: vec![5; 32] }));
+        TpmsAttest::parse(&quote.to_bytes()).map(|parsed| parsed == quote)
+    };
+    assert_eq!(selected(16), Ok(true));
+    assert_eq!(selected(17), Err(too_long(Structure::PcrSelection, 17, 16)));
     let mut bytes = ecdsa().to_bytes();
     bytes[5] = 48;
     assert_eq!(TpmtSignature::parse(&bytes), Err(too_long(Structure::EccParameter, 48, 32)));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use signet_evidence::cbor::{self, CborError};
 use signet_evidence::webauthn::{
-    AttestationObject, AttestationObjectError, AttestationStatement, AuthenticatorData,
+    Aaguid, AttestationObject, AttestationObjectError, AttestationStatement, AuthenticatorData,
     AuthenticatorDataError, Ceremony, ClientData, ClientDataError, CoseKey, CoseKeyError,
     CredProtect, PackedStatement, U2fStatement,
 };
@@ -208,6 +208,23 @@ fn keys_other_than_es256_are_unsupported_by_name() {
 }
 
 #[test]
+fn a_model_is_named_by_a_uuid_in_lower_case() {
+    let text = "cb69481e-8ff7-4039-93ec-0a2729a154a8";
+    assert_eq!(Aaguid::from_text(text).unwrap().to_string(), text);
+    for bad in [
+        "CB69481E-8FF7-4039-93EC-0A2729A154A8",
+        "cb69481e8ff7403993ec0a2729a154a8",
+        "cb69481e8-ff7-4039-93ec-0a2729a154a8",
+        "cb69481e-8ff7-4039-93ec-0a2729a154ag",
+        "+b69481e-8ff7-4039-93ec-0a2729a154a8",
+        "cb69481e-8ff7-4039-93ec-0a2729a154a8-",
+        "",
+    ] {
+        assert_eq!(Aaguid::from_text(bad), None, "{bad}");
+    }
+}
+
+#[test]
 fn attestation_objects_read_back() {
     for statement in [
         AttestationStatement::None,
@@ -285,6 +302,12 @@ fn attestation_objects_that_are_none() {
         object("packed", packed(V::Array(vec![bytes(); 9])), None),
         E::ChainLength { length: 9 }
     );
+    let longest = map(vec![
+        ("fmt", "packed".into()),
+        ("attStmt", packed(V::Array(vec![bytes(); 8]))),
+        ("authData", V::Bytes(vec![])),
+    ]);
+    assert_eq!(AttestationObject::parse(&cbor::encode(&longest)).map(|_| ()), Ok(()));
     assert_eq!(object("packed", packed(bytes()), None), E::Statement);
     let u2f =
         |certificates| map(vec![("sig", bytes()), ("x5c", V::Array(vec![bytes(); certificates]))]);

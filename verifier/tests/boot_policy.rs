@@ -4,6 +4,10 @@
 #[path = "../../evidence/examples/forge-event-logs/machine.rs"]
 #[allow(dead_code, reason = "the generator of forged logs uses the rest")]
 mod machine;
+#[path = "boot_policy/rules.rs"]
+mod rules;
+#[path = "boot_policy/words.rs"]
+mod words;
 
 use machine::{ACTION, Event, Machine, SHA256, grub, secure_boot};
 use signet_evidence::eventlog::{
@@ -72,7 +76,7 @@ fn findings(quoted: &PcrValues, log: Option<&[u8]>, policy: &MachinePolicy) -> V
         .to_vec()
 }
 
-fn words(findings: &[Finding]) -> Vec<String> {
+fn said(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
 }
 
@@ -97,10 +101,10 @@ fn a_measured_machine_is_believed_from_its_quote_to_its_command_line() {
     let policy = learned(&[(DEBIAN_VM, quoted.clone())]);
     assert_eq!(findings(quoted, Some(DEBIAN_VM), &policy), []);
     let other = with_other_word(DEBIAN_VM, b"ima_policy=tcb", b"ima_policy=non");
-    let found = words(&findings(&held(&other), Some(&other), &policy));
+    let found = said(&findings(&held(&other), Some(&other), &policy));
     assert!(found.iter().any(|word| word.contains("ima_policy=non")), "{found:?}");
     // Without the TPM's word for it the text is nobody's.
-    let found = words(&findings(quoted, Some(&other), &policy));
+    let found = said(&findings(quoted, Some(&other), &policy));
     assert!(found.iter().all(|word| !word.contains("ima_policy=non")), "{found:?}");
     assert_ne!(found, Vec::<String>::new());
 }
@@ -201,7 +205,7 @@ fn a_changed_command_line_is_refused_and_explained() {
     let policy = learned(&[(&old, held_by(&before))]);
     let found = findings(&held_by(&after), Some(&new), &policy);
     assert_eq!(
-        words(&found),
+        said(&found),
         [
             "the boot loader measured \"linux /vmlinuz-6.12 root=UUID=0b7c ro quiet init=/bin/sh\" \
              (event 25 in PCR 8), which is not allowed",
@@ -303,14 +307,14 @@ fn certificates_and_signers_that_nobody_allowed() {
     let microsoft = "48e99b991f57fc52f76149599bff0a58c47154229b9f8d603ac40d3500248507";
     let signers = policy(&format!("signers = [{{ digest = \"{microsoft}\" }}]"));
     assert_eq!(
-        words(&findings(&held(log), Some(log), &signers)),
+        said(&findings(&held(log), Some(log), &signers)),
         ["an image was verified by the certificate \"Red Hat Secure Boot CA 5\" \
           (40175d4c7c5ab4bd753a493f47952f1d8dcf1c219b836968a693e48bd4766135) of Shim (event 27), \
           which is not allowed"]
     );
     let db = policy(&format!("db_certificates = [{{ digest = \"{microsoft}\" }}]"));
     assert_eq!(
-        words(&findings(&held(log), Some(log), &db)),
+        said(&findings(&held(log), Some(log), &db)),
         ["db holds the certificate \"Microsoft Windows Production PCA 2011\" \
           (e8e95f0733a55e8bad7be0a1413ee23c51fcea64b3c8fa6a786935fddcc71961), \
           which is not allowed"]

@@ -5,7 +5,9 @@ use signet_evidence::action::content_digest;
 use signet_evidence::binding::{assertion_challenge, registration_challenge, sha256};
 use signet_evidence::tpm::{TpmsAttest, TpmtPublic, TpmtSignature};
 use signet_evidence::webauthn::{AttestationObject, AuthenticatorData, Ceremony, ClientData};
-use signet_evidence::{Action, ActionDetails, ActionKind, Evidence, ObservedVerification, Purpose};
+use signet_evidence::{
+    Action, ActionDetails, ActionKind, Evidence, ObservedVerification, Purpose, Registration,
+};
 
 use crate::authority::RP_ID;
 use crate::client::{Answer, Options, bytes, options, text};
@@ -57,7 +59,8 @@ pub fn checked(evidence: &[u8]) -> Evidence {
 fn credential_key(made: &Answer) -> Vec<u8> {
     let evidence = checked(&bytes(made, "evidence"));
     assert_eq!(evidence.statement.purpose, Purpose::EnrolKey);
-    let registration = evidence.registration.as_ref().unwrap().value.security_key().unwrap();
+    let part = &evidence.registration.as_ref().unwrap().value;
+    let Registration::SecurityKey(registration) = part else { panic!("a platform key") };
     let origin = format!("https://{RP_ID}");
     let challenge = registration_challenge(evidence.statement_bytes());
     let expected =

@@ -14,13 +14,13 @@ pub(crate) const DRIVER_CONFIG: u32 = 0x8000_0001;
 const VARIABLE_BOOT: u32 = 0x8000_0002;
 const APPLICATION: u32 = 0x8000_0003;
 pub(crate) const ACTION: u32 = 0x8000_0007;
-const AUTHORITY: u32 = 0x8000_00e0;
+pub(crate) const AUTHORITY: u32 = 0x8000_00e0;
 
 const GLOBAL: &str = "61dfe48bca93d211aa0d00e098032b8c";
-const SECURITY: &str = "cbb219d73a3d9645a3bcdad00e67656f";
-const SHIM: &str = "50ab5d6046e00043abb63dd810dd8b23";
-const X509: &str = "a159c0a5e494a74a87b5ab155c2bf072";
-const SHA256_IMAGE: &str = "2616c4c14c509240aca941f936934328";
+pub(crate) const SECURITY: &str = "cbb219d73a3d9645a3bcdad00e67656f";
+pub(crate) const SHIM: &str = "50ab5d6046e00043abb63dd810dd8b23";
+pub(crate) const X509: &str = "a159c0a5e494a74a87b5ab155c2bf072";
+pub(crate) const SHA256_IMAGE: &str = "2616c4c14c509240aca941f936934328";
 /// Who put the certificates into the databases.
 const OWNER: [u8; 16] = [0x77; 16];
 
@@ -84,7 +84,7 @@ fn certificate(filler: u8) -> Vec<u8> {
     [vec![0x30, 0x82, 0x01, 0x00], vec![filler; 256]].concat()
 }
 
-fn signature_list(kind: &str, entry: &[u8]) -> Vec<u8> {
+pub(crate) fn signature_list(kind: &str, entry: &[u8]) -> Vec<u8> {
     let size = u32::try_from(entry.len() + 16).unwrap();
     let header = [(size + 28).to_le_bytes(), 0_u32.to_le_bytes(), size.to_le_bytes()].concat();
     [unhex(kind), header, OWNER.to_vec(), entry.to_vec()].concat()

@@ -145,7 +145,7 @@ fn tagged(data: &[u8]) -> Option<&[u8]> {
 
 /// Bytes as text: UTF-8 or UTF-16LE, with or without a terminating zero, without control characters.
 fn text(bytes: &[u8]) -> Option<String> {
-    if bytes.is_empty() || bytes.len() > LONGEST_TEXT {
+    if bytes.len() > LONGEST_TEXT {
         return None;
     }
     // ASCII text in UTF-16 is also UTF-8, with zeros in it.

@@ -194,7 +194,7 @@ impl<'a> Event<'a> {
     /// The PCR that it was extended into; `None` where it says that it was not.
     #[must_use]
     pub fn extended(&self) -> Option<u8> {
-        let pcr = u8::try_from(self.pcr).ok().filter(|pcr| u32::from(*pcr) < PCRS)?;
+        let pcr = u8::try_from(self.pcr).ok()?;
         (self.kind != EventType::NO_ACTION).then_some(pcr)
     }
 }

@@ -174,3 +174,60 @@ fn is_der_sequence(bytes: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signature list whose head gives these sizes.
+    fn list(kind: Guid, whole: usize, entry: u32, entries: &[u8]) -> Vec<u8> {
+        let whole = u32::try_from(whole).unwrap().to_le_bytes();
+        [&kind.0[..], &whole, &[0; 4], &entry.to_le_bytes(), entries].concat()
+    }
+
+    fn sound(kind: Guid, entry: u32, entries: &[u8]) -> Vec<u8> {
+        list(kind, LIST_HEADER + entries.len(), entry, entries)
+    }
+
+    #[test]
+    fn a_guid_is_written_as_the_specification_writes_it() {
+        // UEFI 2.10 §3.3 and §32.6.1.
+        assert_eq!(Guid::GLOBAL.to_string(), "8be4df61-93ca-11d2-aa0d-00e098032b8c");
+        assert_eq!(Guid::SECURITY_DATABASE.to_string(), "d719b2cb-3d3a-4596-a3bc-dad00e67656f");
+    }
+
+    #[test]
+    fn a_database_is_lists_of_entries() {
+        let owner = [7; 16];
+        let certificates = [&owner[..], &[0x30; 4], &[8; 16], &[0x31; 4]].concat();
+        let (image, odd) = ([&owner[..], &[1; 32]].concat(), [&owner[..], &[2; 33]].concat());
+        let bytes = [
+            sound(Guid::X509, 20, &certificates),
+            sound(Guid::SHA256, 48, &image),
+            // Not as long as a digest, and of a kind that nobody reads.
+            sound(Guid::SHA256, 49, &odd),
+            sound(Guid::GLOBAL, 17, &[3; 51]),
+        ]
+        .concat();
+        let database = SignatureDatabase::parse(&bytes).unwrap();
+        let owned = |owner, der| SignatureCertificate { owner: Guid([owner; 16]), der };
+        assert_eq!(database.certificates, [owned(7, &[0x30; 4]), owned(8, &[0x31; 4])]);
+        assert_eq!((database.images, database.others), (vec![&[1; 32][..]], 4));
+        assert_eq!(SignatureDatabase::parse(&[]), Some(SignatureDatabase::default()));
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_no_database() {
+        let bodies = [
+            ("entries of no size", sound(Guid::X509, 0, &[])),
+            ("entries without data", sound(Guid::X509, 16, &[0; 32])),
+            ("an entry and a half", sound(Guid::X509, 40, &[0; 60])),
+            ("a list longer than the bytes", list(Guid::X509, 69, 40, &[0; 40])),
+            ("a list shorter than its head", list(Guid::X509, 27, 40, &[])),
+            ("a cut head", sound(Guid::X509, 40, &[])[..27].to_vec()),
+        ];
+        for (what, bytes) in bodies {
+            assert_eq!(SignatureDatabase::parse(&bytes), None, "{what}");
+        }
+    }
+}

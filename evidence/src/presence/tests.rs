@@ -61,6 +61,12 @@ fn what_is_built_is_what_is_parsed() {
     let bytes = evidence(&session_statement(), Some(&assertion())).unwrap();
     let parsed = Evidence::parse(&bytes).unwrap();
     assert_eq!(parsed.statement, session_statement());
+    let assertion_bytes = assertion().encode();
+    let chain = CertificateChain::new(vec![vec![8], vec![9]]).unwrap();
+    let key = Some(KeyPart::SecurityKey(&assertion_bytes));
+    let statement = session_statement().encode().unwrap();
+    let unsigned = UnsignedEvidence::new(&statement, &chain, key, None, &tpm());
+    assert_eq!(unsigned.to_be_signed(), parsed.to_be_signed());
     assert_eq!(
         parsed.assertion.as_ref().map(|part| part.value.clone()),
         Some(Assertion::SecurityKey(assertion()))
@@ -221,6 +227,15 @@ fn size_limits() {
     let chain = CertificateChain::new(vec![vec![8]]).unwrap();
     let tpm = TpmEvidence { quote, ..tpm() };
     let limit = MAX_EVIDENCE_WITHOUT_LOG;
+    let of_quote = |length| {
+        let mut tpm = tpm.clone();
+        tpm.quote.attest = vec![0; length];
+        UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64])
+    };
+    let around = of_quote(1000).unwrap().len() - 1000;
+    assert_eq!(of_quote(limit - around).map(|bytes| bytes.len()), Ok(limit));
+    let above = Err(EvidenceError::TooLarge { limit, found: limit + 1 });
+    assert_eq!(of_quote(limit - around + 1), above);
     assert!(matches!(
         UnsignedEvidence::new(&statement, &chain, None, None, &tpm).finish([0; 64]),
         Err(EvidenceError::TooLarge { limit: found_limit, .. }) if found_limit == limit

@@ -335,3 +335,6 @@ fn is_accepted(quoted: &PcrValues, device: &EnrolledDevice, policy: &AppraisalPo
     };
     device.accepted.iter().any(same)
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,41 +61,48 @@ pub(super) fn what(measured: &Measured<'_>) -> String {
 }
 
 /// What an opaque digest in a PCR usually is (PFP 1.06 §3.3.4).
+const THINGS: [(u8, &str); 10] = [
+    (0, "firmware"),
+    (1, "firmware configuration"),
+    (2, "option ROM or driver"),
+    (4, "boot manager code"),
+    (5, "partition table or boot manager data"),
+    (7, "hidden Secure Boot event"),
+    (8, "hidden boot loader text"),
+    (9, "file read by the boot loader"),
+    (12, "hidden boot loader text"),
+    (14, "shim's key list"),
+];
+
 fn thing(pcr: u8, kind: EventType) -> &'static str {
-    match (pcr, kind) {
-        (0, _) => "firmware",
-        (1, _) => "firmware configuration",
-        (2, _) => "option ROM or driver",
-        (4, EventType::EFI_BOOT_SERVICES_APPLICATION) => "boot image",
-        (4, _) => "boot manager code",
-        (5, _) => "partition table or boot manager data",
-        (7, _) => "hidden Secure Boot event",
-        (8 | 12, _) => "hidden boot loader text",
-        (9, _) => "file read by the boot loader",
-        (14, _) => "shim's key list",
-        _ => "something",
+    if (pcr, kind) == (4, EventType::EFI_BOOT_SERVICES_APPLICATION) {
+        return "boot image";
     }
+    let found = THINGS.iter().find(|(of, _)| *of == pcr);
+    found.map_or("something", |(_, thing)| *thing)
 }
 
 /// What a PCR is for, in one or two words.
+const PURPOSES: [&str; 15] = [
+    "firmware",
+    "firmware configuration",
+    "option ROMs and drivers",
+    "option ROM configuration",
+    "boot loaders and kernel",
+    "partition table and boot manager configuration",
+    "manufacturer",
+    "Secure Boot",
+    "boot loader commands and kernel command line",
+    "files read by the boot loader",
+    "files measured by Linux",
+    "unified kernel image",
+    "kernel command line and credentials",
+    "other",
+    "shim's key lists",
+];
+
 pub(super) fn purpose(pcr: u8) -> &'static str {
-    match pcr {
-        0 => "firmware",
-        1 => "firmware configuration",
-        2 => "option ROMs and drivers",
-        3 => "option ROM configuration",
-        4 => "boot loaders and kernel",
-        5 => "partition table and boot manager configuration",
-        6 => "manufacturer",
-        7 => "Secure Boot",
-        8 => "boot loader commands and kernel command line",
-        9 => "files read by the boot loader",
-        10 => "files measured by Linux",
-        11 => "unified kernel image",
-        12 => "kernel command line and credentials",
-        14 => "shim's key lists",
-        _ => "other",
-    }
+    PURPOSES.get(usize::from(pcr)).copied().unwrap_or("other")
 }
 
 /// The beginning of a text of the machine's, without what could move a cursor or turn the direction.
