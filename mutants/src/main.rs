@@ -26,7 +26,7 @@ use list::Mutant;
 use trial::Fate;
 
 /// Suites that cross packages and judge what the two do.
-const CROSSING: [&str; 2] = ["fixtures", "appraisal"];
+const CROSSING: [&str; 4] = ["fixtures", "appraisal", "minting", "registration"];
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();

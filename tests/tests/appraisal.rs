@@ -5,11 +5,12 @@
 
 use signet_evidence::action::content_digest;
 use signet_evidence::binding::sha256;
+use signet_evidence::header::SentLog;
 use signet_evidence::{CertificateThumbprint, Purpose, RejectionCode, UnixTime};
 use signet_tests::fixture::{self, Fixture, Kind};
 use signet_tests::forge::structure::envelope;
 use signet_tests::forge::{Base, Edit, Forger};
-use signet_tests::world::World;
+use signet_tests::world::{Change, World};
 use signet_verifier::permit::{
     Grant, MatchedAction, Permit, PermitError, PolicyVersion, Redemption, RequestLine, Standing,
 };
@@ -72,6 +73,38 @@ fn the_row_of_another_machine_is_no_row() {
     };
     assert_eq!(code(appraised(&world, &session, |_| {})), Ok(()));
     assert_eq!(code(appraised(&world, &session, other)), Err(RejectionCode::DeviceUnknown));
+}
+
+/// A refusal that has to do with how the machine started carries all that was found, and no other does.
+#[test]
+fn a_refusal_for_the_boot_carries_the_report() {
+    let world = fixture::world().unwrap();
+    let mut drifted = forged(&world, Base::Session, &[]);
+    drifted.with.push(Change::PcrsDrifted);
+    let refused = appraised(&world, &drifted, |_| {}).unwrap_err();
+    assert_eq!(refused.code(), RejectionCode::BootPolicyRefused);
+    assert!(refused.boot().is_some());
+    let session = forged(&world, Base::Session, &[]);
+    let revoked = appraised(&world, &session, |enrolled| device(enrolled).revoked = true);
+    assert!(revoked.unwrap_err().boot().is_none());
+}
+
+/// The caller looks for the log that the evidence names by its digest, and only for such a one.
+#[test]
+fn evidence_names_the_log_that_it_does_not_bring() {
+    let world = fixture::world().unwrap();
+    let (policy, key) = (world.policy(&[]).unwrap(), world.challenge_key().unwrap());
+    let known = |edits: &[Edit]| {
+        let fixture = forged(&world, Base::Session, edits);
+        let peer = &world.peers[fixture.peer.as_deref().unwrap()].0;
+        let now = UnixTime(fixture.now);
+        let appraisal = Appraisal { policy: &policy, challenge_key: &key, now };
+        let evidence = appraisal.begin(&fixture.bytes, peer, &[Purpose::Session]).unwrap();
+        evidence.known_log().copied()
+    };
+    assert_eq!(known(&[]), None);
+    assert_eq!(known(&[Edit::Log(|| SentLog::Known([7; 32]))]), Some([7; 32]));
+    assert_eq!(known(&[Edit::Log(|| SentLog::Whole(vec![1, 2, 3]))]), None);
 }
 
 /// Restarts count within one boot only; the clock counts where both readings vouch for it.

@@ -15,7 +15,8 @@ use signet_tests::world::World;
 use signet_tests::{fixture, minted};
 use signet_verifier::AttestationResult;
 use signet_verifier::token::{
-    MintError, SessionTerms, StatusReference, TokenFormat, TokenTerms, mint,
+    KeyCertificate, MAX_TOKEN, MintError, SessionTerms, StatusReference, TokenFormat, TokenTerms,
+    mint,
 };
 
 fn judged(world: &World, base: Base) -> AttestationResult {
@@ -78,7 +79,9 @@ fn both_forms_say_the_same_and_are_read_by_their_holder_only() {
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
             wrong[at] ^= 1;
-            assert!(checker.check_cwt(&wrong, result.key(), now).is_err(), "{base:?} at {at}");
+            let code = checker.check_cwt(&wrong, result.key(), now).unwrap_err().code();
+            let due = [RejectionCode::TokenMalformed, RejectionCode::TokenSignatureInvalid];
+            assert!(due.contains(&code), "{base:?} at {at}: {code}");
         }
     }
 }
@@ -140,4 +143,51 @@ fn nothing_is_minted_without_session_presence_or_connection() {
     let machine = judged(&world, Base::Machine);
     let refused = minted(&machine, machine.peer(), &terms(&world, &machine));
     assert_eq!(refused, MintError::Purpose(Purpose::EnrolDevice));
+}
+
+/// The bound is on the bytes that came, and the longest that is read is read.
+#[test]
+fn a_token_of_eight_kilobytes_is_read_and_no_longer_one() {
+    let world = fixture::world().unwrap();
+    let (signer, checker) = (world.token_signer().unwrap(), world.token_checker().unwrap());
+    let result = judged(&world, Base::Session);
+    let mut terms = terms(&world, &result);
+    let now = terms.issued_at;
+    let mut read = |format, scope: usize| {
+        terms.scope = Some("s".repeat(scope));
+        let token = mint(&result, result.peer(), &terms, format, &signer).unwrap().encoded;
+        if format == TokenFormat::Jwt {
+            let judged = checker.check_jwt(&token, result.peer(), now);
+            return (token.len(), judged.err().map(|no| no.code()));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token.as_bytes()).unwrap();
+        let judged = checker.check_cwt(&bytes, result.key(), now);
+        (bytes.len(), judged.err().map(|no| no.code()))
+    };
+    for (format, per_letter) in [(TokenFormat::Cwt, (1, 1)), (TokenFormat::Jwt, (3, 4))] {
+        let (length, _) = read(format, 4096);
+        let about = 4096 + (MAX_TOKEN - length) * per_letter.0 / per_letter.1;
+        // Base64 grows by one letter or by two.
+        let longest = (about..about + 3).find(|scope| read(format, *scope).0 == MAX_TOKEN).unwrap();
+        assert_eq!(read(format, longest), (MAX_TOKEN, None), "{format:?}");
+        let (length, judged) = read(format, longest + 1);
+        assert!(length > MAX_TOKEN);
+        assert_eq!(judged, Some(RejectionCode::TokenMalformed), "{format:?}");
+    }
+}
+
+/// The proxy's own certificate, say: another one of the same key, and of no other.
+#[test]
+fn a_token_is_bound_to_a_certificate_of_the_evidences_key_only() {
+    let world = fixture::world().unwrap();
+    let result = judged(&world, Base::Session);
+    let of = |name: &str| KeyCertificate::of(&result, &world.peers[name].0);
+    assert_eq!(of("workstation"), Err(MintError::OtherKey));
+    let own = of("software").unwrap();
+    let terms = TokenTerms { certificate: Some(own), ..terms(&world, &result) };
+    let signer = world.token_signer().unwrap();
+    let token = mint(&result, result.peer(), &terms, TokenFormat::Jwt, &signer).unwrap();
+    let bound = CertificateThumbprint::of_der(&world.peers["software"].0);
+    assert_eq!(token.claims.signet.x5t_hex, bound.to_hex());
+    assert_eq!(KeyCertificate::of(&result, b"no certificate"), Err(MintError::OtherKey));
 }

@@ -187,6 +187,19 @@ mod tests {
         );
     }
 
+    /// What helps its owner is said; which check a foreign token failed is not.
+    #[test]
+    fn a_failed_token_is_told_no_more_than_its_owner_needs() {
+        use RejectionCode::{ActionMismatch, TokenExpired, TokenRedeemed};
+        for &code in RejectionCode::ALL {
+            let Some(Challenge::TokenInvalid(_)) = Challenge::for_code(code) else { continue };
+            let told = [TokenExpired, TokenRedeemed, ActionMismatch].contains(&code);
+            let due = if told { code.advice() } else { "log in" };
+            let header = Challenge::TokenInvalid(code).header();
+            assert!(header.ends_with(&format!("error_description=\"{due}\"")), "{header}");
+        }
+    }
+
     #[test]
     fn every_advice_can_stand_between_quotes() {
         for code in RejectionCode::ALL {

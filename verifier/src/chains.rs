@@ -82,3 +82,49 @@ impl fmt::Debug for SeenChains {
         f.debug_struct("SeenChains").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        date_time_ymd,
+    };
+
+    use super::*;
+
+    /// Seen in a memory that holds another path under the chain's name, as no real one does.
+    #[test]
+    fn a_remembered_path_stands_for_the_chain_from_its_first_second_to_its_last() {
+        let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(2025, 1, 1);
+        params.not_after = date_time_ymd(2027, 1, 1);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap();
+        let anchors = TrustAnchors::from_der([root.der()]).unwrap();
+        let issuer = Issuer::new(params.clone(), key);
+        params.is_ca = IsCa::NoCa;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = || {
+            let key = KeyPair::generate().unwrap();
+            params.signed_by(&key, &issuer).unwrap().der().to_vec()
+        };
+        let (ours, other) = (leaf(), leaf());
+        let (first, last) = (1_735_689_600, 1_798_761_600);
+        let purpose = KeyPurpose::ClientAuthentication;
+        let path = VerifiedPath::verify(&other, &[], &anchors, Some(purpose), UnixTime(first));
+        let path = path.unwrap();
+        for (now, due) in [
+            (first, Ok(&other)),
+            (last, Ok(&other)),
+            (first - 1, Err(PathError::NotYetValid)),
+            (last + 1, Err(PathError::Expired)),
+        ] {
+            let seen = SeenChains::default();
+            seen.recent().insert(name(&ours, &[], &anchors, purpose), path.clone());
+            let found = seen.verify(&ours, &[], &anchors, purpose, UnixTime(now));
+            let found = found.map(|path| path.leaf().der().to_vec());
+            assert_eq!(found.as_ref(), due.as_ref().copied(), "{now}");
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! ECDSA on P-256 with SHA-256: the one signature algorithm of the protocol.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
@@ -25,12 +24,6 @@ impl PartialEq for P256PublicKey {
 }
 
 impl Eq for P256PublicKey {}
-
-impl Hash for P256PublicKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.point.hash(state);
-    }
-}
 
 /// The bytes are not an uncompressed point on P-256 (SEC 1 §2.3.4, §3.2.2.1).
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]

@@ -85,7 +85,6 @@ pub struct PendingEnrolment {
     secret: Zeroizing<[u8; 32]>,
     ak: AttestationKey,
     ak_name: Name,
-    tls: TlsKey,
     tls_public: Vec<u8>,
     ek_digest: [u8; 32],
     endorsement_proven: bool,
@@ -150,7 +149,7 @@ impl PendingEnrolment {
         let ak = AttestationKey::from_public(&ak_public)
             .map_err(|error| Rejection::because(ak_code, error))?;
         let tls_code = RejectionCode::TlsKeyAttributes;
-        let tls = TlsKey::from_public(&public_area(&request.tls_public, tls_code)?)
+        TlsKey::from_public(&public_area(&request.tls_public, tls_code)?)
             .map_err(|error| Rejection::because(tls_code, error))?;
         let ak_name = Name::of(&ak_public);
         let EnrolmentRandomness { secret, seed, nonce, device } = randomness;
@@ -181,7 +180,6 @@ impl PendingEnrolment {
             secret,
             ak,
             ak_name,
-            tls,
             tls_public: request.tls_public.clone(),
             ek_digest: sha256(&request.ek_public),
             endorsement_proven: proven,
@@ -209,9 +207,7 @@ impl PendingEnrolment {
             &qualifying_data,
             &self.tls_public,
         )?;
-        if certification.key().public_key() != self.tls.public_key() {
-            return Err(RejectionCode::CertificationKeyMismatch.into());
-        }
+        let tls = certification.key().public_key();
         let quote = VerifiedQuote::verify(
             &self.ak,
             &proof.quote.attest,
@@ -219,12 +215,12 @@ impl PendingEnrolment {
             &qualifying_data,
             Some(pcr_values(&proof.pcrs)?),
         )?;
-        check_request(&proof.request, self.tls.public_key())?;
+        check_request(&proof.request, tls)?;
         Ok(VerifiedDevice {
             device: self.device,
             ak: self.ak.public_key().clone(),
             ak_name: self.ak_name,
-            tls: self.tls.public_key().clone(),
+            tls: tls.clone(),
             ek_digest: self.ek_digest,
             endorsement_proven: self.endorsement_proven,
             clock: quote.clock_info().into(),

@@ -176,3 +176,51 @@ impl AttestationRoot {
         self.models.iter().any(|model| model.aaguid == aaguid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const MODEL: Aaguid = Aaguid([1; 16]);
+    const OTHER: Aaguid = Aaguid([2; 16]);
+
+    /// A policy with metadata of two models and of one U2F key, each with a root of its own.
+    fn policy(rules: RegistrationRules) -> RegistrationPolicy {
+        let model = |identity: serde_json::Value, root: u8| {
+            json!({
+                "identity": identity, "description": "", "firmware": null, "verification": null,
+                "key_protection": [], "matcher_protection": [], "attestation_types": [],
+                "cred_protect": false, "roots": [[root]], "reports": [],
+            })
+        };
+        let metadata = json!({ "number": 1, "next_update": 0, "models": [
+            model(json!({ "aaguid": MODEL.0 }), 1),
+            model(json!({ "aaguid": OTHER.0 }), 2),
+            model(json!({ "attestation-keys": [vec![7; 20]] }), 3),
+        ] });
+        let metadata = serde_json::from_value(metadata).unwrap();
+        RegistrationPolicy::new(Vec::new(), rules).unwrap().with_metadata(Some(Arc::new(metadata)))
+    }
+
+    /// Metadata vouches for a model by that model's own roots, and only where the rules let the model in.
+    #[test]
+    fn a_published_root_vouches_for_its_own_model_where_the_rules_let_it_in() {
+        let vouched = |rules: RegistrationRules| {
+            let policy = policy(rules);
+            [MODEL, OTHER, Aaguid::ZERO].map(|model| {
+                let root = |root: u8| CertificateThumbprint::of_der(&[root]);
+                [1, 2, 3].map(|number| policy.vouches(root(number), model))
+            })
+        };
+        let none = RegistrationRules::default();
+        assert_eq!(vouched(none), [[false; 3]; 3]);
+        let all = RegistrationRules { accept_all_models: true, ..RegistrationRules::default() };
+        let own = [[true, false, false], [false, true, false], [false, false, true]];
+        assert_eq!(vouched(all), own);
+        let allowed = Some(BTreeSet::from([MODEL]));
+        let one = RegistrationRules { allowed, ..RegistrationRules::default() };
+        assert_eq!(vouched(one), [own[0], [false; 3], [false; 3]]);
+    }
+}

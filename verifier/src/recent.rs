@@ -86,6 +86,22 @@ mod tests {
     }
 
     #[test]
+    fn half_of_what_it_may_hold_is_always_there() {
+        for most in [2, 8, 9] {
+            let mut recent = Recent::at_most(most);
+            assert_eq!((recent.is_empty(), recent.len()), (true, 0));
+            for last in 0..40 {
+                recent.insert(last, ());
+                let kept = (last + 1).min(most / 2);
+                assert!((recent.len() >= kept) && recent.len() <= most, "{last} of {most}");
+                let mut looked =
+                    Recent { young: recent.young.clone(), old: recent.old.clone(), ..recent };
+                assert!((last + 1 - kept..=last).all(|key| looked.remove(&key).is_some()));
+            }
+        }
+    }
+
+    #[test]
     fn a_later_value_replaces_the_earlier_in_either_generation() {
         let mut recent = Recent::at_most(2);
         recent.insert("a", 1);

@@ -9,25 +9,38 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
-use signet_evidence::UnixTime;
 use signet_evidence::binding::sha256;
 use signet_evidence::tpm::{
     Attested, CertifyInfo, ClockInfo, EccCurve, EccParameters, HashAlgorithm, Name,
     ObjectAttributes, PublicParameters, Scheme, Symmetric, TpmsAttest, TpmtPublic,
 };
 use signet_evidence::webauthn::{
-    Aaguid, AttestationObject, AttestationStatement, CoseKey, PackedStatement, TpmStatement,
+    Aaguid, AttestationObject, AttestationStatement, Ceremony, ClientData, CoseKey,
+    PackedStatement, TpmStatement,
 };
+use signet_evidence::{FidoRegistration, UnixTime};
 use signet_verifier::AttestationKind;
 use signet_verifier::certificate::{PathError, TrustAnchors};
 use signet_verifier::webauthn::{
-    AttestationError, PlatformStatementError, TpmStatementError, VerifiedAttestation,
+    AttestationError, ExpectedRegistration, PlatformStatementError, TpmStatementError,
+    UserVerification, VerifiedAttestation, VerifiedRegistration,
 };
 
 /// 2026-01-01.
 const NOW: UnixTime = UnixTime(1_767_225_600);
-const CLIENT_DATA: [u8; 32] = [0xcd; 32];
+const RP_ID: &str = "presence.mesh.example";
+const ORIGIN: &str = "https://presence.mesh.example";
+const CHALLENGE: [u8; 32] = [0xc4; 32];
 const MODEL: Aaguid = Aaguid([0xaa; 16]);
+
+fn client_data() -> Vec<u8> {
+    let (ceremony, challenge) = (Ceremony::Registration, &CHALLENGE);
+    ClientData { ceremony, challenge, origin: ORIGIN }.to_json()
+}
+
+fn client_data_hash() -> [u8; 32] {
+    sha256(&client_data())
+}
 
 struct Root {
     anchors: TrustAnchors,
@@ -73,12 +86,14 @@ impl Key {
             point[1..33].try_into().unwrap(),
             point[33..].try_into().unwrap(),
         );
-        let head = [&[7; 32][..], &[0x45, 0, 0, 0, 0], &MODEL.0, &[0, 16], &[0x1d; 16]].concat();
+        let head =
+            [&sha256(RP_ID.as_bytes())[..], &[0x45, 0, 0, 0, 0], &MODEL.0, &[0, 16], &[0x1d; 16]]
+                .concat();
         [head, key.to_bytes()].concat()
     }
 
     fn signed(&self) -> Vec<u8> {
-        [&self.data()[..], &CLIENT_DATA].concat()
+        [&self.data()[..], &client_data_hash()].concat()
     }
 }
 
@@ -88,7 +103,7 @@ fn judge(
     root: &Root,
 ) -> Result<VerifiedAttestation, AttestationError> {
     let object = AttestationObject { statement, authenticator_data: key.data() };
-    VerifiedAttestation::verify(&object.to_bytes(), &CLIENT_DATA, &root.anchors, NOW)
+    VerifiedAttestation::verify(&object.to_bytes(), &client_data_hash(), &root.anchors, NOW)
 }
 
 fn leaf_params(extensions: Vec<CustomExtension>) -> CertificateParams {
@@ -204,9 +219,28 @@ fn a_key_in_a_tpm_is_believed_and_says_whether_it_stays_there() {
     let verified = tpm.judge(tpm.statement(&public_area, &info, &params)).unwrap();
     assert_eq!((verified.kind(), verified.leaves_tpm()), (AttestationKind::Tpm, false));
     assert!(verified.kind().flags_are_the_hosts() && verified.anchor().is_some());
-    let movable = public(&tpm.key, ObjectAttributes::SIGN);
-    let info = tpm.info(&movable);
-    assert!(tpm.judge(tpm.statement(&movable, &info, &params)).unwrap().leaves_tpm());
+    for lacking in [
+        ObjectAttributes::FIXED_TPM,
+        ObjectAttributes::FIXED_PARENT,
+        ObjectAttributes::SENSITIVE_DATA_ORIGIN,
+    ] {
+        let movable = public(&tpm.key, fixed().difference(lacking));
+        let statement = tpm.statement(&movable, &tpm.info(&movable), &params);
+        assert!(tpm.judge(statement.clone()).unwrap().leaves_tpm(), "{lacking:?}");
+        // Whoever registers it is told.
+        let object = AttestationObject { statement, authenticator_data: tpm.key.data() };
+        let registration =
+            FidoRegistration { attestation_object: object.to_bytes(), client_data: client_data() };
+        let expected = ExpectedRegistration {
+            challenge: &CHALLENGE,
+            rp_id: RP_ID,
+            origin: ORIGIN,
+            user_verification: UserVerification::Required,
+        };
+        let anchors = &tpm.root.anchors;
+        let verified = VerifiedRegistration::verify(&registration, &expected, anchors, NOW);
+        assert!(verified.unwrap().leaves_tpm(), "{lacking:?}");
+    }
 }
 
 #[test]
@@ -320,7 +354,7 @@ fn an_android_key_is_believed_by_what_its_protected_part_enforces() {
     use PlatformStatementError as E;
     let (root, key) = (Root::new(), Key::new());
     let made_to_sign = [purpose(2), origin(0)].concat();
-    let sound = || description(&CLIENT_DATA, &[], &made_to_sign);
+    let sound = || description(&client_data_hash(), &[], &made_to_sign);
     let verified = judge(&key, android(&key, &root, vec![sound()]), &root).unwrap();
     assert_eq!(verified.kind(), AttestationKind::AndroidKey);
     assert!(verified.kind().flags_are_the_hosts() && verified.anchor().is_some());
@@ -328,13 +362,22 @@ fn an_android_key_is_believed_by_what_its_protected_part_enforces() {
         (vec![], E::Extension),
         (vec![description(&[1; 32], &[], &made_to_sign)], E::Challenge),
         // What software says of itself does not count.
-        (vec![description(&CLIENT_DATA, &made_to_sign, &[])], E::NotMadeToSign),
-        (vec![description(&CLIENT_DATA, &[], &purpose(2))], E::NotMadeToSign),
-        (vec![description(&CLIENT_DATA, &[], &origin(0))], E::NotMadeToSign),
-        (vec![description(&CLIENT_DATA, &[], &[purpose(3), origin(0)].concat())], E::NotMadeToSign),
+        (vec![description(&client_data_hash(), &made_to_sign, &[])], E::NotMadeToSign),
+        (vec![description(&client_data_hash(), &[], &purpose(2))], E::NotMadeToSign),
+        (vec![description(&client_data_hash(), &[], &origin(0))], E::NotMadeToSign),
+        (
+            vec![description(&client_data_hash(), &[], &[purpose(3), origin(0)].concat())],
+            E::NotMadeToSign,
+        ),
         // 2: imported.
-        (vec![description(&CLIENT_DATA, &[], &[purpose(2), origin(2)].concat())], E::NotMadeToSign),
-        (vec![description(&CLIENT_DATA, &all_applications(), &made_to_sign)], E::AllApplications),
+        (
+            vec![description(&client_data_hash(), &[], &[purpose(2), origin(2)].concat())],
+            E::NotMadeToSign,
+        ),
+        (
+            vec![description(&client_data_hash(), &all_applications(), &made_to_sign)],
+            E::AllApplications,
+        ),
     ];
     for (extensions, expected) in cases {
         let error = judge(&key, android(&key, &root, extensions), &root).unwrap_err();

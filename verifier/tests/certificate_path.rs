@@ -3,7 +3,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, SanType, date_time_ymd,
+    Issuer, KeyPair, SanType, SerialNumber, date_time_ymd,
 };
 use signet_evidence::UnixTime;
 use signet_verifier::certificate::{
@@ -68,10 +68,12 @@ const CLIENT: Option<KeyPurpose> = Some(KeyPurpose::ClientAuthentication);
 #[test]
 fn a_device_certificate_gives_its_facts() {
     let (ca, key) = (Ca::new(), KeyPair::generate().unwrap());
-    let der = ca.issue_for(&device(), &key);
+    let mut params = device();
+    params.serial_number = Some(SerialNumber::from_slice(&[0x2a, 7]));
+    let der = ca.issue_for(&params, &key);
     let path = VerifiedPath::verify(&der, &[], &ca.anchors(), CLIENT, NOW).unwrap();
     let leaf = path.leaf();
-    assert_eq!(leaf.spiffe_id(), Ok(SPIFFE_ID));
+    assert_eq!((leaf.spiffe_id(), leaf.serial()), (Ok(SPIFFE_ID), &[0x2a, 7][..]));
     assert_eq!(leaf.p256_key().unwrap().uncompressed_point().as_slice(), key.public_key_raw());
     assert_eq!(leaf.purposes(), [KeyPurpose::ClientAuthentication]);
     assert_eq!(leaf.thumbprint(), signet_evidence::CertificateThumbprint::of_der(&der));
@@ -173,4 +175,61 @@ fn unknown_critical_extensions_are_refused() {
     let path = VerifiedPath::verify(&ca.issue(&params), &[], &ca.anchors(), CLIENT, NOW);
     let error = PathError::Path(webpki::Error::UnsupportedCriticalExtension);
     assert_eq!(path.unwrap_err(), error);
+}
+
+/// An authority below the root may be there for one kind of leaf only.
+#[test]
+fn an_intermediate_for_another_purpose_vouches_for_no_leaf() {
+    let mut params = params();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root_key = KeyPair::generate().unwrap();
+    let root = params.self_signed(&root_key).unwrap().der().to_vec();
+    let anchors = TrustAnchors::from_der([&root]).unwrap();
+    assert_eq!((anchors.len(), anchors.is_empty()), (1, false));
+    let none = TrustAnchors::default();
+    assert_eq!((none.len(), none.is_empty()), (0, true));
+    let root = Issuer::new(params.clone(), root_key);
+    let tcg = |last| ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, last]);
+    let [client, ak, ek] = [ExtendedKeyUsagePurpose::ClientAuth, tcg(3), tcg(1)];
+    let purposes = [
+        (KeyPurpose::ClientAuthentication, &client),
+        (KeyPurpose::AttestationKey, &ak),
+        (KeyPurpose::EndorsementKey, &ek),
+    ];
+    for usages in [vec![], vec![&client], vec![&ak], vec![&ek], vec![&client, &ek]] {
+        let mut params = params.clone();
+        params.distinguished_name.push(DnType::CommonName, "an intermediate");
+        params.extended_key_usages = usages.iter().copied().cloned().collect();
+        let key = KeyPair::generate().unwrap();
+        let der = params.signed_by(&key, &root).unwrap().der().to_vec();
+        let below = Ca { der: der.clone(), issuer: Issuer::new(params, key) };
+        for (purpose, usage) in purposes {
+            let mut leaf = self::params();
+            leaf.extended_key_usages = vec![usage.clone()];
+            let path = VerifiedPath::verify(
+                &below.issue(&leaf),
+                std::slice::from_ref(&der),
+                &anchors,
+                Some(purpose),
+                NOW,
+            );
+            // An authority that names no usage is there for all of them.
+            let due = usages.is_empty() || usages.contains(&usage);
+            let due = if due { Ok(()) } else { Err(PathError::Purpose(purpose)) };
+            assert_eq!(path.map(|_| ()), due, "{usages:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_on_another_curve_is_no_key_of_ours() {
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let mut der = device().self_signed(&p384).unwrap().der().to_vec();
+    let key = |der: &[u8]| Certificate::parse(der).unwrap().key().clone();
+    assert_eq!(key(&der), CertificateKey::P384(p384.public_key_raw().to_vec()));
+    // secp384r1 is 1.3.132.0.34; the next is secp521r1.
+    let curve = [0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
+    let at = der.windows(curve.len()).position(|bytes| bytes == curve).unwrap();
+    der[at + 6] += 1;
+    assert_eq!(key(&der), CertificateKey::Other);
 }

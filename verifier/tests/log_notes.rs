@@ -5,8 +5,8 @@ use signet_evidence::UnixTime;
 use signet_evidence::binding::Sha256;
 use signet_verifier::log::{
     Checkpoint, CheckpointError, FileLogSigner, Frontier, Inconsistent, LogSigner, Note, NoteError,
-    NoteKey, NoteKeyError, ProofError, Receipt, ReceiptError, SignatureKind, TreeHead, Update,
-    UpdateError, consistency_path, inclusion_path, leaf_hash,
+    NoteKey, NoteKeyError, ProofError, Receipt, ReceiptError, SignatureKind, Succession,
+    SuccessionError, TreeHead, Update, UpdateError, consistency_path, inclusion_path, leaf_hash,
 };
 
 const ORIGIN: &str = "signet.example/log";
@@ -71,7 +71,10 @@ fn the_published_example_is_read_and_written_back() {
 
 #[test]
 fn keys_are_read_as_they_are_shown_and_never_mixed_up() {
-    let log = key(ORIGIN, SignatureKind::Log, &signer());
+    let (log, witness) = (signer(), signer());
+    let log = key(ORIGIN, SignatureKind::Log, &log);
+    let witness = key(WITNESS, SignatureKind::Witness, &witness);
+    assert_eq!(witness.to_string().parse(), Ok(witness));
     let text = log.to_string();
     assert_eq!(text.parse(), Ok(log.clone()));
     let renamed = text.replace("signet.example", "signet.invalid");
@@ -113,8 +116,13 @@ fn a_checkpoint_is_believed_from_its_log_only() {
 fn notes_that_are_none_are_refused() {
     let long = format!("{}\n\n\u{2014} a AAAAAAA=\n", "x".repeat(70_000));
     assert_eq!(Note::parse(&long), Err(NoteError::TooLong));
-    let many = format!("a\n\n{}", "\u{2014} a AAAAAAA=\n".repeat(65));
-    assert_eq!(Note::parse(&many), Err(NoteError::TooLong));
+    let line = "\u{2014} a AAAAAAA=\n";
+    let whole = |length: usize| format!("{}\n\n{line}", "x".repeat(length - line.len() - 2));
+    assert_eq!(Note::parse(&whole(65_536)).unwrap().text().len(), 65_536 - line.len() - 1);
+    assert_eq!(Note::parse(&whole(65_537)), Err(NoteError::TooLong));
+    let signed = |signatures| format!("a\n\n{}", line.repeat(signatures));
+    assert_eq!(Note::parse(&signed(64)).unwrap().signatures().len(), 64);
+    assert_eq!(Note::parse(&signed(65)), Err(NoteError::TooLong));
     for text in [
         "",
         "a\n",
@@ -162,6 +170,10 @@ fn a_witness_follows_what_grows_and_nothing_else() {
     assert_eq!(update(0, &leaves(9), &log).accept(None, &key), Ok(checkpoint(&leaves(9))));
     assert_eq!(update(5, &leaves(5), &log).accept(Some(&known), &key), Ok(checkpoint(&leaves(5))));
 
+    // A witness that knows the empty log knows nothing that could be continued.
+    let empty = TreeHead { size: 0, root: Frontier::default().root() };
+    assert_eq!(grown.accept(Some(&empty), &key), Ok(checkpoint(&leaves(9))));
+
     let elsewhere = update(4, &leaves(9), &log).accept(Some(&known), &key);
     assert_eq!(elsewhere, Err(UpdateError::Start { old: 4, known: 5 }));
     let shrunk = update(0, &leaves(4), &log).accept(Some(&known), &key);
@@ -185,8 +197,10 @@ fn updates_that_are_none_are_refused() {
     assert_eq!(Update::parse(&good.replace("old 5\n", "old 5\nAAAA\n")), Err(UpdateError::Format));
     assert_eq!(Update::parse(""), Err(UpdateError::Format));
     let hash = format!("{}=\n", "A".repeat(43));
-    let many = good.replace("old 5\n", &format!("old 5\n{}", hash.repeat(64)));
-    assert_eq!(Update::parse(&many), Err(UpdateError::Format));
+    let (_, note) = good.split_once("\n\n").unwrap();
+    let with = |hashes| format!("old 5\n{}\n{note}", hash.repeat(hashes));
+    assert_eq!(Update::parse(&with(63)).unwrap().proof.len(), 63);
+    assert_eq!(Update::parse(&with(64)), Err(UpdateError::Format));
 }
 
 #[test]
@@ -203,4 +217,73 @@ fn a_receipt_proves_one_entry() {
     assert_eq!(receipt.verify(&entry(6), &key), Ok(checkpoint(&leaves)));
     assert_eq!(receipt.verify(&entry(5), &key), Err(ProofError::Root.into()));
     assert_eq!(Receipt::parse(&text.replace("@v1", "@v2")), Err(ReceiptError::Format));
+    // No tree is higher than 64.
+    let with = |hashes| Receipt { proof: vec![[0; 32]; hashes], ..receipt.clone() };
+    assert_eq!(Receipt::parse(&with(64).to_string()).unwrap(), with(64));
+    assert_eq!(Receipt::parse(&with(65).to_string()), Err(ReceiptError::Format));
+}
+
+#[test]
+fn a_frontier_counts_its_leaves() {
+    assert_eq!([0, 1, 5].map(|size| Frontier::of(&leaves(size)).size()), [0, 1, 5]);
+}
+
+#[test]
+fn a_log_changes_its_key_by_the_word_of_both() {
+    let signers = [signer(), signer(), signer()];
+    let [earlier, later, stranger] = &signers;
+    let keys = signers.each_ref().map(|one| key(ORIGIN, SignatureKind::Log, one));
+    let [earlier_key, later_key, stranger_key] = &keys;
+    let succession = Succession { next: later_key.clone() };
+    let note = succession.sign(earlier, later).unwrap();
+    let travelled = Note::parse(&note.to_string()).unwrap();
+    assert_eq!(Succession::verify(&travelled, earlier_key), Ok(succession.clone()));
+    let unsigned = Err(SuccessionError::Note(NoteError::Unsigned(ORIGIN.into())));
+    assert_eq!(Succession::verify(&travelled, stranger_key), unsigned);
+    let signed = |text: String, signers: &[&FileLogSigner]| {
+        let mut note = Note::new(text);
+        signers.iter().for_each(|signer| note.sign(ORIGIN, *signer).unwrap());
+        Succession::verify(&note, earlier_key)
+    };
+    // One of them alone, or somebody in the place of the later one.
+    let text = succession.to_string();
+    assert_eq!(signed(text.clone(), &[earlier]), unsigned);
+    assert_eq!(signed(text.clone(), &[later]), unsigned);
+    assert_eq!(signed(text.clone(), &[earlier, stranger]), unsigned);
+    // Another log's key, a witness's, the same again; and what says anything else.
+    let format = Err(SuccessionError::Format);
+    let next = |next| Succession { next }.to_string();
+    for text in [
+        next(key("other.example/log", SignatureKind::Log, later)),
+        next(key(ORIGIN, SignatureKind::Witness, later)),
+        next(earlier_key.clone()),
+        text.replace("from now on", "sometimes"),
+        format!("{text}more\n"),
+        checkpoint(&leaves(5)).to_string(),
+    ] {
+        assert_eq!(signed(text.clone(), &[earlier, later]), format, "{text}");
+    }
+}
+
+#[test]
+fn a_checkpoint_by_any_key_that_the_log_had_is_believed() {
+    let signers = [signer(), signer(), signer()];
+    let [old, new, stranger] = &signers;
+    let keys = [old, new].map(|one| key(ORIGIN, SignatureKind::Log, one));
+    let expected = checkpoint(&leaves(5));
+    for signer in [old, new] {
+        let note = expected.sign(signer).unwrap();
+        assert_eq!(Checkpoint::verify_by_any(&note, &keys), Ok(expected.clone()));
+    }
+    // What the newest key says of it counts, whatever the others say.
+    let unsigned = Err(CheckpointError::Note(NoteError::Unsigned(ORIGIN.into())));
+    let by_stranger = expected.sign(stranger).unwrap();
+    assert_eq!(Checkpoint::verify_by_any(&by_stranger, &keys), unsigned);
+    for (signer, due) in [(old, unsigned), (new, Err(CheckpointError::Format))] {
+        let mut note = Note::new("no checkpoint\n".into());
+        note.sign(ORIGIN, signer).unwrap();
+        assert_eq!(Checkpoint::verify_by_any(&note, &keys), due);
+    }
+    let nobody = Checkpoint::verify_by_any(&by_stranger, &[]);
+    assert_eq!(nobody, Err(CheckpointError::Format));
 }

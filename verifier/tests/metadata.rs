@@ -16,7 +16,8 @@ use signet_evidence::webauthn::Aaguid;
 use signet_verifier::ModelVerification;
 use signet_verifier::certificate::{PathError, TrustAnchors};
 use signet_verifier::metadata::{
-    AttestationKeyId, BlobError, JwsError, Metadata, ModelCondition, ModelStatus, Rollback, Signer,
+    AttestationKeyId, BlobError, JwsError, LARGEST_BLOB, Metadata, ModelCondition, ModelStatus,
+    Rollback, Signer,
 };
 
 const EXAMPLE: &[u8] = include_bytes!("../../fixtures/published/metadata/example.blob");
@@ -241,6 +242,35 @@ fn a_blob_that_nobody_trusted_signed_is_refused_by_its_fault() {
     );
     let error = house.verify(unsigned.as_bytes()).unwrap_err();
     assert_eq!(error, E::Jws(JwsError::Algorithm("none".into())));
+}
+
+#[test]
+fn the_longest_that_is_read_is_read_and_no_longer_one() {
+    use BlobError as E;
+    let house = House::new();
+    let publisher = house.publisher(SIGNER);
+    let content = payload(9, json!([])).to_string();
+    let judge = |header: &Value| {
+        house.verify(&publisher.sign(header, content.as_bytes())).map(|metadata| metadata.number())
+    };
+    let chain = |length| {
+        let mut header = publisher.header();
+        header["x5c"] = json!(vec![STANDARD.encode(&publisher.certificate); length]);
+        judge(&header)
+    };
+    assert_eq!((chain(6), chain(7)), (Ok(9), Err(E::Jws(JwsError::ChainLength(7)))));
+    // 64 KiB of base64url.
+    let mut header = publisher.header();
+    header["typ"] = "".into();
+    let rest = 48 * 1024 - header.to_string().len();
+    header["typ"] = "J".repeat(rest).into();
+    assert_eq!(judge(&header), Ok(9));
+    header["typ"] = "J".repeat(rest + 1).into();
+    assert_eq!(judge(&header), Err(E::Jws(JwsError::Shape)));
+    let mut blob = vec![b'a'; LARGEST_BLOB];
+    assert_eq!(house.verify(&blob).unwrap_err(), E::Jws(JwsError::Shape));
+    blob.push(b'a');
+    assert_eq!(house.verify(&blob).unwrap_err(), E::NotText);
 }
 
 #[test]

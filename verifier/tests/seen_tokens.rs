@@ -124,6 +124,11 @@ fn a_seen_token_costs_no_allocation_and_is_judged_in_all_but_its_signature() {
     let renamed =
         TokenChecker { keys: vec![VerifyingKey::from_jwk(&jwk).unwrap()], ..checker(&signer) };
     assert_eq!(judge(&renamed, &good, PEER, 0), "token-signature-invalid");
+    assert_ne!(renamed.keys, checker_now.keys);
+    let mut jwk = signet_verifier::token::Jwk::of_point(signer.public_point());
+    assert_eq!(VerifyingKey::from_jwk(&jwk).as_ref(), checker_now.keys.first());
+    jwk.kid = "another name".into();
+    assert_ne!(VerifyingKey::from_jwk(&jwk).as_ref(), checker_now.keys.first());
     // More than it remembers: all are good all the same.
     for round in 0..3 {
         for number in 0..16 {

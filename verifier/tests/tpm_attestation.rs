@@ -118,6 +118,9 @@ fn a_sound_quote_is_believed() {
     assert_eq!(verified.clock_info(), quote().clock_info);
     assert_eq!(verified.firmware_version(), 0x2019_1023);
     assert_eq!(verified.pcr_values(), Some(&values()));
+    let Attested::Quote(info) = quote().attested else { panic!("a quote") };
+    assert_eq!(verified.pcr_digest(), info.pcr_digest);
+    assert_eq!(verified.pcr_select(), info.pcr_select);
     let without_values = judge_quote(&quote().to_bytes(), None).unwrap();
     assert_eq!(without_values.pcr_values(), None);
     assert_eq!(without_values.pcr_digest(), verified.pcr_digest());
@@ -379,6 +382,9 @@ fn an_endorsement_key_must_be_of_a_known_template() {
     assert_eq!(judge(&|_, rsa| rsa.scheme = scheme), Err(E::Scheme(scheme)));
     assert_eq!(judge(&|_, rsa| rsa.key_bits = 1024), Err(E::KeyType));
     assert_eq!(judge(&|_, rsa| rsa.modulus.truncate(128)), Err(E::PublicKey));
+    // 2048 bits: the highest is set.
+    assert!(judge(&|_, rsa| rsa.modulus[0] = 0x80).is_ok());
+    assert_eq!(judge(&|_, rsa| rsa.modulus[0] = 0x7f), Err(E::PublicKey));
     let sign = ObjectAttributes::SIGN;
     let error = judge(&|public, _| public.attributes = public.attributes.union(sign));
     assert_eq!(error, Err(E::ForbiddenAttributes(sign)));

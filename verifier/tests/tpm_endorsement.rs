@@ -210,6 +210,10 @@ fn padding_of_the_nv_area_is_cut_off() {
     assert_eq!((padded.len(), st_rsa().len()), (1600, 1169));
     assert_eq!(Certificate::parse(padded).unwrap_err(), CertificateError::Malformed);
     assert!(matches!(Certificate::parse(st_rsa()).unwrap().key(), CertificateKey::Rsa { .. }));
+    // Short certificates have a length of one byte.
+    let short = [&[0x30, 0x81, 0x80][..], &[0x55; 0x80], &[0xff; 9]].concat();
+    assert_eq!(without_padding(&short), Ok(&short[..0x83]));
+    assert_eq!(without_padding(&short[..0x82]), Err(CertificateError::Malformed));
     for area in [&padded[..1168], &[], &[0xff; 64], &[0x30, 0x80, 0, 0]] {
         assert_eq!(without_padding(area), Err(CertificateError::Malformed));
     }

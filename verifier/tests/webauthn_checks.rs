@@ -1,6 +1,7 @@
 //! Assertions and registrations of keys made here: every fault has its own name.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking that it failed")]
 
+use aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ use signet_evidence::webauthn::{
 use signet_evidence::{CertificateThumbprint, FidoAssertion, FidoRegistration, UnixTime};
 use signet_verifier::AttestationKind;
 use signet_verifier::certificate::{CertificateError, PathError, TrustAnchors};
+use signet_verifier::metadata::AttestationKeyId;
 use signet_verifier::webauthn::{
     AssertionError, AttestationError, ExpectedAssertion, ExpectedRegistration, RegistrationError,
     UserVerification, VerifiedAssertion, VerifiedRegistration,
@@ -277,7 +279,7 @@ impl Registration {
     fn new(flags: u8, model: Aaguid, extensions: &[u8]) -> Self {
         let credential = Credential::new();
         let attested = attested_data(&credential, model);
-        let data = [&authenticator_data(flags | AT, 0), &attested, extensions].concat();
+        let data = [&authenticator_data(flags | AT, 9), &attested, extensions].concat();
         Self { credential, data, json: client_data(Ceremony::Registration).to_json() }
     }
 
@@ -317,6 +319,15 @@ impl Registration {
         statement: AttestationStatement,
         roots: &TrustAnchors,
     ) -> Result<VerifiedRegistration, RegistrationError> {
+        self.judge_at(NOW, statement, roots)
+    }
+
+    fn judge_at(
+        &self,
+        now: UnixTime,
+        statement: AttestationStatement,
+        roots: &TrustAnchors,
+    ) -> Result<VerifiedRegistration, RegistrationError> {
         let object = AttestationObject { statement, authenticator_data: self.data.clone() };
         let registration = FidoRegistration {
             attestation_object: object.to_bytes(),
@@ -328,7 +339,7 @@ impl Registration {
             origin: ORIGIN,
             user_verification: UserVerification::Required,
         };
-        VerifiedRegistration::verify(&registration, &expected, roots, NOW)
+        VerifiedRegistration::verify(&registration, &expected, roots, now)
     }
 }
 
@@ -350,11 +361,36 @@ fn a_packed_registration_proves_the_model() {
     assert_eq!(verified.public_key(), &registration.credential.public_key());
     assert_eq!(verified.cred_protect(), Some(CredProtect::UserVerificationRequired));
     assert!(verified.user_verified());
-    assert_eq!(verified.sign_count(), 0);
+    assert_eq!(verified.sign_count(), 9);
+    assert!(!verified.leaves_tpm());
+    let key = batch.key.0.public_key();
+    let id = aws_lc_rs::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, key.as_ref());
+    let id = AttestationKeyId(id.as_ref().try_into().unwrap());
+    assert_eq!(verified.attestation_key(), Some(id));
     // FIDO metadata may list the attestation certificate itself as its root.
     let leaf = TrustAnchors::from_der([&batch.certificate]).unwrap();
     let verified = registration.judge(registration.packed(&batch), &leaf).unwrap();
     assert_eq!(verified.anchor(), Some(CertificateThumbprint::of_der(&batch.certificate)));
+}
+
+/// A certificate that is its own anchor is judged by its time as any other.
+#[test]
+fn a_listed_attestation_certificate_counts_from_its_first_second_to_its_last() {
+    let registration = Registration::of_model();
+    let batch = Maker::new().batch(&batch_params());
+    let itself = TrustAnchors::from_der([&batch.certificate]).unwrap();
+    let (first, last) = (1_577_836_800, 1_893_456_000);
+    let untrusted = |error| Err(RegistrationError::Attestation(AttestationError::Untrusted(error)));
+    for (now, due) in [
+        (first - 1, untrusted(PathError::NotYetValid)),
+        (first, Ok(())),
+        (first + 1, Ok(())),
+        (last, Ok(())),
+        (last + 1, untrusted(PathError::Expired)),
+    ] {
+        let judged = registration.judge_at(UnixTime(now), registration.packed(&batch), &itself);
+        assert_eq!(judged.map(|_| ()), due, "{now}");
+    }
 }
 
 #[test]
@@ -363,6 +399,7 @@ fn weaker_attestations_say_so() {
     let roots = TrustAnchors::default();
     let verified = registration.judge(none(), &roots).unwrap();
     assert_eq!((verified.kind(), verified.anchor()), (AttestationKind::None, None));
+    assert_eq!(verified.attestation_key(), None);
     let by_itself = AttestationStatement::Packed(PackedStatement {
         algorithm: -7,
         signature: registration.credential.sign(&registration.signed()),
@@ -418,6 +455,12 @@ fn an_attestation_certificate_keeps_the_rules_of_section_8_2_1() {
     };
     assert_eq!(extension(aaguid_extension(&[0xab; 16])), Some(E::AaguidMismatch));
     assert_eq!(extension(aaguid_extension(&[0xaa; 15])), broken);
+    // Sixteen bytes are promised, and fifteen or seventeen are there.
+    for length in [15, 17] {
+        let content = [&[0x04, 16][..], &vec![0xaa; length]].concat();
+        let oid = [1, 3, 6, 1, 4, 1, 45724, 1, 1, 4];
+        assert_eq!(extension(CustomExtension::from_oid_content(&oid, content)), broken);
+    }
     let mut critical = aaguid_extension(&MODEL.0);
     critical.set_criticality(true);
     assert_eq!(extension(critical), broken);

@@ -226,6 +226,9 @@ impl<'a> Forger<'a> {
                 let signature = key.sign_tpm(&platform_message(statement));
                 (-70103, PlatformAssertion { key: id, signature }.encode())
             }
+            _ if draft.edits.iter().any(|edit| matches!(edit, Edit::AlsoTouched)) => {
+                (-70101, self.touch(draft, statement)?)
+            }
             _ => return Ok(None),
         };
         Ok(Some((label, draft.edit_map(encoded, pick!(Assertion))?)))

@@ -90,6 +90,8 @@ pub enum Edit {
     Assertion(fn(&mut Map)),
     /// No assertion.
     NoAssertion,
+    /// Registers a key beside an assertion by the enrolled security key.
+    AlsoTouched,
     /// The public area of the new platform key.
     NewPublic(fn(&mut TpmtPublic)),
     /// The certification of the new platform key, before the AK signs it.

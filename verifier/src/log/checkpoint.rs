@@ -77,15 +77,14 @@ impl Checkpoint {
     /// # Errors
     /// See [`CheckpointError`]: what the newest key says of it.
     pub fn verify_by_any(note: &Note, keys: &[NoteKey]) -> Result<Self, CheckpointError> {
-        let mut last = CheckpointError::Format;
+        let mut newest = None;
         for key in keys.iter().rev() {
             match Self::verify(note, key) {
                 Ok(checkpoint) => return Ok(checkpoint),
-                Err(error) if last == CheckpointError::Format => last = error,
-                Err(_) => {}
+                Err(error) => newest = newest.or(Some(error)),
             }
         }
-        Err(last)
+        Err(newest.unwrap_or(CheckpointError::Format))
     }
 
     /// Extension lines are not ours, and nobody audits them: a text with more than three lines is none.

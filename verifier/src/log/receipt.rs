@@ -60,6 +60,9 @@ impl Receipt {
             .map(|line| STANDARD.decode(line).ok()?.try_into().ok())
             .collect::<Option<_>>()
             .ok_or(ReceiptError::Format)?;
+        if proof.len() > MAX_HASHES {
+            return Err(ReceiptError::Format);
+        }
         let note = Note::parse(note).map_err(CheckpointError::from)?;
         Ok(Self { index, proof, note })
     }

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use coset::iana::{Algorithm, HeaderParameter};
+use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable};
 use rcgen::KeyPair;
 use signet_evidence::UnixTime;
 use signet_evidence::thumbprint::unhex;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::token::{FileSigner, Jwk, VerifyingKey};
+use crate::token::{FileSigner, Jwk, TokenSigner, VerifyingKey};
 
 fn published(name: &str) -> String {
     let folder =
@@ -179,6 +181,11 @@ fn what_was_signed_is_read_again_in_both_forms() {
     let at = |seconds: i64| Scope { now: UnixTime(seconds), ..scope };
     assert_eq!(faults(at(2_291_720_175)), TokenFault::Expired);
     assert_eq!(faults(at(1_686_920_164)), TokenFault::ClockBehind);
+    // Clocks may differ by five seconds.
+    for scope in [at(1_686_920_165), at(2_291_720_174)] {
+        assert_eq!(StatusListToken::from_jwt(&jwt, scope), Ok(token.clone()));
+        assert_eq!(StatusListToken::from_cwt(&cwt, scope), Ok(token.clone()));
+    }
 }
 
 #[test]
@@ -206,6 +213,79 @@ fn a_changed_token_is_not_believed() {
     assert_eq!(StatusListToken::from_jwt(&format!("{none}."), scope), Err(TokenFault::Malformed));
 }
 
+/// Signed, and by the right key: the header alone is wrong.
+#[test]
+fn a_list_says_what_it_is_and_how_it_is_signed() {
+    let signer = signer();
+    let keys = [key_of(&signer)];
+    let token = published_token();
+    let scope = Scope { keys: &keys, uri: &token.uri, now: token.issued_at };
+    let jwt = token.to_jwt(&signer).unwrap();
+    let payload = jwt.split('.').nth(1).unwrap();
+    let with = |alg: &str, typ: &str| {
+        let header = serde_json::json!({ "alg": alg, "kid": signer.key_id(), "typ": typ });
+        let message = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header.to_string()));
+        let signature = URL_SAFE_NO_PAD.encode(signer.sign(message.as_bytes()).unwrap());
+        StatusListToken::from_jwt(&format!("{message}.{signature}"), scope)
+    };
+    assert_eq!(with("ES256", "statuslist+jwt"), Ok(token.clone()));
+    assert_eq!(with("ES384", "statuslist+jwt"), Err(TokenFault::Malformed));
+    assert_eq!(with("ES256", "at+jwt"), Err(TokenFault::Malformed));
+
+    let sound = CoseSign1::from_tagged_slice(&token.to_cwt(&signer).unwrap()).unwrap();
+    let header = |algorithm, media_type: &str| {
+        let header = HeaderBuilder::new().algorithm(algorithm).value(16, media_type.into());
+        header.key_id(signer.key_id().into())
+    };
+    let with = |header: HeaderBuilder| {
+        let payload = sound.payload.clone().unwrap();
+        let mut cose = CoseSign1Builder::new().protected(header.build()).payload(payload).build();
+        cose.signature = signer.sign(&cose.tbs_data(&[])).unwrap().to_vec();
+        StatusListToken::from_cwt(&cose.to_tagged_vec().unwrap(), scope)
+    };
+    for algorithm in [Algorithm::ES256, Algorithm::ESP256] {
+        assert_eq!(with(header(algorithm, CWT_MEDIA_TYPE)), Ok(token.clone()));
+    }
+    let wrong = [
+        header(Algorithm::ES384, CWT_MEDIA_TYPE),
+        header(Algorithm::ESP256, "application/cwt"),
+        header(Algorithm::ESP256, CWT_MEDIA_TYPE).add_critical(HeaderParameter::Alg),
+    ];
+    for header in wrong {
+        assert_eq!(with(header), Err(TokenFault::Malformed));
+    }
+}
+
+/// The bound is on the bytes that came, and the longest that is read is read.
+#[test]
+fn a_list_of_four_megabytes_is_read_and_no_longer_one() {
+    const MOST: usize = 4 << 20;
+    let signer = signer();
+    let keys = [key_of(&signer)];
+    let token = |length| StatusListToken { uri: "u".repeat(length), ..published_token() };
+    let read = |token: &StatusListToken, jwt: bool| {
+        let scope = Scope { keys: &keys, uri: &token.uri, now: token.issued_at };
+        if jwt {
+            let bytes = token.to_jwt(&signer).unwrap();
+            (bytes.len(), StatusListToken::from_jwt(&bytes, scope))
+        } else {
+            let bytes = token.to_cwt(&signer).unwrap();
+            (bytes.len(), StatusListToken::from_cwt(&bytes, scope))
+        }
+    };
+    for (jwt, per_letter) in [(false, (1, 1)), (true, (3, 4))] {
+        let start = 3_000_000;
+        let (length, _) = read(&token(start), jwt);
+        let about = start + (MOST - length) * per_letter.0 / per_letter.1;
+        // Base64 grows by one letter or by two.
+        let mut longest = (about..about + 3).map(token);
+        let longest = longest.find(|token| read(token, jwt).0 == MOST).unwrap();
+        assert_eq!(read(&longest, jwt).1.as_ref(), Ok(&longest));
+        let (_, judged) = read(&token(longest.uri.len() + 1), jwt);
+        assert_eq!(judged, Err(TokenFault::Malformed));
+    }
+}
+
 #[test]
 fn what_cannot_be_a_list_is_refused() {
     assert_eq!(StatusList::inflate(3, &[]), Err(ListFault::Width(3)));
@@ -214,6 +294,8 @@ fn what_cannot_be_a_list_is_refused() {
     let bomb = StatusList::from_bytes(Width::One, vec![0; MAX_BYTES + 1]).deflate();
     assert!(bomb.len() < MAX_BYTES / 100);
     assert_eq!(StatusList::inflate(1, &bomb), Err(ListFault::TooLong));
+    let longest = StatusList::from_bytes(Width::One, vec![0; MAX_BYTES]);
+    assert_eq!(StatusList::inflate(1, &longest.deflate()), Ok(longest));
 }
 
 #[test]
@@ -237,6 +319,19 @@ fn everything_below_a_place() {
     let mut wide = StatusList::of_width(Width::Two, 8);
     wide.set_below(3);
     assert_eq!(wide.bytes(), [0b01_01_01, 0]);
+    wide.set_below(5);
+    assert_eq!(wide.bytes(), [0b01_01_01_01, 1]);
+    let mut widest = StatusList::of_width(Width::Eight, 16);
+    widest.set_below(9);
+    assert_eq!(widest.bytes()[..10], [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+}
+
+#[test]
+fn a_status_takes_the_place_of_the_one_before_and_of_no_other() {
+    let mut list = StatusList::of_width(Width::Two, 4);
+    (0..4).for_each(|index| list.set_to(index, 3));
+    list.set_to(2, 1);
+    assert_eq!([0, 1, 2, 3].map(|index| list.get(index)), [Some(3), Some(3), Some(1), Some(3)]);
 }
 
 #[test]

@@ -215,7 +215,112 @@ fn cbor_to_json(value: &Value) -> Option<serde_json::Value> {
 mod tests {
     use std::path::PathBuf;
 
+    use coset::iana::{CoapContentFormat, HeaderParameter};
+    use coset::{CoseSignatureBuilder, Header};
+    use rcgen::KeyPair;
+
     use super::*;
+    use crate::token::FileSigner;
+
+    fn signer() -> FileSigner {
+        let key = KeyPair::generate().unwrap();
+        FileSigner::from_pkcs8(&Zeroizing::new(key.serialize_der())).unwrap()
+    }
+
+    fn claims() -> TokenClaims {
+        TokenClaims {
+            iss: "https://authority.example".into(),
+            aud: "mesh.example".into(),
+            sub: "alice".into(),
+            client_id: "spiffe://mesh.example/device/01".into(),
+            iat: 1,
+            nbf: 2,
+            exp: 3,
+            jti: "11".repeat(16),
+            sid: "22".repeat(16),
+            auth_time: Some(4),
+            acr: "signet.uv".into(),
+            amr: vec!["hwk".into(), "user".into()],
+            cnf: Confirmation { x5t_s256: None, ckt: Some([5; 32]) },
+            scope: Some("a b".into()),
+            authorization_details: None,
+            status: Status { status_list: StatusListEntry { idx: 6, uri: "u".into() } },
+            signet: Facts {
+                human: true,
+                uvm: None,
+                uvm_src: None,
+                key_att: None,
+                dev: "proven".into(),
+                boot: "accepted".into(),
+                pres_exp: Some(7),
+                sess_exp: 8,
+                x5t_hex: "33".repeat(32),
+                once: false,
+            },
+        }
+    }
+
+    fn header() -> HeaderBuilder {
+        HeaderBuilder::new()
+            .algorithm(Algorithm::ESP256)
+            .key_id(b"key".to_vec())
+            .value(TYP, MEDIA_TYPE.into())
+    }
+
+    fn with(protected: Header, unprotected: Header) -> Option<String> {
+        let cose = CoseSign1Builder::new().protected(protected).unprotected(unprotected);
+        let cose = cose.payload(vec![0xa0]).signature(vec![0; 64]).build();
+        parse(&cose.to_tagged_vec().unwrap()).map(|parsed| parsed.key_id)
+    }
+
+    /// Whatever could change what is checked, or be read by others as something else, is refused.
+    #[test]
+    fn a_header_says_what_it_must_and_nothing_more() {
+        assert_eq!(with(header().build(), Header::default()), Some("key".into()));
+        let other = HeaderBuilder::new().key_id(b"other".to_vec()).build();
+        assert_eq!(with(header().build(), other), None);
+        let signature = CoseSignatureBuilder::new().signature(vec![1]).build();
+        let named = || HeaderBuilder::new().key_id(b"key".to_vec());
+        for wrong in [
+            header().algorithm(Algorithm::ES256),
+            named().value(TYP, MEDIA_TYPE.into()),
+            named().algorithm(Algorithm::ESP256),
+            named().algorithm(Algorithm::ESP256).value(TYP, "application/statuslist+cwt".into()),
+            header().value(99, 1.into()),
+            header().add_critical(HeaderParameter::Alg),
+            header().content_format(CoapContentFormat::Cwt),
+            header().iv(vec![1]),
+            header().partial_iv(vec![1]),
+            header().add_counter_signature(signature),
+        ] {
+            let wrong = wrong.build();
+            assert_eq!(with(wrong.clone(), Header::default()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn claims_are_read_as_they_were_written_and_no_others_are() {
+        let token = encode(&claims(), &signer()).unwrap();
+        assert_eq!(parse(&token).unwrap().claims(), Some(claims()));
+        let read = |without: i64, with: Option<(Value, Value)>| {
+            let Value::Map(mut entries) = to_map(&claims()).unwrap() else { panic!("a map") };
+            entries.retain(|(label, _)| *label != without.into());
+            entries.extend(with);
+            from_map(Value::Map(entries))
+        };
+        assert_eq!(read(0, None), Some(claims()));
+        assert_eq!(read(0, Some((99.into(), 1.into()))), None);
+        assert_eq!(read(0, Some(("iss".into(), "a".into()))), None);
+        assert_eq!(read(ISS, None), None);
+        // A confirmation of another kind, and one of two kinds.
+        let bound_to =
+            |members: Vec<(i64, Value)>| read(CNF, Some((CNF.into(), cbor::map(members))));
+        let thumbprint = || Value::Bytes(vec![5; 32]);
+        assert_eq!(bound_to(vec![(CKT, thumbprint())]), Some(claims()));
+        assert_eq!(bound_to(vec![(3, thumbprint())]), None);
+        assert_eq!(bound_to(vec![(3, thumbprint()), (CKT, thumbprint())]), None);
+        assert_eq!(bound_to(vec![(CKT, Value::Bytes(vec![5; 31]))]), None);
+    }
 
     /// The published example of a token that refers to a list has its place where ours have it.
     #[test]

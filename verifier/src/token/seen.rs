@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{CertificateThumbprint, UnixTime};
 
-use super::MAX_TOKEN;
 use super::check::{CheckedToken, TokenChecker, VerifyingKey};
 use super::claims::TokenClaims;
 use crate::recent::Recent;
@@ -43,9 +42,6 @@ impl SeenTokens {
         peer: CertificateThumbprint,
         now: UnixTime,
     ) -> Result<CheckedToken, Rejection> {
-        if token.len() > MAX_TOKEN {
-            return checker.check_jwt(token, peer, now);
-        }
         let name = sha256(token.as_bytes());
         let seen =
             self.recent().get(&name).cloned().filter(|seen| checker.keys.contains(&seen.key));

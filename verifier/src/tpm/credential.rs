@@ -91,7 +91,8 @@ fn encrypt_seed(rsa: &RsaParameters, seed: &[u8; 32]) -> Result<Vec<u8>, Credent
     let mut ciphertext = vec![0; key.ciphertext_size()];
     let length = key
         .encrypt(&OAEP_SHA256_MGF1SHA256, seed, &mut ciphertext, Some(b"IDENTITY\0"))
-        .map_err(|_| CredentialError::Library)?
+        // The library looks at the modulus only now; an even one, say, is none.
+        .map_err(|_| CredentialError::PublicKey)?
         .len();
     ciphertext.truncate(length);
     Ok(ciphertext)
