@@ -147,11 +147,8 @@ impl CertificateAuthority {
         key: Arc<dyn TokenSigner>,
         now: UnixTime,
     ) -> Result<CertificateDer<'static>, IssueError> {
-        let mut params = parameters(name, now, CA_LIFETIME);
-        // Leaves only: nobody may make a CA under this one.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&CaKey(key)).map_err(IssueError::Signing)?;
+        let certificate = ca_parameters(name, now).self_signed(&CaKey(key));
+        let certificate = certificate.map_err(IssueError::Signing)?;
         Ok(certificate.der().clone())
     }
 
@@ -205,6 +202,20 @@ impl CertificateAuthority {
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The certificate of the CA named `name` that is to follow this one. It ends no path: this CA's may not
+    /// issue for CAs. It tells whoever knows this CA's key the next one.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub fn certify_ca(
+        &self,
+        name: &str,
+        point: &[u8; 65],
+        now: UnixTime,
+    ) -> Result<CertificateDer<'static>, IssueError> {
+        self.sign(ca_parameters(name, now), point)
     }
 
     /// Certificate of a machine's TLS key: an X509-SVID for client authentication.
@@ -336,6 +347,14 @@ impl CertificateAuthority {
             params.signed_by(&PublicPoint(point), &self.issuer).map_err(IssueError::Signing)?;
         Ok(certificate.der().clone())
     }
+}
+
+fn ca_parameters(name: &str, now: UnixTime) -> CertificateParams {
+    let mut params = parameters(name, now, CA_LIFETIME);
+    // Leaves only: nobody may make a CA under this one.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// An X509-SVID (SPIFFE X509-SVID §2): one name, a URI.

@@ -12,6 +12,7 @@ use signet_verifier::certificate::Certificate;
 use signet_verifier::status_list::{CWT_MEDIA_TYPE, JWT_MEDIA_TYPE};
 use signet_verifier::token::claims::StatusListEntry;
 
+use crate::keys::{pem, read_certificates};
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::status_list::{self, LIST_LENGTH};
@@ -141,14 +142,9 @@ pub async fn readyz(State(authority): State<Arc<Authority>>) -> Result<&'static 
 /// 503 when the store does not answer.
 pub async fn metrics(State(authority): State<Arc<Authority>>) -> Result<Response, Problem> {
     let live = authority.store.live_sessions(authority.now()).await?;
-    let keys = &authority.keys;
-    let authorities = [
-        ("device", &keys.device_ca),
-        ("ak", &keys.ak_ca),
-        ("gateway", &keys.gateway_ca),
-        ("server", &keys.server_ca),
-    ];
-    for (name, issuer) in authorities {
+    let names = ["device", "ak", "gateway", "server"];
+    for (name, ca) in names.into_iter().zip(authority.keys.authorities()) {
+        let issuer = ca.issuer(authority.now());
         if let Ok(certificate) = Certificate::parse(issuer.certificate()) {
             authority.metrics.certificate_expires(name, certificate.not_after());
         }
@@ -157,6 +153,35 @@ pub async fn metrics(State(authority): State<Arc<Authority>>) -> Result<Response
     let text =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
+    Ok(response)
+}
+
+/// `GET /ca/device.pem`, `GET /ca/server.pem`: the certificates that machines' certificates, and this
+/// authority's own, lead to now or will, in PEM.
+///
+/// # Errors
+/// 404 for any other, 503 when a file of the settings cannot be read.
+pub async fn ca_bundle(
+    State(authority): State<Arc<Authority>>,
+    Path(file): Path<String>,
+) -> Result<Response, Problem> {
+    let (keys, now) = (&authority.keys, authority.now());
+    let trusted = match (file.as_str(), &authority.config.settings.tls) {
+        ("device.pem", _) => keys.device_ca.trusted(now),
+        ("server.pem", None) => keys.server_ca.trusted(now),
+        ("server.pem", Some(tls)) => {
+            let read = read_certificates(&authority.config.resolve(&tls.ca));
+            read.map_err(|error| {
+                tracing::error!(%error, "cannot read what the own certificate leads to");
+                Problem::unavailable()
+            })?
+        }
+        _ => return Err(Problem::not_found()),
+    };
+    let bundle: String = trusted.iter().map(pem).collect();
+    let media = HeaderValue::from_static("application/pem-certificate-chain");
+    let mut response = ([(header::CONTENT_TYPE, media)], bundle).into_response();
+    cacheable(response.headers_mut(), 60);
     Ok(response)
 }
 

@@ -54,6 +54,7 @@ fn public_documents() -> Router<Arc<Authority>> {
     Router::new()
         .route("/jwks.json", get(documents::jwks))
         .route("/.well-known/oauth-authorization-server", get(documents::metadata))
+        .route("/ca/{file}", get(documents::ca_bundle))
         .route("/status/{number}", get(documents::status_list))
         .route("/healthz", get(documents::healthz))
         .route("/readyz", get(documents::readyz))

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
+use rustls::ServerConfig;
 use signet_evidence::UnixTime;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -15,14 +15,14 @@ use crate::config::Config;
 use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
-use crate::keys::{self, KeyError, OwnCertificate, OwnCertificateError};
+use crate::keys::{self, KeyError, OwnCertificate, OwnCertificateError, Shown};
 use crate::limits::Listener;
 use crate::log;
 use crate::metadata;
 use crate::rounds::Rounds;
 use crate::router;
 use crate::state::Authority;
-use crate::tls::{self, ClientCertificate, Identity, Serving, TlsError};
+use crate::tls::{self, ClientCas, ClientCertificate, Serving, TlsError};
 
 /// How often what has run out is forgotten.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -58,8 +58,7 @@ pub enum ServeError {
 /// Both listeners, bound: callers can connect from now on.
 pub struct Server {
     authority: Arc<Authority>,
-    identity: Arc<Identity>,
-    own: OwnCertificate,
+    shown: Shown,
     clients: Serving,
     gateways: Serving,
     sockets: Vec<GatewaySocket>,
@@ -74,28 +73,27 @@ impl Server {
         authority.keys.check(&authority.config.keys())?;
         authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
         let settings = &authority.config.settings;
-        let (own, identity) = OwnCertificate::begin(&authority.config, authority.now())?;
-        let identity = Arc::new(identity);
-        let clients = listener(
-            &authority,
-            settings.listen,
-            identity.clone(),
-            authority.keys.device_ca.certificate(),
-            ClientCertificate::Optional,
-            router::clients(authority.clone()),
-        )
-        .await?;
-        let gateways = listener(
-            &authority,
-            *settings.gateway_listen.get_ref(),
-            identity.clone(),
-            authority.keys.gateway_ca.certificate(),
-            ClientCertificate::Required,
-            router::gateways(authority.clone()),
-        )
-        .await?;
+        let (keys, now) = (&authority.keys, authority.now());
+        let (own, identity) = OwnCertificate::begin(&authority.config, now)?;
+        let shown = Shown {
+            own,
+            identity: Arc::new(identity),
+            machines: ClientCas::new(keys.device_ca.trusted(now), ClientCertificate::Optional)?,
+            gateways: ClientCas::new(keys.gateway_ca.trusted(now), ClientCertificate::Required)?,
+            judged_by: [keys.device_ca.trusted(now), keys.ak_ca.trusted(now)],
+        };
+        let (machines, identity) = (shown.machines.clone(), shown.identity.clone());
+        let tls = (tls::server_config(identity, machines.clone())?, machines);
+        let router = router::clients(authority.clone());
+        let clients = (Listener::Clients, settings.listen);
+        let clients = listener(&authority, clients, tls, router).await?;
+        let (gateways, identity) = (shown.gateways.clone(), shown.identity.clone());
+        let tls = (tls::server_config(identity, gateways.clone())?, gateways);
+        let router = router::gateways(authority.clone());
+        let gateways = (Listener::Gateways, *settings.gateway_listen.get_ref());
+        let gateways = listener(&authority, gateways, tls, router).await?;
         let sockets = sockets(&authority.config)?;
-        Ok(Self { authority, identity, own, clients, gateways, sockets })
+        Ok(Self { authority, shown, clients, gateways, sockets })
     }
 
     /// Where clients and gateways can connect.
@@ -108,7 +106,7 @@ impl Server {
 
     /// Serves until `stop` becomes true, then lets requests under way finish.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Self { authority, identity, own, clients, gateways, sockets } = self;
+        let Self { authority, shown, clients, gateways, sockets } = self;
         let mut tasks = JoinSet::new();
         let limits = authority.config.settings.limits;
         for socket in sockets {
@@ -125,7 +123,7 @@ impl Server {
         tasks.spawn(in_force.follow(store, metrics, stop.clone()));
         tasks.spawn(events::beat(authority.clone(), stop.clone()));
         tasks.spawn(events::record(authority.clone(), stop.clone()));
-        tasks.spawn(keys::keep(authority.clone(), own, identity, stop.clone()));
+        tasks.spawn(keys::keep(authority.clone(), shown, stop.clone()));
         tasks.spawn(log::keep_signed(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
         tasks.spawn(clean_up(authority, stop));
@@ -147,23 +145,17 @@ fn sockets(config: &Config) -> Result<Vec<GatewaySocket>, SocketError> {
 
 async fn listener(
     authority: &Authority,
-    address: SocketAddr,
-    identity: Arc<Identity>,
-    client_ca: &CertificateDer<'static>,
-    client_certificate: ClientCertificate,
+    (which, address): (Listener, SocketAddr),
+    (tls, client_cas): (ServerConfig, Arc<ClientCas>),
     router: axum::Router,
 ) -> Result<Serving, ServeError> {
-    let which = match client_certificate {
-        ClientCertificate::Optional => Listener::Clients,
-        ClientCertificate::Required => Listener::Gateways,
-    };
     let config = &authority.config;
-    let tls = tls::server_config(identity, client_ca, client_certificate)?;
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     Ok(Serving {
         listener,
         tls: Arc::new(tls),
+        client_cas,
         router,
         which,
         limits: config.settings.limits,

@@ -46,9 +46,10 @@ pub struct Authority {
     pub store: Arc<dyn Store>,
     /// Secrets.
     pub keys: Keys,
-    /// What evidence must show, by the settings alone.
+    /// What evidence must show, by the settings alone, with the CAs as they were at the start: evidence is
+    /// judged by [`Self::judging`].
     pub appraisal: AppraisalPolicy,
-    /// The same with the metadata that counts.
+    /// The same with the metadata and the CAs that count.
     pub judging: Judging,
     /// Which machines may enrol.
     pub enrolment: EnrolmentPolicy,
@@ -169,7 +170,7 @@ impl Authority {
         let revocations = RevocationView::pushing(events.clone());
         revocations.refresh(store.as_ref()).await?;
         let in_force = in_force(&config, store.as_ref()).await?;
-        let appraisal = trust::appraisal(&config, &keys)?;
+        let appraisal = trust::appraisal(&config, &keys, clock())?;
         // Checked now, so that the first refresh does not find what the start should have.
         trust::metadata_roots(&config)?;
         Ok(Arc::new(Self {

@@ -383,7 +383,7 @@ fn issue(
     let key = shown.p256_key().map_err(|_| MintError::PeerChanged)?;
     let id = authority.config.operator_spiffe_id(operator);
     let life = terms.expires(purpose).since(terms.issued_at);
-    let ca = &authority.keys.device_ca;
+    let ca = authority.keys.device_ca.issuer(terms.issued_at);
     Ok(ca.issue_operator(key.uncompressed_point(), &id, terms.issued_at, life)?)
 }
 

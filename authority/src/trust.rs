@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use signet_evidence::UnixTime;
 use signet_evidence::webauthn::{Aaguid, CredProtect};
 use signet_verifier::ModelVerification;
 use signet_verifier::assurance::AuthenticatorModel;
@@ -17,7 +18,7 @@ use thiserror::Error;
 use crate::config::{
     AaguidText, BootMode, Config, CredProtectKind, StalePolicy, UserVerificationKind,
 };
-use crate::keys::{KeyError, Keys, read_certificates};
+use crate::keys::{CaRing, KeyError, Keys, read_certificates};
 use crate::makers::{MakerCertificates, MakersError};
 
 /// A root cannot be used.
@@ -66,17 +67,31 @@ pub enum TrustError {
     Anchor(#[from] AnchorError),
 }
 
-/// What evidence must show, by the settings.
+/// What the certificates of machines and of attestation keys lead to at `now`.
+///
+/// # Errors
+/// [`AnchorError`].
+pub fn anchors(keys: &Keys, now: UnixTime) -> Result<(TrustAnchors, TrustAnchors), AnchorError> {
+    let of = |ca: &CaRing| TrustAnchors::from_der(ca.trusted(now));
+    Ok((of(&keys.device_ca)?, of(&keys.ak_ca)?))
+}
+
+/// What evidence must show at `now`, by the settings.
 ///
 /// # Errors
 /// See [`TrustError`].
-pub fn appraisal(config: &Config, keys: &Keys) -> Result<AppraisalPolicy, TrustError> {
+pub fn appraisal(
+    config: &Config,
+    keys: &Keys,
+    now: UnixTime,
+) -> Result<AppraisalPolicy, TrustError> {
     let settings = &config.settings;
+    let (device_anchors, ak_anchors) = anchors(keys, now)?;
     Ok(AppraisalPolicy {
         audience: settings.issuer.to_string(),
         trust_domain: settings.trust_domain.to_string(),
-        device_anchors: TrustAnchors::from_der([keys.device_ca.certificate()])?,
-        ak_anchors: TrustAnchors::from_der([keys.ak_ca.certificate()])?,
+        device_anchors,
+        ak_anchors,
         chains: Arc::default(),
         rp_id: settings.rp_id.to_string(),
         required_pcrs: settings.tpm.required_pcrs.get_ref().clone(),

@@ -61,7 +61,9 @@ async fn the_authoritys_own_certificate_is_renewed_while_it_serves() {
     assert_eq!((ends(&second) - ends(&first)) / DAY, 31);
     // Who trusts the CA trusts it, by the time that it is then.
     let keys = &house.authority.keys;
-    let anchors = TrustAnchors::from_der([keys.server_ca.certificate()]).unwrap();
+    let anchors =
+        TrustAnchors::from_der([keys.server_ca.issuer(house.authority.now()).certificate()])
+            .unwrap();
     VerifiedPath::verify(&second[0], &[], &anchors, None, house.authority.now()).unwrap();
 }
 
@@ -145,7 +147,13 @@ async fn a_gateway_renews_its_certificate_with_the_one_it_has() {
     let now = house.authority.now();
     let left = parsed.not_after().0 - now.0;
     assert!((3590..=3600).contains(&left), "it lives as long as the one shown: {left}");
-    let anchors = TrustAnchors::from_der([house.authority.keys.gateway_ca.certificate()]).unwrap();
+    let anchors = TrustAnchors::from_der([house
+        .authority
+        .keys
+        .gateway_ca
+        .issuer(house.authority.now())
+        .certificate()])
+    .unwrap();
     let purpose = Some(KeyPurpose::ClientAuthentication);
     VerifiedPath::verify(&renewed, &[], &anchors, purpose, now).unwrap();
     let record = last_audit(&house.authority).await;

@@ -43,11 +43,12 @@ const INVALID: &str =
 fn files(house: &House) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let keys = &house.authority.keys;
+    let now = house.authority.now();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    write("authority-ca.pem", &keys::pem(keys.server_ca.certificate()));
-    write("device-ca.pem", &keys::pem(keys.device_ca.certificate()));
-    let (id, now) = ("spiffe://mesh.example/gateway/edge", house.authority.now());
-    let edge = keys.gateway_ca.issue_gateway(id, now, LONG).unwrap();
+    write("authority-ca.pem", &keys::pem(keys.server_ca.issuer(now).certificate()));
+    write("device-ca.pem", &keys::pem(keys.device_ca.issuer(now).certificate()));
+    let id = "spiffe://mesh.example/gateway/edge";
+    let edge = keys.gateway_ca.issuer(now).issue_gateway(id, now, LONG).unwrap();
     write("edge.pem", &keys::pem(&edge.certificate));
     write("edge.key", &edge.key_pem);
     let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

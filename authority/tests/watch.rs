@@ -24,7 +24,9 @@ fn settings(house: &House, bounds: Bounds) -> Settings {
     let (certificate, key) = house.gateway_identity("edge");
     Settings {
         authority: house.gateways(""),
-        authority_ca: vec![house.authority.keys.server_ca.certificate().clone()],
+        authority_ca: vec![
+            house.authority.keys.server_ca.issuer(house.authority.now()).certificate().clone(),
+        ],
         certificate: vec![certificate],
         key,
         issuer: "https://localhost".into(),

@@ -290,7 +290,7 @@ async fn enrol(config: &Config, keys: &Keys, store: &dyn Store) -> Result<Machin
     let id = DeviceId::from_random(&random::bytes::<16>()).ok_or("a device id")?;
     let point: [u8; 65] = key.der_bytes().try_into()?;
     let certificate =
-        keys.device_ca.issue_device(&point, &config.device_spiffe_id(&id), now, DAY)?;
+        keys.device_ca.issuer(now).issue_device(&point, &config.device_spiffe_id(&id), now, DAY)?;
     let public = P256PublicKey::from_uncompressed_point(&point)?;
     let digest = random::bytes();
     let ticket = NewTicket {

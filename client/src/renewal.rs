@@ -110,7 +110,8 @@ impl Workstation {
         };
         let proof = self.prove(&ask, &Unattended).await?;
         let renewed = self.authority().renew_device(&proof.evidence).await?;
-        self.daemon().renew_certificates(renewed.device_chain, renewed.ak_chain).await?;
+        let (device, ak) = (renewed.device_chain, renewed.ak_chain);
+        self.daemon().renew_certificates(device, ak, renewed.successors).await?;
         Ok(renewed.certificate_expires)
     }
 }

@@ -3,12 +3,18 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
+const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const CONTEXT_0: u8 = 0xa0;
+const CONTEXT_3: u8 = 0xa3;
+/// id-ce-basicConstraints (RFC 5280 §4.2.1.9), 2.5.29.19.
+const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
 
 /// AlgorithmIdentifier of a P-256 public key (RFC 5480 §2.1.1).
 const P256_KEY: [u8; 21] = [
@@ -148,6 +154,46 @@ pub(crate) fn certified_point(certificate: &[u8]) -> Option<&[u8]> {
         Some((0, point)) if point.len() == 65 && point[0] == 0x04 => Some(point),
         _ => None,
     }
+}
+
+/// Whether an X.509 certificate is one of a CA: basicConstraints with cA (RFC 5280 §4.2.1.9).
+pub(crate) fn is_ca(certificate: &[u8]) -> bool {
+    let extensions = || {
+        let mut fields = fields_from(certificate, 6)?;
+        loop {
+            let (tag, content, rest) = split(fields)?;
+            match (tag, split(content)?) {
+                (CONTEXT_3, (SEQUENCE, extensions, [])) => return Some(extensions),
+                (CONTEXT_3, _) => return None,
+                _ => fields = rest,
+            }
+        }
+    };
+    let mut rest = extensions().unwrap_or_default();
+    while let Some((SEQUENCE, extension, others)) = split(rest) {
+        rest = others;
+        if let Some((OBJECT_IDENTIFIER, id, value)) = split(extension)
+            && id == BASIC_CONSTRAINTS
+        {
+            return says_ca(value).unwrap_or(false);
+        }
+    }
+    false
+}
+
+/// What follows the name of basicConstraints: whether it is critical, where that is said, and the content.
+fn says_ca(value: &[u8]) -> Option<bool> {
+    let (content, rest) = match split(value)? {
+        (BOOLEAN, _, value) => match split(value)? {
+            (OCTET_STRING, content, rest) => (content, rest),
+            _ => return None,
+        },
+        (OCTET_STRING, content, rest) => (content, rest),
+        _ => return None,
+    };
+    let (SEQUENCE, constraints, []) = split(content)? else { return None };
+    let (BOOLEAN, yes, _) = split(constraints)? else { return None };
+    Some(rest.is_empty() && yes == [0xff])
 }
 
 #[cfg(test)]

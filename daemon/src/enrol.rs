@@ -24,6 +24,8 @@ const TRANSCRIPT: &str = "signet-enrol-v1";
 /// Longest text and most certificates that an authority may hand over.
 const MAX_TEXT: usize = 512;
 const MAX_CERTIFICATES: usize = 8;
+/// Of the authority's CA, the devices' and the attestation keys'.
+const MAX_SUCCESSORS: usize = 3 * MAX_CERTIFICATES;
 
 /// A transcript that is not about this machine and this exchange.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +110,8 @@ pub struct Renewal {
     pub device_chain: Vec<Vec<u8>>,
     /// AK certificates, leaf first, DER.
     pub ak_chain: Vec<Vec<u8>>,
+    /// Later CAs, each certified by one before it, DER; those that are not are left.
+    pub successors: Vec<Vec<u8>>,
 }
 
 /// Runs enrolments, one step at a time.
@@ -307,6 +311,12 @@ impl Renewal {
     fn check(self, present: &Enrolment, ak_public: &[u8]) -> Result<Enrolment, Failure> {
         certificates("device_chain", &self.device_chain, 1..=4)?;
         certificates("ak_chain", &self.ak_chain, 1..=4)?;
+        certificates("successors", &self.successors, 0..=MAX_SUCCESSORS)?;
+        let (mut known, mut ca) = (present.issuers.clone(), present.ca.clone());
+        for later in &self.successors {
+            join(&mut known, later);
+            join(&mut ca, later);
+        }
         let device = format!("/device/{}", present.device_id);
         for (name, chain, public, current) in [
             (
@@ -318,7 +328,7 @@ impl Renewal {
             ("ak_chain", &self.ak_chain, ak_public, &present.ak_chain),
         ] {
             let leaf = leaf_for(name, chain, public)?;
-            let issuers = || present.issuers.iter().map(|issuer| &issuer.0);
+            let issuers = || known.iter().map(|issuer| &issuer.0);
             let vouched = |der: &Vec<u8>| issuers().any(|issuer| issuer == der);
             if !signed_by_any(leaf, issuers()) || !chain.iter().skip(1).all(vouched) {
                 return Err(ArgumentError::ForeignIssuer(name).into());
@@ -336,6 +346,8 @@ impl Renewal {
         Ok(Enrolment {
             device_chain: wrap(self.device_chain),
             ak_chain: wrap(self.ak_chain),
+            issuers: known,
+            ca,
             ..present.clone()
         })
     }
@@ -352,6 +364,19 @@ fn leaf_for<'c>(
         Ok(leaf)
     } else {
         Err(ArgumentError::ForeignCertificate(name).into())
+    }
+}
+
+/// A CA that one of the list certified is one of the list.
+fn join(list: &mut Vec<Base64>, later: &[u8]) {
+    let is_there =
+        list.iter().any(|one| der::certified_point(&one.0) == der::certified_point(later));
+    if is_there || !der::is_ca(later) || !signed_by_any(later, list.iter().map(|one| &one.0)) {
+        return;
+    }
+    list.push(Base64(later.to_vec()));
+    if list.len() > MAX_CERTIFICATES {
+        list.remove(0);
     }
 }
 

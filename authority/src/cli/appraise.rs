@@ -43,13 +43,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     let keys = keys::load(&config.keys())?;
-    let policy = trust::appraisal(&config, &keys)?;
     let evidence = std::fs::read(&arguments.file)
         .with_context(|| format!("cannot read {}", arguments.file.display()))?;
     let chain = keys::read_certificates(&arguments.peer_certificate)?;
     let peer = chain.first().context("--peer-certificate holds no certificate")?;
     let purposes = purposes(&evidence, arguments.purpose.as_deref())?;
     let now = arguments.at.map_or_else(|| system_clock()(), UnixTime);
+    let policy = trust::appraisal(&config, &keys, now)?;
     let store = open_store(&config).await?;
     let policy = Judging::new(policy).policy(&store).await?;
     let challenge_key = &keys.challenge;

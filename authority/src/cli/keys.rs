@@ -1,13 +1,15 @@
 //! `keys`: list, rotate, protect, request, import.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use signet_authority::config::Config;
+use signet_authority::config::{Config, Span, ValueError};
 use signet_authority::keys::{
-    self, AnyKey, CERTIFICATE_AUTHORITIES, Due, KeyState, Place, RotatedLog, Urgency,
+    self, AHEAD, AnyKey, CERTIFICATE_AUTHORITIES, CaTimes, Due, KeyState, Place, RotatedCa,
+    RotatedLog, Urgency,
 };
 use signet_authority::log::log_name;
 use signet_authority::state::system_clock;
@@ -24,15 +26,30 @@ pub(crate) enum KeysCommand {
     /// Print all keys: what each is for, where it lies, since when, until when, and what is due.
     List,
     /// Make a new key: for tokens, it takes over in ten minutes, and tokens of the one before it stay good;
-    /// for the audit log, it signs from now on, and the one before it signs too for thirty days.
+    /// for the audit log, it signs from now on, and the one before it signs too for thirty days; for a CA, it is
+    /// trusted from now on, issues later, and what the one before it issued counts for a while.
+    #[command(after_help = "\
+Examples:
+  signet-authority keys rotate
+  signet-authority keys rotate device-ca
+  signet-authority keys rotate gateway-ca --overlap 365d   # gateways have certificates of a year")]
     Rotate {
         /// Which key.
         #[arg(value_enum, default_value = "token")]
         key: Rotated,
         /// The key was stolen: the new one counts at once, and no other any more. People renew their tokens
-        /// without a touch; witnesses of the log must be given its new key.
+        /// without a touch; witnesses of the log must be given its new key; machines must enrol anew for that of
+        /// device-ca or ak-ca, gateways be given new certificates for that of gateway-ca.
         #[arg(long)]
         emergency: bool,
+        /// Of a CA: how long its new key is trusted before it issues, such as 14d [default: 14d, and no less than a
+        /// machine's certificate lives, for device-ca and server-ca; 10m for the others].
+        #[arg(long, value_parser = span, conflicts_with = "emergency")]
+        ahead: Option<Span>,
+        /// Of a CA: from then on, how long what the key before it issued counts [default: as long as a machine's
+        /// certificate lives and a day for device-ca and ak-ca; 91d for gateway-ca; 1d for server-ca].
+        #[arg(long, value_parser = span, conflicts_with = "emergency")]
+        overlap: Option<Span>,
     },
     /// Put the secrets in the directory under a passphrase: asked for here and at each start, or provided as
     /// the credential `passphrase`.
@@ -78,10 +95,35 @@ pub(crate) enum Rotated {
     Token,
     /// It signs the audit log's checkpoints.
     Log,
+    /// It issues certificates of machines.
+    DeviceCa,
+    /// It issues certificates of attestation keys.
+    AkCa,
+    /// It issues certificates of gateways.
+    GatewayCa,
+    /// It issues the authority's own certificate.
+    ServerCa,
+}
+
+impl Rotated {
+    /// The CA whose key it is.
+    fn ca(self) -> Option<Ca> {
+        match self {
+            Self::Token | Self::Log => None,
+            Self::DeviceCa => Some(Ca::Device),
+            Self::AkCa => Some(Ca::Ak),
+            Self::GatewayCa => Some(Ca::Gateway),
+            Self::ServerCa => Some(Ca::Server),
+        }
+    }
+}
+
+fn span(text: &str) -> Result<Span, ValueError> {
+    Span::try_from(text.to_owned())
 }
 
 /// One of the authority's CAs.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Ca {
     /// Certificates of machines.
     Device,
@@ -104,11 +146,19 @@ pub(super) async fn run(file: &Path, command: KeysCommand, output: Output) -> an
     let config = Config::load(file)?;
     match command {
         KeysCommand::List => list(&config, output),
-        KeysCommand::Rotate { key: Rotated::Token, emergency } => {
-            rotate_token(&config, emergency, output).await
-        }
-        KeysCommand::Rotate { key: Rotated::Log, emergency } => {
-            rotate_log(&config, emergency, output).await
+        KeysCommand::Rotate { key, emergency, ahead, overlap } => {
+            let urgency = if emergency { Urgency::Emergency } else { Urgency::Scheduled };
+            match (key, key.ca()) {
+                (_, Some(ca)) => {
+                    let times = times(&config, ca, ahead, overlap);
+                    rotate_ca(&config, ca, times, urgency, output).await
+                }
+                _ if ahead.or(overlap).is_some() => {
+                    bail!("--ahead and --overlap are for the keys of CAs")
+                }
+                (Rotated::Log, _) => rotate_log(&config, emergency, output).await,
+                _ => rotate_token(&config, emergency, output).await,
+            }
         }
         KeysCommand::Protect { remove } => protect(&config, remove, output).await,
         KeysCommand::Public { out, then } => public(&config, &out, then.as_deref(), output),
@@ -132,6 +182,7 @@ fn list(config: &Config, output: Output) -> anyhow::Result<()> {
 /// One key in a line.
 fn line(key: &AnyKey, now: UnixTime) -> String {
     let state = match (key.state, key.ends) {
+        (Some(KeyState::Next), _) if key.usage == "ca" => "will issue".to_owned(),
         (Some(KeyState::Next), _) => "will sign".to_owned(),
         (Some(KeyState::Signing), _) => "signs".to_owned(),
         (Some(KeyState::Leaving), Some(ends)) => format!("counts until {}", shown(ends)),
@@ -202,6 +253,71 @@ async fn rotate_log(config: &Config, emergency: bool, output: Output) -> anyhow:
     let ends = overlap_ends.map(|ends| ends.0);
     let value = json!({
         "file": file, "key": key.to_string(), "overlap_ends": ends, "emergency": emergency,
+    });
+    output.line(&text, &value)
+}
+
+/// How long a new key of this CA waits, and the one before it stays.
+fn times(config: &Config, ca: Ca, ahead: Option<Span>, overlap: Option<Span>) -> CaTimes {
+    const DAY: Duration = Duration::from_secs(86400);
+    let machine = config.settings.lifetimes.device_certificate.get_ref().duration();
+    // Gateways read anew whom to trust once a week, machines when they renew.
+    let known = machine.max(14 * DAY);
+    let (usual_ahead, usual_overlap) = match ca {
+        Ca::Device => (known, machine + DAY),
+        Ca::Ak => (AHEAD, machine + DAY),
+        Ca::Gateway => (AHEAD, 91 * DAY),
+        Ca::Server => (known, DAY),
+    };
+    CaTimes {
+        ahead: ahead.map_or(usual_ahead, Span::duration),
+        overlap: overlap.map_or(usual_overlap, Span::duration),
+    }
+}
+
+async fn rotate_ca(
+    config: &Config,
+    ca: Ca,
+    times: CaTimes,
+    urgency: Urgency,
+    output: Output,
+) -> anyhow::Result<()> {
+    let now = system_clock()();
+    open_store(config).await?.close().await;
+    let (file, name) = ca.files();
+    let Some(rotated) = keys::rotate_ca(&config.keys(), (file, name), times, urgency, now)? else {
+        bail!("a rotation of the {name} is under way; see `signet-authority keys list`");
+    };
+    let RotatedCa { file: key, issues_from, ends } = rotated;
+    let (from, until) = (shown(issues_from.0), shown(ends.0));
+    let text = match urgency {
+        Urgency::Emergency => {
+            on_record(
+                config,
+                format!("{key}: the {name} issues with it now; no other counts"),
+                now,
+            )
+            .await?;
+            format!(
+                "{key}: the {name} issues with it now, and nothing that it issued before counts."
+            )
+        }
+        Urgency::Scheduled => {
+            on_record(config, format!("{key}: the {name} issues with it from {from} on"), now)
+                .await?;
+            format!(
+                "{key}: trusted now; the {name} issues with it from {from} on. What it issued before counts \
+                 until {until}."
+            )
+        }
+    };
+    let text = format!(
+        "{text} {file}.pem holds what others must trust. Authorities that have this directory go by it \
+         within a second; take it to those that have a copy."
+    );
+    let value = json!({
+        "ca": file, "file": key, "issues_from": issues_from.0, "ends": ends.0,
+        "emergency": urgency == Urgency::Emergency,
     });
     output.line(&text, &value)
 }

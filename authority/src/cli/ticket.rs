@@ -12,6 +12,7 @@ use signet_authority::store::{
     AuditEntry, Decision, Event, SqlStore, Store, TicketKind, TicketMachine,
 };
 use signet_authority::tickets;
+use signet_evidence::UnixTime;
 use signet_evidence::binding::Sha256;
 use signet_evidence::thumbprint::unhex;
 
@@ -56,9 +57,10 @@ pub(super) async fn run(file: &Path, command: TicketCommand, output: Output) -> 
 }
 
 /// What the authority's own certificate leads to, PEM.
-fn trusted(config: &Config, keys: &keys::Keys) -> anyhow::Result<Vec<u8>> {
+fn trusted(config: &Config, keys: &keys::Keys, now: UnixTime) -> anyhow::Result<Vec<u8>> {
     let Some(tls) = &config.settings.tls else {
-        return Ok(keys::pem(keys.server_ca.certificate()).into_bytes());
+        let trusted = keys.server_ca.trusted(now);
+        return Ok(trusted.iter().map(keys::pem).collect::<String>().into_bytes());
     };
     let path = config.resolve(&tls.ca);
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -88,7 +90,7 @@ pub(super) async fn issue_gateway(
     let now = system_clock()();
     let spiffe_id = format!("spiffe://{}/gateway/{name}", config.settings.trust_domain);
     let lifetime = Duration::from_secs(u64::from(days) * 86400);
-    let issued = keys.gateway_ca.issue_gateway(&spiffe_id, now, lifetime)?;
+    let issued = keys.gateway_ca.issuer(now).issue_gateway(&spiffe_id, now, lifetime)?;
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let (key, certificate, ca, log) = (
         out.join(format!("{name}.key")),
@@ -109,7 +111,7 @@ pub(super) async fn issue_gateway(
     keys::write_secret(&key, issued.key_pem.as_bytes())?;
     keys::write_public(&certificate, keys::pem(&issued.certificate).as_bytes())?;
     if !ca.exists() {
-        keys::write_public(&ca, &trusted(&config, &keys)?)?;
+        keys::write_public(&ca, &trusted(&config, &keys, now)?)?;
     }
     if !log.exists() {
         // Public, and all that a witness needs to know of the log.

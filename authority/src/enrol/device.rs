@@ -21,6 +21,7 @@ use super::pending::Waiting;
 use super::renewal::certificates;
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
+use crate::keys::CaRing;
 use crate::limits::{self, Caller};
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
@@ -293,6 +294,10 @@ pub async fn finish(
     let enrolment = DeviceEnrolment { ticket, device: row, grant_expires };
     let outcome = authority.store.enrol_device(&enrolment, &entry).await;
     decision::committed(&authority, entry, outcome, Audience::Anyone).await?;
+    let of = |cas: &[&CaRing]| -> Vec<Base64Url> {
+        let trusted = cas.iter().flat_map(|ca| ca.trusted(now));
+        trusted.map(|certificate| certificate.as_ref().into()).collect()
+    };
     Ok(Json(FinishAnswer {
         device_chain: vec![issued.device.as_ref().into()],
         ak_chain: vec![issued.ak.as_ref().into()],
@@ -301,10 +306,8 @@ pub async fn finish(
         audience: authority.appraisal.audience.clone(),
         rp_id: authority.appraisal.rp_id.clone(),
         operator,
-        ca: vec![authority.keys.server_ca.certificate().as_ref().into()],
-        issuers: [&authority.keys.device_ca, &authority.keys.ak_ca]
-            .map(|ca| ca.certificate().as_ref().into())
-            .into(),
+        ca: of(&[&authority.keys.server_ca]),
+        issuers: of(&[&authority.keys.device_ca, &authority.keys.ak_ca]),
         certificate_expires: issued.expires.0,
     }))
 }

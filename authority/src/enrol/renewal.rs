@@ -14,6 +14,7 @@ use crate::ca::IssueError;
 use crate::caller::{EnrolledMachine, Peer, require_machine};
 use crate::decision;
 use crate::extract::{Base64Url, StrictJson};
+use crate::keys::Keys;
 use crate::problem::{Audience, Problem};
 use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, DeviceRenewal, DeviceRow, Event};
@@ -30,6 +31,7 @@ pub struct RenewRequest {
 pub struct RenewAnswer {
     device_chain: Vec<Base64Url>,
     ak_chain: Vec<Base64Url>,
+    successors: Vec<Base64Url>,
     certificate_expires: i64,
 }
 
@@ -50,7 +52,8 @@ pub async fn renew(
     entry.device = Some(device.id.clone());
     let (evidence, purpose) = (&request.evidence.0, [Purpose::EnrolDevice]);
     // No key is judged here, so no metadata is asked for.
-    let appraiser = authority.appraiser(&authority.appraisal, now);
+    let policy = authority.judging.without_keys();
+    let appraiser = authority.appraiser(&policy, now);
     let judged = appraiser.appraise(evidence, certificate.der(), &purpose, &mut entry).await;
     let result = match judged {
         Ok((result, _)) => result,
@@ -72,8 +75,16 @@ pub async fn renew(
     Ok(Json(RenewAnswer {
         device_chain: vec![issued.device.as_ref().into()],
         ak_chain: vec![issued.ak.as_ref().into()],
+        successors: successors(&authority, now),
         certificate_expires: issued.expires.0,
     }))
+}
+
+/// Each later CA, certified by the one before it: who knows the CAs of an enrolment gets to know the next.
+fn successors(authority: &Authority, now: UnixTime) -> Vec<Base64Url> {
+    let Keys { device_ca, ak_ca, server_ca, .. } = &authority.keys;
+    let links = [device_ca, ak_ca, server_ca].into_iter().flat_map(|ca| ca.links(now));
+    links.map(|link| link.as_ref().into()).collect()
 }
 
 /// The certificates of one machine.
@@ -93,8 +104,8 @@ pub(super) fn certificates(
     let lifetime = authority.config.settings.lifetimes.device_certificate.get_ref().duration();
     let (tls_key, ak) = (device.tls_key.uncompressed_point(), device.ak.uncompressed_point());
     Ok(IssuedCertificates {
-        device: authority.keys.device_ca.issue_device(tls_key, &id, now, lifetime)?,
-        ak: authority.keys.ak_ca.issue_attestation_key(ak, &id, now, lifetime)?,
+        device: authority.keys.device_ca.issuer(now).issue_device(tls_key, &id, now, lifetime)?,
+        ak: authority.keys.ak_ca.issuer(now).issue_attestation_key(ak, &id, now, lifetime)?,
         expires: now.plus(lifetime),
     })
 }

@@ -49,7 +49,8 @@ pub(super) async fn renew(
         _ => CertificateSigningRequestDer::from_pem_slice(&body).map_err(|_| malformed())?,
     };
     let now = authority.now();
-    let issued = authority.keys.gateway_ca.certify_gateway(&request, spiffe_id, now, lifetime);
+    let issued =
+        authority.keys.gateway_ca.issuer(now).certify_gateway(&request, spiffe_id, now, lifetime);
     let certificate = match issued {
         Ok(certificate) => certificate,
         Err(IssueError::Request(_)) => return Err(malformed()),

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use signet_evidence::UnixTime;
 use tokio::sync::watch;
 
-use super::{OwnCertificate, Urgency, newest, rotate};
+use super::{CERTIFICATE_AUTHORITIES, OwnCertificate, Urgency, newest, rotate};
 use crate::rounds::Rounds;
 use crate::state::Authority;
 use crate::store::{AuditEntry, Decision, Event};
-use crate::tls::Identity;
+use crate::tls::{ClientCas, Identity};
+use crate::trust::anchors;
 
 /// How often it is looked whether the keys were changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,24 +20,34 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Why keys or certificates cannot be changed.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What the listeners show, and whose certificates they take.
+pub struct Shown {
+    /// What the certificate came of.
+    pub own: OwnCertificate,
+    /// The authority's own certificate.
+    pub identity: Arc<Identity>,
+    /// The CAs of machines.
+    pub machines: Arc<ClientCas>,
+    /// The CAs of gateways.
+    pub gateways: Arc<ClientCas>,
+    /// The CAs of machines and attestation keys that evidence is judged by.
+    pub judged_by: [Vec<CertificateDer<'static>>; 2],
+}
+
 /// Takes new keys and certificates, makes them when they are due, and renews the authority's own
 /// certificate, until `stop` becomes true.
-pub async fn keep(
-    authority: Arc<Authority>,
-    mut own: OwnCertificate,
-    identity: Arc<Identity>,
-    stop: watch::Receiver<bool>,
-) {
+pub async fn keep(authority: Arc<Authority>, mut shown: Shown, stop: watch::Receiver<bool>) {
     let mut rounds = Rounds::every(LOOK, stop);
-    let mut warned = [false; 3];
+    let mut warned = [false; 4];
     while rounds.next().await {
         let now = authority.now();
         let token = token_keys(&authority, now).await;
         let log = log_keys(&authority, now).await;
-        let certificate = own_certificate(&authority, &mut own, &identity, now);
-        let what = ["the token keys", "the audit log's keys", "this authority's own certificate"];
+        let cas = certificate_authorities(&authority, &mut shown, now);
+        let certificate = own_certificate(&authority, &mut shown, now);
+        let what = ["the token keys", "the audit log's keys", "the CAs", "the own certificate"];
         for ((outcome, warned), what) in
-            [token, log, certificate].into_iter().zip(&mut warned).zip(what)
+            [token, log, cas, certificate].into_iter().zip(&mut warned).zip(what)
         {
             // Once until it goes well again.
             if let Err(error) = &outcome
@@ -85,13 +97,34 @@ async fn log_keys(authority: &Authority, now: UnixTime) -> Result<(), Failure> {
     Ok(())
 }
 
-fn own_certificate(
+fn certificate_authorities(
     authority: &Authority,
-    own: &mut OwnCertificate,
-    identity: &Identity,
+    shown: &mut Shown,
     now: UnixTime,
 ) -> Result<(), Failure> {
-    if own.renew(&authority.config, identity, now)? {
+    let (keys, directory) = (&authority.keys, authority.config.keys());
+    for (ca, (_, name)) in keys.authorities().into_iter().zip(CERTIFICATE_AUTHORITIES) {
+        if ca.reload(&directory, now)? {
+            tracing::info!(trusted = ca.trusted(now).len(), "the keys of the {name} changed");
+        }
+    }
+    let judged_by = [keys.device_ca.trusted(now), keys.ak_ca.trusted(now)];
+    if shown.judged_by != judged_by {
+        let (device, ak) = anchors(keys, now)?;
+        authority.judging.trust(device, ak);
+        shown.judged_by = judged_by;
+    }
+    for (listener, ca) in [(&shown.machines, &keys.device_ca), (&shown.gateways, &keys.gateway_ca)]
+    {
+        if listener.replace(ca.trusted(now))? {
+            tracing::info!("other client certificates count from now on");
+        }
+    }
+    Ok(())
+}
+
+fn own_certificate(authority: &Authority, shown: &mut Shown, now: UnixTime) -> Result<(), Failure> {
+    if shown.own.renew(&authority.config, &shown.identity, now)? {
         tracing::info!("this authority has a new certificate of its own");
     }
     Ok(())

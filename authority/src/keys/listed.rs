@@ -10,8 +10,8 @@ use signet_verifier::certificate::Certificate;
 use signet_verifier::log::{NoteKey, SignatureKind};
 
 use super::{
-    CERTIFICATE_AUTHORITIES, KeyError, KeyState, Place, Secrets, TokenKeys, credentials, log_ring,
-    read_certificate,
+    CERTIFICATE_AUTHORITIES, CaRing, KeyError, KeyState, Place, Secrets, TokenKeys, credentials,
+    log_ring,
 };
 use crate::config::Config;
 use crate::log::log_name;
@@ -72,16 +72,20 @@ pub fn list(config: &Config, now: UnixTime) -> Result<Vec<AnyKey>, KeyError> {
     for (file, name) in CERTIFICATE_AUTHORITIES {
         let path = directory.join(format!("{file}.pem"));
         let malformed = |_| KeyError::Malformed { path: path.clone() };
-        let certificate = read_certificate(&path)?;
-        let parsed = Certificate::parse(&certificate).map_err(malformed)?;
-        let ends = parsed.not_after().0;
-        keys.push(AnyKey {
-            name: Some(name.to_owned()),
-            since: Some(parsed.not_before().0),
-            ends: Some(ends),
-            due: (now.0 >= ends.saturating_sub(CA_NOTICE)).then_some(Due::Certificate),
-            ..key("ca", secrets, format!("{file}.key"))?
-        });
+        for one in CaRing::load(secrets, file)?.list(now) {
+            let parsed = Certificate::parse(&one.certificate).map_err(malformed)?;
+            let ends = parsed.not_after().0;
+            let is_due = one.ends.is_none() && now.0 >= ends.saturating_sub(CA_NOTICE);
+            keys.push(AnyKey {
+                name: Some(name.to_owned()),
+                // What issues is as it should be.
+                state: (one.state != KeyState::Signing).then_some(one.state),
+                since: Some(parsed.not_before().0),
+                ends: one.ends.or(Some(ends)),
+                due: is_due.then_some(Due::Certificate),
+                ..key("ca", secrets, one.file)?
+            });
+        }
     }
     for (usage, file) in [("challenge", "challenge.key"), ("integrity", "integrity.key")] {
         keys.push(key(usage, secrets, file.to_owned())?);

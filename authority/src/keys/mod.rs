@@ -5,6 +5,7 @@
 //! (`LoadCredentialEncrypted=`, `$CREDENTIALS_DIRECTORY`), which counts instead of the file; or in a PKCS#11
 //! token, an HSM or a TPM, where the file holds the key's URI.
 
+mod ca_ring;
 mod keep;
 mod listed;
 mod log_ring;
@@ -39,7 +40,8 @@ use zeroize::Zeroizing;
 use crate::ca::{CertificateAuthority, IssueError, key_of_pem, new_key, new_log_key};
 use crate::store::IntegrityKey;
 
-pub use keep::keep;
+pub use ca_ring::{CaRing, CaTimes, ListedCa, RotatedCa, rotate_ca};
+pub use keep::{Shown, keep};
 pub use listed::{AnyKey, Due, list};
 pub use log_ring::{LOG_OVERLAP, LogRing, RotatedLog, rotate_log};
 pub use outside::{CertificateFault, certificate_request, import_certificate};
@@ -69,13 +71,13 @@ pub struct Keys {
     /// Makes and checks challenges.
     pub challenge: ChallengeKey,
     /// Issues machines' certificates.
-    pub device_ca: CertificateAuthority,
+    pub device_ca: CaRing,
     /// Issues attestation keys' certificates.
-    pub ak_ca: CertificateAuthority,
+    pub ak_ca: CaRing,
     /// Issues gateways' certificates.
-    pub gateway_ca: CertificateAuthority,
+    pub gateway_ca: CaRing,
     /// Issues this authority's own certificate; clients trust it.
-    pub server_ca: CertificateAuthority,
+    pub server_ca: CaRing,
 }
 
 /// The authority's own TLS certificate and key.
@@ -192,7 +194,7 @@ pub fn load(directory: &Path) -> Result<Keys, KeyError> {
 }
 
 fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
-    let ca = |name: &str| certificate_authority(secrets, name);
+    let ca = |name: &'static str| CaRing::load(secrets, name);
     Ok(Keys {
         token: TokenKeys::load(secrets)?,
         challenge: ChallengeKey::new(&secrets.read_key("challenge.key")?),
@@ -203,37 +205,28 @@ fn load_from(secrets: Secrets<'_>) -> Result<Keys, KeyError> {
     })
 }
 
-/// The CA in the files `name`.
-fn certificate_authority(
-    secrets: Secrets<'_>,
-    name: &str,
-) -> Result<CertificateAuthority, KeyError> {
-    let path = secrets.directory.join(format!("{name}.pem"));
-    let certificate = read_certificate(&path)?;
-    let key = signer(secrets, &format!("{name}.key"))?;
-    Ok(CertificateAuthority::load(certificate, key)?)
-}
-
 impl Keys {
+    /// The CAs, in the order of [`CERTIFICATE_AUTHORITIES`].
+    #[must_use]
+    pub fn authorities(&self) -> [&CaRing; 4] {
+        [&self.device_ca, &self.ak_ca, &self.gateway_ca, &self.server_ca]
+    }
+
     /// That each CA's certificate is one of its key; whoever serves asks this first. `directory` is
     /// where they are from.
     ///
     /// # Errors
     /// [`KeyError::Malformed`] with the certificate that is not.
     pub fn check(&self, directory: &Path) -> Result<(), KeyError> {
-        let all = [&self.device_ca, &self.ak_ca, &self.gateway_ca, &self.server_ca];
-        for (ca, (file, _)) in all.into_iter().zip(CERTIFICATE_AUTHORITIES) {
-            let path = directory.join(format!("{file}.pem"));
-            ca.check().map_err(|_| KeyError::Malformed { path })?;
-        }
-        Ok(())
+        self.authorities().into_iter().try_for_each(|ca| ca.check(directory))
     }
 }
 
 /// The CA of the authority's own certificate as its files are now.
-fn load_server_ca(directory: &Path) -> Result<CertificateAuthority, KeyError> {
+fn load_server_ca(directory: &Path, now: UnixTime) -> Result<Arc<CertificateAuthority>, KeyError> {
     let credentials = credentials();
-    certificate_authority(Secrets { directory, credentials: credentials.as_deref() }, "server-ca")
+    let secrets = Secrets { directory, credentials: credentials.as_deref() };
+    Ok(CaRing::load(secrets, "server-ca")?.issuer(now))
 }
 
 /// Makes the log's key where there is none: for directories from before there was a log.
@@ -366,6 +359,8 @@ enum KeyUse {
     Token,
     /// The audit log: Ed25519.
     Log,
+    /// The CA in the files of this name: P-256.
+    Ca(&'static str),
 }
 
 /// A new key in the same kind of place as that in `before`; returns its file.
@@ -378,11 +373,15 @@ fn new_key_beside(
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
     let random = crate::random::bytes::<4>();
-    let word = if usage == KeyUse::Token { "token" } else { "log" };
+    let word = match usage {
+        KeyUse::Token => "token",
+        KeyUse::Log => "log",
+        KeyUse::Ca(name) => name,
+    };
     let name = format!("{word}-{}-{}", now.0, signet_evidence::thumbprint::hex(&random));
     let secret = secrets.read(before)?;
     let at = |source| KeyError::Pkcs11 { path: secret.path.clone(), source };
-    let made = || if usage == KeyUse::Token { new_key() } else { new_log_key() };
+    let made = || if usage == KeyUse::Log { new_log_key() } else { new_key() };
     let text = match (secrets.in_token(&secret)?, secrets.object(&secret)?) {
         (Some((location, pin)), _) => {
             Zeroizing::new(pkcs11::generate(&location, &pin, &name, usage).map_err(at)?)

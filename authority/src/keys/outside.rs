@@ -11,7 +11,8 @@ use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{KeyError, Secrets, certificate_authority, credentials, pem, replace_public, signer};
+use super::ca_ring::{newest_ca, replace_certificate};
+use super::{KeyError, Secrets, credentials, signer};
 use crate::ca::CertificateAuthority;
 
 /// Why a certificate is not taken.
@@ -42,7 +43,8 @@ pub fn certificate_request(
 ) -> Result<String, KeyError> {
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
-    let key = signer(secrets, &format!("{name}.key"))?;
+    let (file, _) = newest_ca(secrets, name)?;
+    let key = signer(secrets, &file)?;
     Ok(CertificateAuthority::request(common_name, key)?)
 }
 
@@ -67,7 +69,7 @@ pub fn import_certificate(
     let credentials = credentials();
     let secrets = Secrets { directory, credentials: credentials.as_deref() };
     // What the CA issued before must lead to the new certificate.
-    let before = certificate_authority(secrets, name)?;
+    let (_, before) = newest_ca(secrets, name)?;
     let issued =
         before.issue_gateway("spiffe://test/gateway/test", now, Duration::from_secs(60))?;
     let leads_here = |anchor: &CertificateDer<'static>| {
@@ -78,5 +80,5 @@ pub fn import_certificate(
     if !is_ca || leads_here(&certificate).is_none() {
         return Err(fault(CertificateFault::Other));
     }
-    replace_public(&path, pem(&certificate).as_bytes())
+    replace_certificate(directory, name, &certificate, now)
 }

@@ -11,6 +11,7 @@ use signet_evidence::binding::{Sha256, sha256};
 use signet_verifier::certificate::Certificate;
 use thiserror::Error;
 
+use super::ca_ring::issuing_certificate;
 use super::{
     KeyError, ServerIdentity, load_server_ca, read_certificates, read_secret, server_identity,
 };
@@ -75,7 +76,7 @@ impl OwnCertificate {
         let third = i64::try_from(LIFETIME.as_secs() / 3).unwrap_or(i64::MAX);
         let is_ours = config.settings.tls.is_none();
         let due = is_ours && now.0.saturating_sub(self.issued.0) >= third;
-        if !due && digest(config)? == self.digest {
+        if !due && digest(config, now)? == self.digest {
             return Ok(false);
         }
         let Candidate { identity, made } = candidate(config, now)?;
@@ -87,9 +88,9 @@ impl OwnCertificate {
 
 fn candidate(config: &Config, now: UnixTime) -> Result<Candidate, OwnCertificateError> {
     // Before the files are read: a change in between is noticed at the next look.
-    let made = OwnCertificate { digest: digest(config)?, issued: now };
+    let made = OwnCertificate { digest: digest(config, now)?, issued: now };
     let Some(tls) = &config.settings.tls else {
-        let ca = load_server_ca(&config.keys())?;
+        let ca = load_server_ca(&config.keys(), now)?;
         let identity = server_identity(&ca, &server_names(config), now, LIFETIME)?;
         return Ok(Candidate { identity, made });
     };
@@ -106,14 +107,13 @@ fn candidate(config: &Config, now: UnixTime) -> Result<Candidate, OwnCertificate
     Ok(Candidate { identity: ServerIdentity { chain, key }, made })
 }
 
-/// Of the files that the certificate comes of.
-fn digest(config: &Config) -> Result<Sha256, KeyError> {
-    let files = match &config.settings.tls {
-        Some(tls) => vec![config.resolve(&tls.certificate), config.resolve(&tls.key)],
-        None => vec![config.keys().join("server-ca.pem")],
+/// Of what the certificate comes of: files, or the CA that issues now.
+fn digest(config: &Config, now: UnixTime) -> Result<Sha256, KeyError> {
+    let Some(tls) = &config.settings.tls else {
+        return Ok(sha256(&issuing_certificate(&config.keys(), "server-ca", now)?));
     };
     let mut digests = Vec::new();
-    for path in files {
+    for path in [config.resolve(&tls.certificate), config.resolve(&tls.key)] {
         let bytes = std::fs::read(&path).map(zeroize::Zeroizing::new);
         digests.push(sha256(&bytes.map_err(|source| KeyError::Io { path, source })?));
     }

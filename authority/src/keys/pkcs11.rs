@@ -358,7 +358,7 @@ pub(super) fn generate(
 ) -> Result<String, TokenError> {
     let session = login(location, pin, true)?;
     let (curve, mechanism) = match usage {
-        KeyUse::Token => (P256, Mechanism::EccKeyPairGen),
+        KeyUse::Token | KeyUse::Ca(_) => (P256, Mechanism::EccKeyPairGen),
         KeyUse::Log => (ED25519, Mechanism::EccEdwardsKeyPairGen),
     };
     let label = Attribute::Label(object.as_bytes().to_vec());

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::{Closer, PeerCertificate};
+use super::{ClientCas, Closer, PeerCertificate};
 use crate::config::Limits;
 use crate::limits::{ClientAddress, Listener};
 use crate::metrics::Metrics;
@@ -34,6 +34,8 @@ pub struct Serving {
     pub listener: TcpListener,
     /// TLS settings.
     pub tls: Arc<ServerConfig>,
+    /// Whose client certificates it takes.
+    pub client_cas: Arc<ClientCas>,
     /// The endpoints.
     pub router: Router,
     /// Which one it is.
@@ -99,7 +101,7 @@ impl Drop for Place {
 
 /// Serves until `stop` becomes true, then lets requests under way finish.
 pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
-    let Serving { listener, tls, router, which, limits, metrics } = serving;
+    let Serving { listener, tls, client_cas, router, which, limits, metrics } = serving;
     let timeouts = Timeouts::from(&limits);
     let most = limits.connections_per_address.get();
     let addresses = Addresses { open: Mutex::default(), most, which, metrics: metrics.clone() };
@@ -123,15 +125,36 @@ pub async fn serve(serving: Serving, mut stop: watch::Receiver<bool>) {
         // Closed without a word: TLS would cost more than the answer is worth.
         let Some(place) = addresses.enter(address.ip()) else { continue };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
-        let metrics = metrics.clone();
+        let (metrics, client_cas) = (metrics.clone(), client_cas.clone());
         tokio::spawn(async move {
             let _held = (slot, place);
             let slow = |at| metrics.pressure.slow(which, at);
+            // Before the handshake: what changes while it is under way counts.
+            let mut changes = client_cas.changes();
             match handshake(acceptor, stream, address, timeouts.head).await {
                 Ok((connection, peer)) => {
-                    let ended =
-                        serve_connection(connection, peer, address, router, watcher, timeouts);
-                    if let Ended::Idle { asked } = ended.await {
+                    let refused = async {
+                        match &peer {
+                            Some(peer) => client_cas.refuse(peer, &mut changes).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    let served = serve_connection(
+                        connection,
+                        peer.clone(),
+                        address,
+                        router,
+                        watcher,
+                        timeouts,
+                    );
+                    let ended = tokio::select! {
+                        ended = served => ended,
+                        () = refused => {
+                            tracing::debug!(%address, "its CA counts no more: connection cut");
+                            Ended::Normally
+                        }
+                    };
+                    if let Ended::Idle { asked } = ended {
                         slow(if asked { "idle" } else { "head" });
                     }
                 }

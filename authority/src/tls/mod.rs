@@ -1,15 +1,14 @@
 //! TLS 1.3 for both listeners, and the peer certificate as the handlers see it.
 
 mod accept;
+mod client_cas;
 mod connection;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use signet_evidence::CertificateThumbprint;
@@ -20,6 +19,7 @@ use crate::keys::ServerIdentity;
 
 pub(crate) use accept::{DRAIN, pause_after, serve_http};
 pub use accept::{Serving, Timeouts, serve};
+pub use client_cas::ClientCas;
 pub(crate) use connection::Busy;
 pub use connection::Closer;
 
@@ -128,21 +128,12 @@ fn certified(identity: ServerIdentity) -> Result<Arc<CertifiedKey>, TlsError> {
 /// See [`TlsError`].
 pub fn server_config(
     identity: Arc<Identity>,
-    client_ca: &CertificateDer<'static>,
-    client_certificate: ClientCertificate,
+    client_cas: Arc<ClientCas>,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(client_ca.clone()).map_err(TlsError::Identity)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let verifier = match client_certificate {
-        ClientCertificate::Optional => verifier.allow_unauthenticated(),
-        ClientCertificate::Required => verifier,
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Identity)?
-        .with_client_cert_verifier(verifier.build().map_err(TlsError::ClientCa)?)
+        .with_client_cert_verifier(client_cas)
         .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;

@@ -234,7 +234,11 @@ impl House {
         identity: Option<ClientIdentity>,
         version: &'static SupportedProtocolVersion,
     ) -> reqwest::ClientBuilder {
-        let tls = trusting(self.authority.keys.server_ca.certificate(), identity, version);
+        let tls = trusting(
+            self.authority.keys.server_ca.issuer(self.authority.now()).certificate(),
+            identity,
+            version,
+        );
         reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy()
     }
 
@@ -275,7 +279,13 @@ impl House {
         let id = format!("spiffe://mesh.example/gateway/{name}");
         let lifetime = Duration::from_secs(3600);
         let now = self.authority.now();
-        let issued = self.authority.keys.gateway_ca.issue_gateway(&id, now, lifetime).unwrap();
+        let issued = self
+            .authority
+            .keys
+            .gateway_ca
+            .issuer(self.authority.now())
+            .issue_gateway(&id, now, lifetime)
+            .unwrap();
         let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
         (issued.certificate, key)
     }
@@ -449,7 +459,7 @@ fn make_machine(authority: &Authority) -> Machine {
     let key = KeyPair::generate().unwrap();
     let point: &[u8; 65] = key.der_bytes().try_into().unwrap();
     let spiffe_id = authority.config.device_spiffe_id(&id);
-    let ca = &authority.keys.device_ca;
+    let ca = authority.keys.device_ca.issuer(authority.now());
     let lifetime = Duration::from_secs(3600);
     let certificate = ca.issue_device(point, &spiffe_id, authority.now(), lifetime).unwrap();
     Machine { id, certificate, key }

@@ -265,7 +265,7 @@ fn certificates(
 ) -> (Vec<u8>, CertificateDer<'static>) {
     let (name, now) = (authority.config.device_spiffe_id(id), authority.now());
     let keys = &authority.keys;
-    let ak = keys.ak_ca.issue_attestation_key(point(ak), &name, now, WEEK).unwrap();
-    let tls = keys.device_ca.issue_device(point(tls), &name, now, WEEK).unwrap();
+    let ak = keys.ak_ca.issuer(now).issue_attestation_key(point(ak), &name, now, WEEK).unwrap();
+    let tls = keys.device_ca.issuer(now).issue_device(point(tls), &name, now, WEEK).unwrap();
     (ak.to_vec(), tls)
 }

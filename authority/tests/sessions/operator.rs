@@ -53,7 +53,9 @@ async fn an_operators_certificate_names_them_for_the_machines_key_as_long_as_its
     assert_eq!(parsed.purposes(), [KeyPurpose::ClientAuthentication]);
     assert_eq!(parsed.p256_key().unwrap().thumbprint(), life.desks[0].key_thumbprint());
     assert_eq!(parsed.not_after().0, claims.exp);
-    let anchors = TrustAnchors::from_der([authority.keys.device_ca.certificate()]).unwrap();
+    let anchors =
+        TrustAnchors::from_der([authority.keys.device_ca.issuer(authority.now()).certificate()])
+            .unwrap();
     let purpose = Some(KeyPurpose::ClientAuthentication);
     VerifiedPath::verify(&certificate, &[], &anchors, purpose, authority.now()).unwrap();
     // What is on record names it, and the client is still the machine.

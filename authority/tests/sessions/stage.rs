@@ -85,7 +85,12 @@ impl Stage {
         let authority = &stage.nodes[0];
         let id = "spiffe://mesh.example/gateway/edge";
         let life = Duration::from_secs(86400);
-        let issued = authority.keys.gateway_ca.issue_gateway(id, authority.now(), life).unwrap();
+        let issued = authority
+            .keys
+            .gateway_ca
+            .issuer(authority.now())
+            .issue_gateway(id, authority.now(), life)
+            .unwrap();
         stage.gateway = PeerCertificate::new(issued.certificate);
         stage
     }

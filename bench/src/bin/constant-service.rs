@@ -20,7 +20,7 @@ use signet_authority::gateway::GatewaySocket;
 use signet_authority::keys::{self, ServerIdentity};
 use signet_authority::limits::Listener;
 use signet_authority::state::system_clock;
-use signet_authority::tls::{self, ClientCertificate, Identity, Serving, Timeouts};
+use signet_authority::tls::{self, ClientCas, ClientCertificate, Identity, Serving, Timeouts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -58,12 +58,12 @@ async fn main() -> Result<(), Failure> {
     let config = Config::load(config.as_ref())?;
     let (keys, now) = (keys::load(&config.keys())?, system_clock()());
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let issued = keys.server_ca.issue_server(&names, now, DAY)?;
+    let issued = keys.server_ca.issuer(now).issue_server(&names, now, DAY)?;
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?;
     let identity = ServerIdentity { chain: vec![issued.certificate], key };
     let identity = Arc::new(Identity::new(identity)?);
-    let gateways = keys.gateway_ca.certificate();
-    let tls = tls::server_config(identity, gateways, ClientCertificate::Required)?;
+    let client_cas = ClientCas::new(keys.gateway_ca.trusted(now), ClientCertificate::Required)?;
+    let tls = tls::server_config(identity, client_cas.clone())?;
     let router = Router::new()
         .route("/envoy.service.auth.v3.Authorization/Check", post(grpc_yes))
         .fallback(yes);
@@ -76,6 +76,7 @@ async fn main() -> Result<(), Failure> {
     let serving = Serving {
         listener,
         tls: Arc::new(tls),
+        client_cas,
         router: router.clone(),
         which: Listener::Gateways,
         limits,

@@ -98,6 +98,9 @@ pub struct DeviceRenewed {
     pub device_chain: Vec<Base64Url>,
     /// AK certificate, DER, leaf first.
     pub ak_chain: Vec<Base64Url>,
+    /// Later CAs, each certified by the one before it, DER.
+    #[serde(default)]
+    pub successors: Vec<Base64Url>,
     /// When the certificate ends, Unix seconds.
     pub certificate_expires: i64,
 }

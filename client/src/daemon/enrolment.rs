@@ -160,7 +160,8 @@ impl Daemon {
         Ok(self.proxy.complete_enrolment(&arguments).await?)
     }
 
-    /// Has `signetd` keep new certificates for the keys of this enrolment, DER, leaf first.
+    /// Has `signetd` keep new certificates for the keys of this enrolment, DER, leaf first, and know the CAs that
+    /// the ones it knows certified.
     ///
     /// # Errors
     /// When `signetd` refuses or cannot be reached; the old ones stay.
@@ -168,9 +169,14 @@ impl Daemon {
         &self,
         device_chain: Vec<Base64Url>,
         ak_chain: Vec<Base64Url>,
+        successors: Vec<Base64Url>,
     ) -> Result<(), DaemonError> {
-        let arguments: Arguments<'_> =
+        let mut arguments: Arguments<'_> =
             [("device_chain", all(device_chain).into()), ("ak_chain", all(ak_chain).into())].into();
+        // An earlier `signetd` refuses what it does not know, and needs it only when a CA changes.
+        if !successors.is_empty() {
+            arguments.insert("successors", all(successors).into());
+        }
         Ok(self.proxy.renew_certificates(&arguments).await?)
     }
 }

@@ -313,6 +313,7 @@ pub(super) fn renewal(options: Dictionary) -> Result<Renewal, ArgumentError> {
     let renewal = Renewal {
         device_chain: options.required("device_chain")?,
         ak_chain: options.required("ak_chain")?,
+        successors: options.optional("successors")?.unwrap_or_default(),
     };
     options.finish()?;
     Ok(renewal)

@@ -134,6 +134,16 @@ impl Authority {
         self.root.clone()
     }
 
+    /// The certificate of `next`, as this CA makes it; `as_ca` is what a CA's says.
+    pub fn certify_next(&self, next: &Self, as_ca: bool) -> Vec<u8> {
+        let mut parameters = CertificateParams::default();
+        if as_ca {
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        }
+        let key = Point(next.issuer.key().der_bytes().to_vec());
+        parameters.signed_by(&key, &self.issuer).unwrap().der().to_vec()
+    }
+
     /// A certificate for a key of this device (its id in hex) that ends with this year.
     pub fn certify_until(&self, public: &[u8], device: &str, year: i32) -> Vec<u8> {
         let mut parameters = CertificateParams::default();

@@ -45,6 +45,8 @@ pub trait Presence1 {
     fn enrolled(&self) -> zbus::Result<bool>;
     #[zbus(property)]
     fn device_certificates(&self) -> zbus::Result<Vec<Vec<u8>>>;
+    #[zbus(property)]
+    fn authority_certificates(&self) -> zbus::Result<Vec<Vec<u8>>>;
 }
 
 #[zbus::proxy(interface = "org.signet.Presence1.Request", default_service = "org.signet.Presence1")]

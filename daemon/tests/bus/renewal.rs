@@ -111,6 +111,46 @@ async fn nobody_can_slip_other_certificates_under_a_machine() {
 }
 
 #[tokio::test]
+async fn a_machine_follows_its_issuers_to_the_next_and_to_nobody_else() {
+    let mut world = World::with_keys(vec![]);
+    let caller = world.caller().await;
+    let keys = enrolled(&world, &caller, vec![world.authority.root()]).await;
+    let (next, last, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let by = |issuer: &Authority, successors: Vec<Vec<u8>>, year| {
+        let [device, ak] = pair(issuer, &keys, year);
+        with(chains(vec![device], vec![ak]), "successors", successors.into())
+    };
+    let links = vec![world.authority.certify_next(&next, true), next.certify_next(&last, true)];
+    for (issuer, successors) in [
+        (&next, vec![]),
+        (&stranger, vec![stranger.root()]),
+        (&stranger, vec![stranger.certify_next(&world.authority, true), stranger.root()]),
+        // What an issuer certified, and not as a CA, issues nothing.
+        (&next, vec![world.authority.certify_next(&next, false)]),
+        // One cannot be passed over.
+        (&last, links[1..].to_vec()),
+    ] {
+        let renewal = by(issuer, successors, 2031);
+        let (error, words) = refusal(caller.daemon.renew_certificates(&renewal).await.unwrap_err());
+        assert_eq!(error, "InvalidArgument");
+        assert!(words.contains("no issuer"), "{words}");
+    }
+    // While the first one issues, it tells of the next.
+    caller
+        .daemon
+        .renew_certificates(&by(&world.authority, links[..1].to_vec(), 2031))
+        .await
+        .unwrap();
+    caller.daemon.renew_certificates(&by(&next, links[..1].to_vec(), 2032)).await.unwrap();
+    world.signetd.restart().unwrap();
+    caller.daemon.renew_certificates(&by(&last, links.clone(), 2033)).await.unwrap();
+    caller.daemon.renew_certificates(&by(&last, vec![], 2034)).await.unwrap();
+    // The authority's own CA is followed the same way: it was one of this enrolment.
+    let ca = caller.daemon.authority_certificates().await.unwrap();
+    assert_eq!(ca, [vec![world.authority.root()], links].concat());
+}
+
+#[tokio::test]
 async fn an_enrolment_without_issuers_cannot_be_renewed() {
     let world = World::with_keys(vec![]);
     let caller = world.caller().await;

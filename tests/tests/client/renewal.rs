@@ -48,6 +48,42 @@ async fn a_due_certificate_is_renewed_by_the_next_command_and_the_session_goes_o
     assert_eq!(bench.good(&["login"]).await["session"], session["session"]);
 }
 
+/// Changes the times of a CA's keys, as if they had come.
+fn reschedule(bench: &Bench, ca: &str, change: impl Fn(&mut Vec<Value>)) {
+    let path = bench.authority.server_ca().with_file_name(format!("{ca}.json"));
+    let mut plan: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(plan["keys"].as_array_mut().unwrap());
+    std::fs::write(&path, plan.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_follows_the_authority_from_ca_to_ca() {
+    const CAS: [&str; 3] = ["device-ca", "ak-ca", "server-ca"];
+    let (mut bench, _) = Bench::logged_in().await;
+    for ca in CAS {
+        let (code, out, errors) = bench.authority.ran(&["keys", "rotate", ca]).unwrap();
+        assert_eq!(code, Some(0), "{out}{errors}");
+    }
+    bench.authority.serve().unwrap();
+    // Issued by the old ones still, it tells of the new ones.
+    bench.good(&["enrol", "--renew"]).await;
+    for ca in CAS {
+        reschedule(&bench, ca, |keys| keys[1]["issues_from"] = 1.into());
+    }
+    // The authority shows a certificate of another CA than the machine was enrolled with.
+    bench.authority.serve().unwrap();
+    bench.good(&["token"]).await;
+    bench.good(&["enrol", "--renew"]).await;
+    for ca in CAS {
+        reschedule(&bench, ca, |keys| keys[0]["ends"] = 1.into());
+    }
+    bench.authority.serve().unwrap();
+    bench.good(&["token"]).await;
+    bench.station.put_finger().unwrap();
+    bench.good(&["login"]).await;
+    bench.good(&["enrol", "--renew"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_renewals_at_once_leave_one_good_certificate() {
     let (bench, _) = Bench::logged_in().await;

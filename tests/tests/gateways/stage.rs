@@ -165,7 +165,7 @@ impl Stage {
         let id = DeviceId::from_random(&random::bytes::<16>()).unwrap();
         let point: [u8; 65] = key.der_bytes().try_into().unwrap();
         let name = format!("spiffe://{TRUST_DOMAIN}/device/{id}");
-        let ca = &self.authority.keys.device_ca;
+        let ca = self.authority.keys.device_ca.issuer(now());
         let certificate = ca.issue_device(&point, &name, now(), DAY).unwrap();
         let public = P256PublicKey::from_uncompressed_point(&point).unwrap();
         self.runtime.block_on(self.store_machine(operator, &id, public));
@@ -328,7 +328,7 @@ impl Stage {
         machine: &Machine,
         request: &[u8],
     ) -> Result<RawAnswer, RawHttpsError> {
-        let ca = keys::pem(self.authority.keys.server_ca.certificate());
+        let ca = keys::pem(self.authority.keys.server_ca.issuer(now()).certificate());
         let client = RawClient::new(&ca, Some((&machine.certificate, &machine.key))).unwrap();
         client.send(self.gateways.address(), request)
     }
@@ -346,15 +346,20 @@ impl Stage {
     pub(crate) fn issued(&self, name: &str) -> RawClient {
         let key = KeyPair::generate().unwrap();
         let point: [u8; 65] = key.der_bytes().try_into().unwrap();
-        let certificate =
-            self.authority.keys.device_ca.issue_device(&point, name, now(), DAY).unwrap();
+        let certificate = self
+            .authority
+            .keys
+            .device_ca
+            .issuer(now())
+            .issue_device(&point, name, now(), DAY)
+            .unwrap();
         let identity = (keys::pem(&certificate), key.serialize_pem());
         RawClient::new(&self.listener_ca, Some((&identity.0, &identity.1))).unwrap()
     }
 
     /// A client with the certificate of a gateway, which is no machine.
     pub(crate) fn other_gateway(&self) -> RawClient {
-        let ca = &self.authority.keys.gateway_ca;
+        let ca = self.authority.keys.gateway_ca.issuer(now());
         let issued = ca.issue_gateway("spiffe://mesh.example/gateway/other", now(), DAY).unwrap();
         let certificate = keys::pem(&issued.certificate);
         RawClient::new(&self.listener_ca, Some((&certificate, &issued.key_pem))).unwrap()
@@ -556,7 +561,8 @@ fn gateway_settings(
     gateways: SocketAddr,
     upstream: SocketAddr,
 ) -> GatewaySettings {
-    let issued = authority.keys.gateway_ca.issue_gateway(gateway, now(), DAY).unwrap();
+    let issued =
+        authority.keys.gateway_ca.issuer(now()).issue_gateway(gateway, now(), DAY).unwrap();
     fs::write(folder.join("gateway.pem"), keys::pem(&issued.certificate)).unwrap();
     fs::write(folder.join("gateway.key"), issued.key_pem.as_bytes()).unwrap();
     keys::write_token_keys(folder, &authority.keys.token, authority.now()).unwrap();

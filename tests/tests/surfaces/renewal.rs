@@ -131,12 +131,20 @@ async fn renewals_that_prove_nothing_are_refused() {
     let life = std::time::Duration::from_secs(3600);
     let name = authority.config.device_spiffe_id(&machine.id);
     // A certificate of this device for another key, and one of a device that nobody enrolled.
-    let other = keys.device_ca.issue_device(point, &name, authority.now(), life).unwrap();
+    let other = keys
+        .device_ca
+        .issuer(authority.now())
+        .issue_device(point, &name, authority.now(), life)
+        .unwrap();
     assert!(machine.post_as(&other, PATH, &body).await.status.is_client_error());
     assert_eq!(audited(&machine.seat).await, "device-certificate-untrusted");
     let unknown = DeviceId::from_random(&[9; 16]).unwrap();
     let name = authority.config.device_spiffe_id(&unknown);
-    let other = keys.device_ca.issue_device(point, &name, authority.now(), life).unwrap();
+    let other = keys
+        .device_ca
+        .issuer(authority.now())
+        .issue_device(point, &name, authority.now(), life)
+        .unwrap();
     assert!(machine.post_as(&other, PATH, &body).await.status.is_client_error());
     assert_eq!(audited(&machine.seat).await, "device-unknown");
     assert!(post(&machine.seat, PATH, &body).await.status.is_client_error());

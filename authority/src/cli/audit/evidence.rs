@@ -60,14 +60,14 @@ pub(super) async fn evidence(
 /// Judges again what a record was decided on: at the time of then, by the settings and rows of now.
 pub(super) async fn reappraise(config: &Config, number: u64, output: Output) -> anyhow::Result<()> {
     let keys = keys::load(&config.keys())?;
-    let policy = trust::appraisal(config, &keys)?;
     let store = open_store(config).await?;
     let record = record(&store, number).await?;
     let hash = record.evidence.as_deref();
     let hash = hash.with_context(|| format!("record {number} was not made on evidence"))?;
     let kept = kept(&store, hash).await?;
-    let policy = Judging::new(policy).policy(&store).await?;
     let now = UnixTime(record.at);
+    let policy = trust::appraisal(config, &keys, now)?;
+    let policy = Judging::new(policy).policy(&store).await?;
     let (challenge_key, memory, metrics) = (&keys.challenge, Memory::Again, None);
     let appraiser =
         Appraiser { store: &store, challenge_key, policy: &policy, now, metrics, memory };

@@ -193,7 +193,11 @@ impl Service {
         if let Some(enrolment) = &stored.enrolment {
             tracing::info!(device = %enrolment.device_id, "certificates renewed");
         }
-        if let Err(error) = self.device_certificates_changed(&emitter).await {
+        let announced = async {
+            self.device_certificates_changed(&emitter).await?;
+            self.authority_certificates_changed(&emitter).await
+        };
+        if let Err(error) = announced.await {
             tracing::warn!(%error, "cannot announce the new certificates");
         }
         Ok(())
