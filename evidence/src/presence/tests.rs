@@ -108,6 +108,45 @@ fn a_platform_key_stands_in_for_a_security_key() {
     }
 }
 
+/// Both sides read these numbers from the same constants: protocol.md 2.1 has them too.
+#[test]
+fn labels_and_claims_have_the_numbers_of_the_protocol() {
+    fn keys(map: &[u8]) -> Vec<i64> {
+        let Value::Map(entries) = cbor::decode(map).unwrap() else { panic!() };
+        let number = |(key, _): &(Value, Value)| i64::try_from(key.as_integer().unwrap()).unwrap();
+        entries.iter().map(number).collect()
+    }
+    let (touch, own) = (assertion().encode(), platform_assertion().encode());
+    let (touch, own) = (Some(KeyPart::SecurityKey(&touch)), Some(KeyPart::Platform(&own)));
+    let new = FidoRegistration { attestation_object: vec![1], client_data: vec![2] }.encode();
+    let new_own = platform_registration().encode();
+    let (new, new_own) = (Some(KeyPart::SecurityKey(&new)), Some(KeyPart::Platform(&new_own)));
+    for (purpose, assertion, registration, labels) in [
+        (Purpose::Session, None, None, vec![-70102]),
+        (Purpose::Session, touch, None, vec![-70101, -70102]),
+        (Purpose::Session, own, None, vec![-70102, -70103]),
+        (Purpose::EnrolKey, touch, new, vec![-70101, -70102, -70104]),
+        (Purpose::EnrolKey, None, new_own, vec![-70102, -70105]),
+    ] {
+        let statement = Statement { purpose, ..session_statement() };
+        let evidence = with_parts(&statement, assertion, registration).unwrap();
+        assert_eq!(keys(&evidence.protected), [&[1, 16, 33][..], &labels].concat());
+    }
+    let action = Statement {
+        purpose: Purpose::Action,
+        action: Some(crate::action::tests::action()),
+        scope: Some("a".into()),
+        acr: Some("b".into()),
+        ..session_statement()
+    };
+    let claims = [2, 3, 6, 8, 9, 10, 256, 265, -70001, -70002, -70003, -70005];
+    assert_eq!(keys(&action.encode().unwrap()), claims);
+    let session = Some(crate::SessionId([1; 16]));
+    let renewal = Statement { purpose: Purpose::Renew, session, ..session_statement() };
+    let claims = [2, 3, 6, 8, 10, 256, 265, -70001, -70004, -70005];
+    assert_eq!(keys(&renewal.encode().unwrap()), claims);
+}
+
 #[test]
 fn a_platform_key_has_its_places() {
     let (old, new) = (platform_assertion().encode(), platform_registration().encode());
@@ -205,7 +244,10 @@ fn unsigned_and_unknown_parts_are_refused() {
         Err(EvidenceError::UnprotectedHeader)
     );
     assert_eq!(edit(&|items| items[2] = Value::Null), Err(EvidenceError::NotCoseSign1));
-    assert_eq!(protected(1, (-8).into()), Err(EvidenceError::Algorithm));
+    assert_eq!([-9, -7].map(|alg| protected(1, alg.into())), [Ok(()), Ok(())]);
+    for foreign in [-8, -35, 7, 9] {
+        assert_eq!(protected(1, foreign.into()), Err(EvidenceError::Algorithm), "{foreign}");
+    }
     assert_eq!(protected(TYP, "application/cwt".into()), Err(EvidenceError::Type));
     assert_eq!(protected(4, Value::Bytes(vec![1])), Err(EvidenceError::UnknownLabel(4)));
     assert_eq!(protected(-70199, 1.into()), Err(EvidenceError::UnknownLabel(-70199)));
@@ -216,6 +258,8 @@ fn unsigned_and_unknown_parts_are_refused() {
 
 #[test]
 fn size_limits() {
+    // protocol.md 2.1.
+    assert_eq!((MAX_EVIDENCE_WITHOUT_LOG, MAX_EVIDENCE), (8_192, 8_192 + 262_144));
     let limit = MAX_EVIDENCE;
     let found = limit + 1;
     let parsed = Evidence::parse(&vec![0; found]).map(|_| ());
