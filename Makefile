@@ -147,7 +147,7 @@ coverage: setup $(TOOLS)/bin/cargo-llvm-cov ## How much of evidence and verifier
 	@mkdir -p $(TARGET)
 	@cargo llvm-cov clean --workspace
 	@cargo llvm-cov --no-report test -q $(JUDGING)
-	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus --test appraisal --test minting
+	@cargo llvm-cov --no-report test -q --package signet-tests --test fixtures --test corpus --test appraisal --test minting --test registration
 	@cargo llvm-cov report $(JUDGING) --summary-only | tee $(TARGET)/coverage.txt
 	@said=$$(sed -n 's/.* \([0-9.]*\) % of the regions.*/\1/p' README.md); \
 		awk -v said="$$said" '/^TOTAL/ { found = $$4 + 0 } END { if (!(said > 0 && found >= said)) { \

@@ -15,8 +15,7 @@ use signet_tests::world::World;
 use signet_tests::{fixture, minted};
 use signet_verifier::AttestationResult;
 use signet_verifier::token::{
-    KeyCertificate, MAX_TOKEN, MintError, SessionTerms, StatusReference, TokenFormat, TokenTerms,
-    mint,
+    KeyCertificate, MintError, SessionTerms, StatusReference, TokenFormat, TokenTerms, mint,
 };
 
 fn judged(world: &World, base: Base) -> AttestationResult {
@@ -148,6 +147,7 @@ fn nothing_is_minted_without_session_presence_or_connection() {
 /// The bound is on the bytes that came, and the longest that is read is read.
 #[test]
 fn a_token_of_eight_kilobytes_is_read_and_no_longer_one() {
+    const MOST: usize = 8192;
     let world = fixture::world().unwrap();
     let (signer, checker) = (world.token_signer().unwrap(), world.token_checker().unwrap());
     let result = judged(&world, Base::Session);
@@ -166,12 +166,12 @@ fn a_token_of_eight_kilobytes_is_read_and_no_longer_one() {
     };
     for (format, per_letter) in [(TokenFormat::Cwt, (1, 1)), (TokenFormat::Jwt, (3, 4))] {
         let (length, _) = read(format, 4096);
-        let about = 4096 + (MAX_TOKEN - length) * per_letter.0 / per_letter.1;
+        let about = 4096 + (MOST - length) * per_letter.0 / per_letter.1;
         // Base64 grows by one letter or by two.
-        let longest = (about..about + 3).find(|scope| read(format, *scope).0 == MAX_TOKEN).unwrap();
-        assert_eq!(read(format, longest), (MAX_TOKEN, None), "{format:?}");
+        let longest = (about..about + 3).find(|scope| read(format, *scope).0 == MOST).unwrap();
+        assert_eq!(read(format, longest), (MOST, None), "{format:?}");
         let (length, judged) = read(format, longest + 1);
-        assert!(length > MAX_TOKEN);
+        assert!(length > MOST);
         assert_eq!(judged, Some(RejectionCode::TokenMalformed), "{format:?}");
     }
 }

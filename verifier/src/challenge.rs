@@ -155,7 +155,7 @@ mod tests {
         };
         let expires = UnixTime(1000);
         let challenge = key.issue(&context, expires, [3; 16]);
-        assert_eq!(challenge.len(), CHALLENGE_LENGTH);
+        assert_eq!((challenge.len(), CHALLENGE_LENGTH), (39, 39));
         let fresh = key.check(&challenge, &context, UnixTime(999)).unwrap();
         assert_eq!((fresh.random(), fresh.expires()), ([3; 16], expires));
         assert_eq!(

@@ -322,6 +322,20 @@ mod tests {
         assert_eq!(bound_to(vec![(CKT, Value::Bytes(vec![5; 31]))]), None);
     }
 
+    /// By RFC 8392, RFC 8747, RFC 8693, the Token Status List, and protocol 3.1 for those below -70000.
+    #[test]
+    fn claims_have_the_labels_of_the_protocol() {
+        let mut every = claims();
+        every.authorization_details = Some(Vec::new());
+        let Some(Value::Map(entries)) = to_map(&every) else { panic!("a map") };
+        let mut labels: Vec<i128> =
+            entries.iter().map(|(label, _)| label.as_integer().unwrap().into()).collect();
+        labels.sort_unstable();
+        let private = [-70015, -70014, -70013, -70012, -70011, -70010, -70004];
+        let registered = [1, 2, 3, 4, 5, 6, 7, 8, 9, 65535];
+        assert_eq!(labels, [&private[..], &registered].concat());
+    }
+
     /// The published example of a token that refers to a list has its place where ours have it.
     #[test]
     fn the_published_reference_to_a_status_list_is_read() {
