@@ -165,7 +165,9 @@ pub struct BootReport {
 impl BootReport {
     /// What is minded, by whichever policy, each once.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.judgements.iter().flat_map(BootJudgement::findings)
+        let mut told = BTreeSet::new();
+        let all = self.judgements.iter().flat_map(BootJudgement::findings);
+        all.filter(move |finding| told.insert(finding.to_string()))
     }
 
     /// The refusal that follows, if one does. It carries this report.

@@ -266,6 +266,8 @@ fn a_refusal_says_which_policies_mind_what() {
         )
     );
     assert_eq!(rejection.boot(), Some(&report));
+    // A person hears of it once.
+    assert_eq!(Vec::from_iter(report.findings()), [&Finding::NotQuoted { pcr: 7 }]);
     let warned = BootReport { state: BootState::Warned, ..report };
     assert_eq!(warned.clone().refusal().unwrap(), warned);
 }
