@@ -8,9 +8,12 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use signet_authority::caller::over_connection;
 use signet_authority::router;
+use signet_authority::store::{AuditEntry, Decision, Event, RevocationTarget};
 use signet_authority::tls::PeerCertificate;
-use signet_evidence::{Purpose, RejectionCode, SessionId};
-use signet_verifier::certificate::{Certificate, KeyPurpose, TrustAnchors, VerifiedPath};
+use signet_evidence::{Purpose, RejectionCode, SessionId, UnixTime};
+use signet_verifier::certificate::{
+    Certificate, KeyPurpose, PathError, TrustAnchors, VerifiedPath,
+};
 
 use crate::house::{last_audit, tokens};
 use crate::stage::{Asked, Life, Stage, send};
@@ -152,6 +155,56 @@ async fn an_operators_certificate_opens_nothing_of_the_authority() {
     life.desks[0].show(certificate);
     let refused = stage.answer(&mut life, 0, Some(0), &TOUCH, &asked, &machine).await;
     assert_eq!(refused.unwrap_err(), RejectionCode::CertificateMismatch);
+}
+
+/// There is no revocation of the certificate alone: what is revoked ends the token that it is paired with, and no
+/// further pair is made; the certificate by itself runs out.
+#[tokio::test]
+async fn whatever_is_revoked_ends_the_pair_of_token_and_certificate_and_the_next_one() {
+    let mut stage = Stage::set(1, None).await;
+    for number in 0..6 {
+        let mut life = stage.life().await;
+        let authority = &stage.nodes[0];
+        let answer = stage.exchange(&mut life, 0, Some(0), &TOUCH).await.unwrap();
+        let (token, certificate) = both(&answer);
+        let claims = tokens::claims(&token);
+        life.sessions.push(SessionId::from_hex(&claims.sid).unwrap());
+        let (session, id) = (life.sessions[0], SessionId::from_hex(&claims.jti).unwrap().0);
+        let (target, next) = match number {
+            // The session goes on, with another pair.
+            0 => (RevocationTarget::Token(id), Ok(())),
+            1 => (RevocationTarget::Session(session), Err(RejectionCode::SessionEnded)),
+            2 => {
+                let key = RevocationTarget::Credential(life.keys[0].id.clone());
+                (key, Err(RejectionCode::SessionEnded))
+            }
+            3 => {
+                let device = RevocationTarget::Device(life.desks[0].id.clone());
+                (device, Err(RejectionCode::DeviceRevoked))
+            }
+            4 => {
+                let operator = RevocationTarget::Operator(life.operator.clone());
+                (operator, Err(RejectionCode::DeviceRevoked))
+            }
+            _ => (RevocationTarget::Everything, Err(RejectionCode::SessionEnded)),
+        };
+        let bound = thumbprint(&certificate);
+        assert!(stage.is_good(authority, &token, &bound, false).await);
+        let entry = AuditEntry::new(authority.now(), Event::Revoke, Decision::Allowed);
+        authority.revoke(&target, entry).await.unwrap();
+        assert!(!stage.is_good(authority, &token, &bound, false).await, "{target:?}");
+        let renewed = stage.exchange(&mut life, 0, None, &RENEW).await;
+        assert_eq!(renewed.map(|_| ()), next, "{target:?}");
+        // Who looks at nothing but the certificate goes on believing it, as long as a token lives.
+        let anchors = TrustAnchors::from_der(authority.keys.device_ca.trusted(authority.now()));
+        let anchors = anchors.unwrap();
+        let end = UnixTime(claims.exp);
+        assert!(claims.exp - authority.now().0 <= 300);
+        let at = |at| VerifiedPath::verify(&certificate, &[], &anchors, None, at);
+        assert!(at(authority.now()).is_ok() && at(end).is_ok());
+        let expired = at(UnixTime(end.0 + 1));
+        assert!(matches!(expired, Err(PathError::Expired)), "{expired:?}");
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ pub(crate) struct Stage {
 pub(crate) struct Life {
     pub(crate) operator: String,
     pub(crate) desks: [Desk; 2],
-    keys: [SecurityKey; 2],
+    pub(crate) keys: [SecurityKey; 2],
     node: usize,
     pub(crate) sessions: Vec<SessionId>,
     tokens: Vec<MintedToken>,
