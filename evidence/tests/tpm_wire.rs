@@ -173,6 +173,9 @@ fn reserved_attributes_are_refused() {
     assert!(attributes.fixed_tpm() && attributes.fixed_parent() && attributes.restricted());
     assert!(attributes.sensitive_data_origin() && attributes.user_with_auth());
     assert!(attributes.no_da() && attributes.sign() && !attributes.decrypt());
+    let (fixed, sign) = (ObjectAttributes::FIXED_TPM, ObjectAttributes::SIGN);
+    let both = fixed.union(sign);
+    assert_eq!((both.bits(), both.union(sign)), (fixed.bits() + sign.bits(), both));
 }
 
 #[test]
