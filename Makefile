@@ -165,10 +165,12 @@ bench: setup target/peers/.installed ## Measure (ONLY=name); a table, target/ben
 	@code=0; $(TARGET)/release/signet-bench target/bench/results.json $(ONLY) || code=$$?; \
 		[ $$code = 2 ] || $(TARGET)/release/signet-bench --picture target/bench/results.json target/bench/results.svg; exit $$code
 
-# What is compared with beside Python's; without npm that bench is passed over, and says so.
-target/peers/.installed:
+# What is compared with beside setup's; what cannot be had here is passed over, and says so.
+target/peers/.installed: bench/peers/keylime.txt
 	@mkdir -p target/peers
 	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix target/peers jose@6.2.17
+	@python3 -m venv target/peers/keylime && target/peers/keylime/bin/pip install --quiet \
+		--disable-pip-version-check -r $< || echo "Keylime was not installed"
 	@touch $@
 
 # The same bytes wherever they are built: no path of this machine stays in them.

@@ -5,7 +5,17 @@
 //! [`ALL`]; `make bench` runs it, `make test` sees that it runs.
 
 pub mod authorize;
+#[path = "../../authority/tests/sessions/desk.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the authority's tests use more of it"
+)]
+mod desk;
 pub mod gateways;
+mod house;
+pub mod keylime;
 pub mod library;
 mod load;
 mod measure;
@@ -113,6 +123,7 @@ pub const ALL: &[Bench] = &[
     gateways::ENVOY_GRPC,
     gateways::NGINX_PYTHON,
     gateways::NGINX_NODE,
+    keylime::KEYLIME,
     memory::IDLE,
     memory::LOADED,
 ];

@@ -94,17 +94,32 @@ fn is_whole(answer: &[u8]) -> Result<bool, Failure> {
     Ok(body.len() >= length.ok_or("an answer without a length")??)
 }
 
+/// The whole answer to a request over a connection of its own.
+pub(crate) fn answer(way: &Way, request: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut connection = Connection { stream: way.connect()?, buffer: Vec::new() };
+    connection.ask(request)?;
+    Ok(connection.buffer)
+}
+
 /// Connections that are open and have answered once.
 pub(crate) struct Load(Vec<Connection>);
 
 impl Load {
     pub(crate) fn open(way: &Way, connections: usize, first: &[u8]) -> Result<Self, Failure> {
-        let open = |_| {
+        Self::open_each((0..connections).map(|_| (way, first)))
+    }
+
+    /// The same, each in a way and with a first request of its own. Request number *n* of a closed loop goes over
+    /// the *n*th connection, in turns.
+    pub(crate) fn open_each<'a>(
+        all: impl Iterator<Item = (&'a Way, &'a [u8])>,
+    ) -> Result<Self, Failure> {
+        let open = |(way, first): (&Way, &[u8])| {
             let mut connection = Connection { stream: way.connect()?, buffer: Vec::new() };
             connection.ask(first)?;
             Ok(connection)
         };
-        Ok(Self((0..connections).map(open).collect::<Result<_, Failure>>()?))
+        Ok(Self(all.map(open).collect::<Result<_, Failure>>()?))
     }
 
     /// Closed loop: each connection sends its next request when it has its answer. Returns how long all
