@@ -1,10 +1,10 @@
 //! What a tool hears when its request does not go through: what is wrong and what to do, as
-//! `application/problem+json` (RFC 9457), with `Proxy-Status` (RFC 9209), so that nobody takes it for
-//! the gateway's answer.
+//! `application/problem+json` (RFC 9457), or a page where a browser asks, with `Proxy-Status` (RFC 9209), so
+//! that nobody takes it for the gateway's answer.
 
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::json;
@@ -44,7 +44,9 @@ pub(super) enum Refusal {
     NotATarget(String),
     #[error("this proxy has several targets: name one by its host")]
     WhichTarget,
-    #[error("requests of other sites' pages do not pass")]
+    #[error(
+        "requests of other sites' pages do not pass: type the address, or open it from a bookmark"
+    )]
     CrossSite,
     #[error("a secret in the path is not for browsers, where pages read it: use the PAC file")]
     BrowserPath,
@@ -54,7 +56,7 @@ pub(super) enum Refusal {
     Trace,
     #[error("no tunnel for https can be opened: {}", words(.0))]
     LocalCa(#[from] LocalCaError),
-    #[error("there is nothing at this path")]
+    #[error("there is nothing at this path: the PAC file is /.signet/proxy.pac")]
     NothingHere,
     #[error("{}", words(.0))]
     Tokens(#[from] TokensError),
@@ -62,21 +64,21 @@ pub(super) enum Refusal {
     Upstream(#[from] UpstreamError),
     #[error("{}", words(.0))]
     Demand(#[from] DemandError),
-    #[error("you refused a request just now: nothing is asked for {REST} s")]
+    #[error("you refused a request just now: nothing is asked for {REST} s; send it again then")]
     Resting,
     #[error(
-        "the gateway wants this very request approved, and it has more than {MAX_REPLAY} bytes"
+        "the gateway wants this very request approved, and it has more than {MAX_REPLAY} bytes: send it with `signet request`"
     )]
     TooLarge,
-    #[error("the request's body did not come to an end in time for its approval")]
+    #[error("the request's body did not come to an end in time for its approval: send it again")]
     BodyTooSlow,
-    #[error("the request's body broke off")]
+    #[error("the request's body broke off: send it again")]
     BodyBroken,
     #[error(
         "presence was proved, but the request has too many bytes to be sent again by itself: send it once more"
     )]
     SendAgain,
-    #[error("this proxy ends")]
+    #[error("this proxy ends: start it again")]
     Ending,
 }
 
@@ -156,9 +158,18 @@ impl Refusal {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let detail = words(self);
-        let mut response = if is_grpc { self.as_grpc(&detail) } else { self.as_problem(&detail) };
+        let mut accepted = asked.get_all(ACCEPT).iter();
+        let is_browser = accepted.any(|kinds| {
+            kinds.as_bytes().windows(HTML.len()).any(|kind| kind.eq_ignore_ascii_case(HTML))
+        });
+        let mut response = match (is_grpc, is_browser) {
+            (true, _) => self.as_grpc(&detail),
+            (false, true) => self.as_page(&detail),
+            (false, false) => self.as_problem(&detail),
+        };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, HeaderValue::from_static("accept"));
         let status = format!("signet; error={}; details=\"{}\"", self.kind(), self.code());
         if let Ok(status) = HeaderValue::from_str(&status) {
             headers.insert(HeaderName::from_static("proxy-status"), status);
@@ -190,7 +201,7 @@ impl Refusal {
         let status = self.status();
         let problem = json!({
             "type": format!("urn:signet:proxy:{}", self.code()),
-            "title": "signet proxy did not pass the request on",
+            "title": TITLE,
             "status": status.as_u16(),
             "code": self.code(),
             "detail": detail,
@@ -199,6 +210,27 @@ impl Refusal {
         *response.status_mut() = status;
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    /// For a person in front of a browser. Nothing in it is loaded, run or framed.
+    fn as_page(&self, detail: &str) -> Response<Body> {
+        let (status, code) = (self.status(), self.code());
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width\">\n\
+             <title>signet proxy: {code}</title>\n<style>{STYLE}</style>\n\
+             <h1>{TITLE}</h1>\n<p>{}</p>\n\
+             <footer>{status}, <code>{code}</code>. This is the answer of the proxy on your machine, and not the \
+             gateway's.</footer>\n",
+            marked_up(detail)
+        );
+        let mut response = Response::new(full(page));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
@@ -231,11 +263,62 @@ impl Refusal {
     }
 }
 
+const TITLE: &str = "signet proxy did not pass the request on";
+const HTML: &[u8] = b"text/html";
+const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:15vh auto;padding:0 1rem;\
+                     color-scheme:light dark}h1{font-size:1.4rem}p{overflow-wrap:anywhere}footer{opacity:.7;\
+                     font-size:.9rem}";
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// Words for a page: nothing in them is markup but `commands`.
+fn marked_up(detail: &str) -> String {
+    let mut text = String::with_capacity(detail.len());
+    let mut inside = false;
+    for character in detail.chars() {
+        match character {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '"' => text.push_str("&quot;"),
+            '\'' => text.push_str("&#39;"),
+            '`' => {
+                text.push_str(if inside { "</code>" } else { "<code>" });
+                inside = !inside;
+            }
+            other => text.push(other),
+        }
+    }
+    if inside {
+        text.push_str("</code>");
+    }
+    text
+}
+
 const BASIC: &str = "Basic realm=\"signet proxy: any name, the secret as password\"";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No request comes upon it: what is under way when the proxy ends is finished, or cut off.
+    #[test]
+    fn an_end_is_told() {
+        let answer = Refusal::Ending.answer(&HeaderMap::new());
+        assert_eq!((answer.status().as_u16(), Refusal::Ending.code()), (503, "ending"));
+    }
+
+    #[test]
+    fn a_page_holds_no_markup_of_others() {
+        let bad = "a <img src=x onerror=\"f('&')\"> `one";
+        let expected =
+            "a &lt;img src=x onerror=&quot;f(&#39;&amp;&#39;)&quot;&gt; <code>one</code>";
+        assert_eq!(marked_up(bad), expected);
+        let mut asked = HeaderMap::new();
+        asked.insert(ACCEPT, HeaderValue::from_static("image/avif, TEXT/HTML;q=0.9"));
+        let answer = Refusal::NotATarget("<script>".into()).answer(&asked);
+        assert_eq!(answer.headers().get(CONTENT_TYPE).unwrap(), "text/html; charset=utf-8");
+        assert_eq!(answer.headers().get(CONTENT_SECURITY_POLICY).unwrap(), PAGE_POLICY);
+    }
 
     #[test]
     fn a_refusal_says_what_to_do_in_the_tools_own_terms() {

@@ -52,23 +52,27 @@ pub(super) enum UpstreamError {
     Name { origin: String },
     #[error("cannot reach {origin}: check the URL and the network")]
     Unreachable { origin: String, source: io::Error },
-    #[error("{origin} does not answer")]
+    #[error("{origin} does not answer: check the network, or ask who runs it")]
     Silent { origin: String },
     #[error(
         "the certificate of {origin} is not trusted: start `signet proxy` with its CA in --cacert"
     )]
     Untrusted { origin: String, source: rustls::Error },
-    #[error("this machine's key could not be used for the connection to {origin}")]
+    #[error(
+        "this machine's key could not be used for the connection to {origin}: see `signet doctor`"
+    )]
     Key { origin: String, source: rustls::Error },
     #[error(
         "{origin} broke off the connection: this machine's certificate may have run out or been revoked; see `signet status`"
     )]
     BrokenOff { origin: String, source: rustls::Error },
-    #[error("the connection to {origin} failed before an answer came")]
+    #[error(
+        "the connection to {origin} failed before an answer came: look whether it was done before you send it again"
+    )]
     Failed { origin: String, source: Box<dyn StdError + Send + Sync> },
     #[error("all connections to {origin} are in use: try again when a long request has ended")]
     Busy { origin: String },
-    #[error("{origin} speaks no HTTP/1.1, which this request needs")]
+    #[error("{origin} speaks no HTTP/1.1, and so no websockets, which this request needs")]
     NoHttp1 { origin: String },
 }
 

@@ -12,13 +12,13 @@ use super::{Proxy, STAGING, by_socket, curl, gateway_tls, socket};
 use crate::gateway::logged_in;
 
 /// Answers each request, once it has been read to its end, with the same bytes, and hangs up.
-struct Gateway {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
+pub(super) struct Gateway {
+    pub(super) address: SocketAddr,
+    pub(super) requests: Arc<AtomicUsize>,
 }
 
 impl Gateway {
-    fn start(house: &House, answer: &'static [u8]) -> Self {
+    pub(super) fn start(house: &House, answer: &'static [u8]) -> Self {
         let tls = gateway_tls(house);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -34,7 +34,7 @@ impl Gateway {
         Self { address, requests }
     }
 
-    async fn proxy(&self, house: &House) -> Proxy {
+    pub(super) async fn proxy(&self, house: &House) -> Proxy {
         Proxy::to(house, self.address).await
     }
 }

@@ -1,6 +1,7 @@
 //! `signet proxy` between real curl and real Envoy: the person's key in the TPM, a token in each request,
 //! and nobody else's requests.
 
+mod answers;
 mod broken;
 mod document;
 mod ending;
