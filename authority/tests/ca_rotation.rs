@@ -211,6 +211,15 @@ fn one_rotation_of_a_ca_is_under_way_at_a_time() {
     assert_eq!(rotate(TIMES.ahead), None);
     assert!(rotate(TIMES.ahead + TIMES.overlap).is_some());
     assert!(!directory.join("ak-ca.key").exists());
+    // An organisation certifies the newest key; the one before it stays as it was.
+    let request = keys::certificate_request(&directory, ca.0, ca.1).unwrap();
+    let root = rcgen::Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+    let request = rcgen::CertificateSigningRequestParams::from_pem(&request).unwrap();
+    let imported = request.signed_by(&root).unwrap();
+    let before = keys::load(&directory).unwrap().ak_ca.trusted(now);
+    keys::import_certificate(&directory, ca.0, imported.der().clone(), now).unwrap();
+    let expected = [&before[..2], &[imported.der().clone()]].concat();
+    assert_eq!(keys::load(&directory).unwrap().ak_ca.trusted(now), expected);
     // What was judged at a time is judged again by the CAs of that time.
     let loaded = keys::load(&directory).unwrap();
     for (at, trusted) in [(Duration::ZERO, 3), (TIMES.ahead + TIMES.overlap, 2)] {

@@ -9,6 +9,9 @@ use std::process::Command;
 
 use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer, KeyPair};
 use serde_json::{Value, json};
+use signet_authority::keys;
+use signet_authority::state::system_clock;
+use signet_verifier::certificate::{TrustAnchors, VerifiedPath};
 
 use made::{Made, Serving, mode, text};
 
@@ -310,6 +313,19 @@ async fn every_key_can_be_in_a_token_and_is_used_there() {
     let rotated = &made.json(&["keys", "rotate", "log"])[0];
     let file = made.dir().join("keys").join(rotated["file"].as_str().unwrap());
     assert!(std::fs::read_to_string(file).unwrap().starts_with("pkcs11:token=signet;object=log-"));
+    // And so is a CA's: with two keys of it in the token, the later one issues.
+    let rotated = &made.json(&["keys", "rotate", "gateway-ca", "--ahead", "0s"])[0];
+    let file = made.dir().join("keys").join(rotated["file"].as_str().unwrap());
+    let uri = std::fs::read_to_string(file).unwrap();
+    assert!(uri.starts_with("pkcs11:token=signet;object=gateway-ca-"), "{uri}");
+    made.json(&["gateway", "later", "--out", out.to_str().unwrap()]);
+    let bundle = keys::read_certificates(&made.dir().join("keys/gateway-ca.pem")).unwrap();
+    assert_eq!(bundle.len(), 2);
+    for (name, issuer) in [("edge", 0), ("later", 1)] {
+        let leaf = keys::read_certificates(&out.join(format!("{name}.pem"))).unwrap();
+        let anchors = TrustAnchors::from_der([&bundle[issuer]]).unwrap();
+        VerifiedPath::verify(&leaf[0], &[], &anchors, None, system_clock()()).unwrap();
+    }
     // A key that is not the certificate's is no CA's.
     secret(&made, "gateway-ca.key", &SoftToken::uri("ca-1"));
     let refused = text(&made.run(&["gateway", "other", "--out", out.to_str().unwrap()]).stderr);

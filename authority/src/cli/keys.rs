@@ -42,12 +42,12 @@ Examples:
         /// device-ca or ak-ca, gateways be given new certificates for that of gateway-ca.
         #[arg(long)]
         emergency: bool,
-        /// Of a CA: how long its new key is trusted before it issues, such as 14d [default: 14d, and no less than a
-        /// machine's certificate lives, for device-ca and server-ca; 10m for the others].
+        /// Of a CA: how long its new key is trusted before it issues, such as 14d. Unsaid: 14d, and no less than a
+        /// machine's certificate lives, for device-ca and server-ca; 10m for the others.
         #[arg(long, value_parser = span, conflicts_with = "emergency")]
         ahead: Option<Span>,
-        /// Of a CA: from then on, how long what the key before it issued counts [default: as long as a machine's
-        /// certificate lives and a day for device-ca and ak-ca; 91d for gateway-ca; 1d for server-ca].
+        /// Of a CA: from then on, how long what the key before it issued counts. Unsaid: as long as a machine's
+        /// certificate lives and a day for device-ca and ak-ca; 91d for gateway-ca; 1d for server-ca.
         #[arg(long, value_parser = span, conflicts_with = "emergency")]
         overlap: Option<Span>,
     },

@@ -67,7 +67,7 @@ impl ClientCas {
     pub(super) async fn refuse(&self, peer: &PeerCertificate, changes: &mut watch::Receiver<()>) {
         let certificate = CertificateDer::from(peer.der());
         while changes.changed().await.is_ok() {
-            // Its end is looked at in the handshake alone, as with all connections.
+            // One that has run out meanwhile ends, too.
             let verifier = self.current().verifier;
             let judged = verifier.verify_client_cert(&certificate, &[], UnixTime::now());
             if judged.is_err() {
