@@ -1,7 +1,5 @@
 //! Cedar: puts one question to the rules.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +14,7 @@ use signet_verifier::AssuranceLevel;
 use super::actions::{MappedAction, Resource};
 use super::facts::{PresenceFacts, RequestFacts};
 use super::load::{Kind, action_uid, uid};
+use super::reach::Reach;
 
 /// What the rules say to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub(super) enum Answer {
 pub(super) struct Evaluator {
     schema: Schema,
     policies: PolicySet,
-    entities: Entities,
+    reach: Reach,
     authorizer: Authorizer,
     /// The last second that was asked about, as Cedar's `datetime`, which it reads by its grammar.
     second: Mutex<Option<(UnixTime, RestrictedExpression)>>,
@@ -42,16 +41,14 @@ pub(super) struct Question<'a> {
     pub(super) facts: &'a RequestFacts<'a>,
     pub(super) action: &'a str,
     pub(super) resource: &'a Resource,
-    /// The set's entities, with the request's resource among them.
-    entities: Cow<'a, Entities>,
+    /// Those that rules can reach from it, the resource among them.
+    pub(super) entities: Entities,
 }
 
 impl Question<'_> {
     /// Who asks.
     pub(super) fn principal(&self) -> EntityUid {
-        let workload = is_workload(self.facts.subject);
-        let kind = if workload { Kind::Workload } else { Kind::Operator };
-        uid(kind, self.facts.subject)
+        principal(self.facts)
     }
 
     /// Whether `inner` is `outer`, or lies in it.
@@ -63,13 +60,14 @@ impl Question<'_> {
 impl Evaluator {
     pub(super) fn new(schema: Schema, policies: PolicySet, entities: Entities) -> Self {
         let (authorizer, second) = (Authorizer::new(), Mutex::default());
-        Self { schema, policies, entities, authorizer, second }
+        let reach = Reach::new(entities, &policies);
+        Self { schema, policies, reach, authorizer, second }
     }
 
     /// Names of the groups that the schema puts an action in; `None` when there is no such action.
     pub(super) fn groups_of(&self, action: &EntityUid) -> Option<Vec<&str>> {
         self.schema.actions().find(|known| *known == action)?;
-        let groups = self.entities.ancestors(action)?;
+        let groups = self.reach.whole().ancestors(action)?;
         Some(groups.map(|group| AsRef::<str>::as_ref(group.id())).collect())
     }
 
@@ -80,7 +78,7 @@ impl Evaluator {
         action: &'a str,
         resource: &'a Resource,
     ) -> Option<Question<'a>> {
-        let entities = self.entities_with(resource, None).ok()?;
+        let entities = self.entities_of(facts, action, resource, None).ok()?;
         Some(Question { facts, action, resource, entities })
     }
 
@@ -99,8 +97,7 @@ impl Evaluator {
         let Ok(request) = self.request(question, presence, single_use) else {
             return Answer::Failed { rules: Vec::new() };
         };
-        let entities = &question.entities;
-        let response = self.authorizer.is_authorized(&request, &self.policies, entities);
+        let response = self.authorizer.is_authorized(&request, &self.policies, &question.entities);
         let failed: Vec<&PolicyId> = response.diagnostics().errors().map(failed_rule).collect();
         if !failed.is_empty() {
             return Answer::Failed { rules: names(failed.into_iter()) };
@@ -131,7 +128,6 @@ impl Evaluator {
             boot: "unjudged",
             device_identity: "unproven",
         };
-        let entities = self.entities_with(&resource, Some(&self.schema))?;
         let fits = ["operator", "spiffe://sample.example/workload"].map(|subject| {
             let facts = RequestFacts {
                 subject,
@@ -147,7 +143,8 @@ impl Evaluator {
                 now: UnixTime(0),
             };
             let (facts, action, resource) = (&facts, entry.name.as_str(), &resource);
-            let question = Question { facts, action, resource, entities: entities.clone() };
+            let entities = self.entities_of(facts, action, resource, Some(&self.schema))?;
+            let question = Question { facts, action, resource, entities };
             self.request(&question, presence, false).map(|_| ())
         });
         // An action may be for people only, or for workloads only.
@@ -185,19 +182,34 @@ impl Evaluator {
         }
     }
 
-    /// The entities with the request's resource among them, unless the file lists it itself.
-    fn entities_with(
+    /// What rules can reach, with the request's resource among it, unless the file lists that itself.
+    fn entities_of(
         &self,
+        facts: &RequestFacts<'_>,
+        action: &str,
         resource: &Resource,
         schema: Option<&Schema>,
-    ) -> Result<Cow<'_, Entities>, Box<dyn Error + Send + Sync>> {
-        if self.entities.get(&resource.uid).is_some() {
-            return Ok(Cow::Borrowed(&self.entities));
-        }
-        let Some(parent) = &resource.parent else { return Ok(Cow::Borrowed(&self.entities)) };
-        let entity = Entity::new_no_attrs(resource.uid.clone(), HashSet::from([parent.clone()]));
-        Ok(Cow::Owned(self.entities.clone().add_entities([entity], schema)?))
+    ) -> Result<Entities, Box<dyn Error + Send + Sync>> {
+        let whole = self.reach.whole();
+        let roots = vec![
+            principal(facts),
+            action_uid(action),
+            resource.uid.clone(),
+            uid(Kind::Device, facts.device),
+            uid(Kind::Gateway, facts.gateway),
+        ];
+        let parent = resource.parent.as_ref().filter(|_| whole.get(&resource.uid).is_none());
+        let resource = parent.map(|parent| {
+            let above = whole.ancestors(parent).into_iter().flatten().cloned();
+            Entity::new_no_attrs(resource.uid.clone(), above.chain([parent.clone()]).collect())
+        });
+        self.reach.from(roots, resource, schema)
     }
+}
+
+fn principal(facts: &RequestFacts<'_>) -> EntityUid {
+    let kind = if is_workload(facts.subject) { Kind::Workload } else { Kind::Operator };
+    uid(kind, facts.subject)
 }
 
 /// Whether a subject is a workload: those are named by SPIFFE IDs, people never are.

@@ -17,6 +17,7 @@ mod files;
 mod load;
 mod pattern;
 mod problem;
+mod reach;
 mod recorded;
 mod table;
 
