@@ -3,6 +3,7 @@
 use super::*;
 
 const TABLE: &str = "audit";
+const COLUMNS: usize = 19;
 /// Most records of one statement. Each number of rows is a statement that stays prepared.
 pub(super) const AT_ONCE: usize = 32;
 /// How far from its place a record that was moved is recognised.
@@ -106,20 +107,80 @@ impl SqlStore {
     }
 }
 
+/// What writes a number of records and their leaves.
+struct Inserts {
+    records: String,
+    leaves: String,
+    /// Both, and the end of the transaction, where several statements can go on one way.
+    all: String,
+}
+
+impl Inserts {
+    /// Made once for each number, since making them takes longer than running them.
+    fn of(rows: usize) -> &'static Self {
+        static MADE: [OnceLock<Inserts>; AT_ONCE + 1] = [const { OnceLock::new() }; AT_ONCE + 1];
+        let rows = rows.min(AT_ONCE);
+        MADE[rows].get_or_init(|| {
+            let records = format!(
+                "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session,
+                 token, credential, gateway, action, evidence, rule, detail, policy, request, trace,
+                 mac) VALUES {}",
+                places::<COLUMNS>(0, rows)
+            );
+            let leaves = log::insert_hashes(0, rows);
+            let all = format!("{records}; {}; COMMIT", log::insert_hashes(COLUMNS * rows, rows));
+            Self { records, leaves, all }
+        })
+    }
+}
+
 /// Writes at most [`AT_ONCE`] records that follow each other, and their leaves: two statements for all
 /// of them.
-pub(super) async fn insert_records(
+async fn insert_records(
     connection: &mut Connection,
     integrity: &IntegrityKey,
     records: &[(&AuditRecord, Sha256)],
 ) -> Result<(), StoreError> {
-    let Some(first) = records.first().map(|(record, _)| record.sequence) else { return Ok(()) };
-    let mut insert = query_of(format!(
-        "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session, token,
-         credential, gateway, action, evidence, rule, detail, policy, request, trace, mac)
-         VALUES {}",
-        places::<19>(records.len())
-    ));
+    let inserts = Inserts::of(records.len());
+    bind_records(query(&inserts.records), integrity, records).execute(connection).await?;
+    bind_leaves(query(&inserts.leaves), records).execute(connection).await?;
+    for (record, _) in records {
+        log::fill_tiles(connection, leaf_number(record)).await?;
+    }
+    Ok(())
+}
+
+/// The same, and then the transaction's end.
+pub(super) async fn commit_records(
+    mut transaction: Transaction,
+    integrity: &IntegrityKey,
+    records: &[(&AuditRecord, Sha256)],
+) -> Result<(), StoreError> {
+    let fills = |(record, _): &(&AuditRecord, Sha256)| log::fills_tile(leaf_number(record));
+    if transaction.takes_several() && !records.iter().any(fills) {
+        let all = bind_records(query(&Inserts::of(records.len()).all), integrity, records);
+        return transaction.commit_by(bind_leaves(all, records)).await;
+    }
+    insert_records(&mut transaction, integrity, records).await?;
+    transaction.commit().await
+}
+
+fn leaf_number(record: &AuditRecord) -> u64 {
+    record.sequence.saturating_sub(1).unsigned_abs()
+}
+
+fn bind_leaves(insert: Query, records: &[(&AuditRecord, Sha256)]) -> Query {
+    let bind = |insert, (record, leaf): &(&AuditRecord, Sha256)| {
+        log::bind_hash(insert, 0, leaf_number(record), leaf)
+    };
+    records.iter().fold(insert, bind)
+}
+
+fn bind_records(
+    mut insert: Query,
+    integrity: &IntegrityKey,
+    records: &[(&AuditRecord, Sha256)],
+) -> Query {
     for (record, leaf) in records {
         let mac = integrity.mac(TABLE, &[&record.sequence.to_be_bytes(), leaf]);
         insert = insert
@@ -143,9 +204,7 @@ pub(super) async fn insert_records(
             .bind(&record.trace)
             .bind(mac.as_slice());
     }
-    insert.execute(connection).await?;
-    let leaves: Vec<Sha256> = records.iter().map(|(_, leaf)| *leaf).collect();
-    super::log::add_leaves(connection, first, &leaves).await
+    insert
 }
 
 pub(super) fn read_record(row: &Row) -> Result<AuditRecord, StoreError> {

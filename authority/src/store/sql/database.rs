@@ -87,11 +87,11 @@ pub(super) fn query_of(sql: String) -> Query {
     Query { sql: Cow::Owned(sql), values: Vec::new() }
 }
 
-/// `($1, $2), ($3, $4)`: the places of so many rows of `WIDTH` values.
-pub(super) fn places<const WIDTH: usize>(rows: usize) -> String {
+/// `($1, $2), ($3, $4)`: the places of so many rows of `WIDTH` values, after `taken` other values.
+pub(super) fn places<const WIDTH: usize>(taken: usize, rows: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> =
-            (1..=WIDTH).map(|place| format!("${}", row * WIDTH + place)).collect();
+            (1..=WIDTH).map(|place| format!("${}", taken + row * WIDTH + place)).collect();
         format!("({})", places.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
@@ -182,6 +182,22 @@ impl Query {
             rows.into_iter().map(Row::Postgres).collect()
         )
     }
+}
+
+/// Runs statements that take no values, at once, and returns the last row.
+pub(super) async fn ask(raw: &mut Raw, statements: String) -> Result<Row, sqlx::Error> {
+    let statements = sqlx::AssertSqlSafe(statements);
+    let last = match raw {
+        Raw::Sqlite(connection) => {
+            let rows = sqlx::query(statements).fetch_all(&mut **connection).await?;
+            rows.into_iter().next_back().map(Row::Sqlite)
+        }
+        Raw::Postgres(connection) => {
+            let rows = in_time(sqlx::raw_sql(statements).fetch_all(&mut **connection)).await?;
+            rows.into_iter().next_back().map(Row::Postgres)
+        }
+    };
+    last.ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Runs statements that take no values and return no rows.

@@ -136,7 +136,14 @@ impl Shared {
 
     /// Writes those that are not overtaken; returns the last revocation.
     async fn try_write(&self, batch: &mut [Waiting]) -> Result<i64, StoreError> {
-        let mut transaction = self.writers.begin().await?;
+        // Nobody else writes until the commit, so both stay true.
+        let (mut transaction, row) = self
+            .writers
+            .begin_asking(
+                "SELECT (SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0),
+                 (SELECT coalesce(max(sequence), 0) FROM revocations)",
+            )
+            .await?;
         if let [one] = &mut *batch
             && one.unsure
         {
@@ -145,13 +152,6 @@ impl Shared {
             }
             one.unsure = false;
         }
-        // Nobody else writes until the commit, so both stay true.
-        let row = query(
-            "SELECT (SELECT coalesce(max(number) + 1, 0) FROM log_hashes WHERE level = 0),
-             (SELECT coalesce(max(sequence), 0) FROM revocations)",
-        )
-        .fetch_one(&mut transaction)
-        .await?;
         let (mut sequence, last): (i64, i64) = (row.get(0)?, row.get(1)?);
         let mut current = Vec::with_capacity(batch.len());
         for one in batch.iter_mut().filter(|one| !one.is_overtaken(last)) {
@@ -163,8 +163,8 @@ impl Shared {
             current.push((&one.record, one.leaf));
         }
         if !current.is_empty() {
-            audit::insert_records(&mut transaction, &self.integrity, &current).await?;
-            if let Err(error) = transaction.commit().await {
+            let written = audit::commit_records(transaction, &self.integrity, &current).await;
+            if let Err(error) = written {
                 batch.iter_mut().for_each(|one| one.unsure = one.record.sequence > 0);
                 return Err(error);
             }

@@ -8,24 +8,18 @@ use crate::store::log::TILE;
 const WITNESSES: &str = "witnesses";
 const HASHES: &str = "log_hashes";
 
-/// Adds the leaves of the records from `sequence` on, and the hash of each tile that they fill.
-pub(super) async fn add_leaves(
-    connection: &mut Connection,
-    sequence: i64,
-    leaves: &[Sha256],
-) -> Result<(), StoreError> {
-    let first = u64::try_from(sequence - 1).map_err(|_| StoreError::Corrupt { table: HASHES })?;
-    insert_hashes(connection, 0, first, leaves).await?;
-    for number in first..first + leaves.len() as u64 {
-        fill_tiles(connection, number).await?;
-    }
-    Ok(())
+/// Whether leaf `number` is the last of its tile.
+pub(super) fn fills_tile(number: u64) -> bool {
+    (number + 1).is_multiple_of(TILE)
 }
 
 /// Adds the hash of each tile whose last hash comes of leaf `number`.
-async fn fill_tiles(connection: &mut Connection, mut number: u64) -> Result<(), StoreError> {
+pub(super) async fn fill_tiles(
+    connection: &mut Connection,
+    mut number: u64,
+) -> Result<(), StoreError> {
     for level in 0.. {
-        if !(number + 1).is_multiple_of(TILE) {
+        if !fills_tile(number) {
             break;
         }
         let tile = read_hashes(connection, level, number + 1 - TILE..number + 1).await?;
@@ -34,24 +28,20 @@ async fn fill_tiles(connection: &mut Connection, mut number: u64) -> Result<(), 
         }
         number /= TILE;
         let root = Frontier::of(&tile).root();
-        insert_hashes(connection, level + 1, number, &[root]).await?;
+        let insert = query_of(insert_hashes(0, 1));
+        bind_hash(insert, level + 1, number, &root).execute(connection).await?;
     }
     Ok(())
 }
 
-async fn insert_hashes(
-    connection: &mut Connection,
-    level: u8,
-    first: u64,
-    hashes: &[Sha256],
-) -> Result<(), StoreError> {
-    let places = places::<3>(hashes.len());
-    let mut insert =
-        query_of(format!("INSERT INTO log_hashes (level, number, hash) VALUES {places}"));
-    for (number, hash) in (first..).zip(hashes) {
-        insert = insert.bind(i64::from(level)).bind(signed(number)).bind(hash.as_slice());
-    }
-    insert.execute(connection).await.map(|_| ())
+/// The statement for so many hashes, each with [`bind_hash`], after `taken` other values.
+pub(super) fn insert_hashes(taken: usize, hashes: usize) -> String {
+    let places = places::<3>(taken, hashes);
+    format!("INSERT INTO log_hashes (level, number, hash) VALUES {places}")
+}
+
+pub(super) fn bind_hash(insert: Query, level: u8, number: u64, hash: &Sha256) -> Query {
+    insert.bind(i64::from(level)).bind(signed(number)).bind(hash.as_slice())
 }
 
 /// How many leaves there are: the number of the last record.

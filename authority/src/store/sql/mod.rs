@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{DeviceId, SessionId, UnixTime};
@@ -38,7 +38,7 @@ use sqlx::migrate::MigrateError;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use self::database::{Row, column, is_unique_violation, places, query, query_of};
+use self::database::{Query, Row, column, is_unique_violation, places, query, query_of};
 use self::pool::{Connection, Pool, Transaction, Use};
 use super::*;
 use crate::metrics::StoreTimes;

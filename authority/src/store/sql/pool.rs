@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::StoreError;
-use super::database::{Raw, run};
+use super::database::{Query, Raw, Row, ask, run};
 use super::{Location, postgres, sqlite};
 use crate::metrics::StoreTimes;
 
@@ -102,6 +102,14 @@ impl Pool {
         self.acquire().await?.begin().await
     }
 
+    /// The same, with the row that `question` asks for, which takes no values: both on one way.
+    pub(super) async fn begin_asking(
+        &self,
+        question: &str,
+    ) -> Result<(Transaction, Row), StoreError> {
+        self.acquire().await?.begin_asking(question).await
+    }
+
     /// A transaction that reads everything as it is at one moment.
     pub(super) async fn snapshot(&self) -> Result<Transaction, StoreError> {
         self.acquire().await?.begin_with(sqlite::SNAPSHOT, postgres::SNAPSHOT).await
@@ -172,6 +180,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Raw {
+    fn one_of<T>(&self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+
     async fn close(self) {
         use sqlx::Connection;
         // What a file's log still holds is replayed at the next start; a server sees the end.
@@ -235,23 +250,38 @@ impl Connection {
         self.begin_with(sqlite::BEGIN, postgres::BEGIN).await
     }
 
+    async fn begin_asking(self, question: &str) -> Result<(Transaction, Row), StoreError> {
+        let mut transaction = self.of_this_version()?;
+        let raw = transaction.start()?;
+        let begin = raw.one_of(sqlite::BEGIN, postgres::BEGIN);
+        let outcome = ask(raw, format!("{begin}; {question}")).await;
+        let row = transaction.finish(outcome)?;
+        Ok((transaction, row))
+    }
+
     async fn begin_with(
         self,
         sqlite: &'static str,
         postgres: &'static str,
     ) -> Result<Transaction, StoreError> {
-        if self.pool.0.outdated.load(Ordering::Relaxed) {
-            return Err(StoreError::Outdated);
-        }
-        let mut transaction = Transaction(self);
+        let mut transaction = self.of_this_version()?;
         let raw = transaction.start()?;
-        let begin = match raw {
-            Raw::Sqlite(_) => sqlite,
-            Raw::Postgres(_) => postgres,
-        };
-        let outcome = run(raw, begin).await;
+        let outcome = run(raw, raw.one_of(sqlite, postgres)).await;
         transaction.finish(outcome)?;
         Ok(transaction)
+    }
+
+    /// To be begun.
+    fn of_this_version(self) -> Result<Transaction, StoreError> {
+        match self.pool.0.outdated.load(Ordering::Relaxed) {
+            true => Err(StoreError::Outdated),
+            false => Ok(Transaction(self)),
+        }
+    }
+
+    /// Whether several statements with values can go on one way.
+    pub(super) fn takes_several(&self) -> bool {
+        matches!(self.raw, Some(Raw::Sqlite(_)))
     }
 
     fn take(&mut self) -> Self {
@@ -317,10 +347,21 @@ impl Transaction {
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         let outcome = run(self.0.start()?, "COMMIT").await;
         self.0.finish(outcome)?;
+        self.committed();
+        Ok(())
+    }
+
+    /// For statements whose last one is the `COMMIT`.
+    pub(super) async fn commit_by(mut self, statements: Query) -> Result<(), StoreError> {
+        statements.execute(&mut self.0).await?;
+        self.committed();
+        Ok(())
+    }
+
+    fn committed(mut self) {
         self.0.pool.0.works.store(true, Ordering::Relaxed);
         // Nothing is left to roll back.
         drop(self.0.take());
-        Ok(())
     }
 }
 

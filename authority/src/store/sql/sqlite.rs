@@ -62,6 +62,8 @@ impl File {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            // The kernel holds the file's pages once for all connections.
+            .pragma("cache_size", "-512")
     }
 
     async fn apply_size_limit(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
