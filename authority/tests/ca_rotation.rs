@@ -16,7 +16,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signet_authority::keys::{
     self, CERTIFICATE_AUTHORITIES, CaRing, CaTimes, KeyState, Urgency, rotate_ca,
 };
-use signet_authority::state::system_clock;
 use signet_evidence::UnixTime;
 use signet_verifier::certificate::{TrustAnchors, VerifiedPath};
 
@@ -33,11 +32,8 @@ struct Seat {
 
 impl Seat {
     async fn new() -> Self {
-        let ahead = Arc::new(AtomicI64::new(0));
-        let (clock, shift) = (system_clock(), ahead.clone());
-        let house =
-            House::with_clock(Arc::new(move || UnixTime(clock().0 + shift.load(Ordering::SeqCst))));
-        Self { house: house.await, ahead }
+        let (house, ahead) = House::in_time().await;
+        Self { house, ahead }
     }
 
     fn now(&self) -> UnixTime {

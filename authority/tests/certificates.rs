@@ -7,27 +7,18 @@ mod house;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::StatusCode;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signet_authority::keys;
-use signet_authority::state::system_clock;
-use signet_evidence::UnixTime;
 use signet_verifier::certificate::{Certificate, KeyPurpose, TrustAnchors, VerifiedPath};
 
 use house::{House, last_audit};
 
 const DAY: i64 = 86400;
-
-fn moving_clock() -> (signet_authority::state::Clock, Arc<AtomicI64>) {
-    let ahead = Arc::new(AtomicI64::new(0));
-    let (clock, shift) = (system_clock(), ahead.clone());
-    (Arc::new(move || UnixTime(clock().0 + shift.load(Ordering::SeqCst))), ahead)
-}
 
 /// The certificates that the listener for clients shows now.
 async fn shown(house: &House) -> Vec<CertificateDer<'static>> {
@@ -50,8 +41,7 @@ async fn until_other(
 
 #[tokio::test]
 async fn the_authoritys_own_certificate_is_renewed_while_it_serves() {
-    let (clock, ahead) = moving_clock();
-    let house = House::with_clock(clock).await;
+    let (house, ahead) = House::in_time().await;
     let first = shown(&house).await;
     ahead.fetch_add(29 * DAY, Ordering::SeqCst);
     assert_eq!(shown(&house).await, first);
@@ -133,8 +123,7 @@ fn request(key: &KeyPair) -> String {
 
 #[tokio::test]
 async fn a_gateway_renews_its_certificate_with_the_one_it_has() {
-    let (clock, ahead) = moving_clock();
-    let house = House::with_clock(clock).await;
+    let (house, ahead) = House::in_time().await;
     let url = house.gateways("/v1/gateway/certificate");
     let key = KeyPair::generate().unwrap();
     ahead.fetch_add(200, Ordering::SeqCst);

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signet_authority::keys::{self, AHEAD, OVERLAP, Urgency, rotate};
-use signet_authority::state::system_clock;
 use signet_authority::store::SessionKind;
 use signet_evidence::UnixTime;
 
@@ -24,11 +23,7 @@ struct Seat {
 
 impl Seat {
     async fn new() -> Self {
-        let ahead = Arc::new(AtomicI64::new(0));
-        let (clock, shift) = (system_clock(), ahead.clone());
-        let house =
-            House::with_clock(Arc::new(move || UnixTime(clock().0 + shift.load(Ordering::SeqCst))));
-        let house = house.await;
+        let (house, ahead) = House::in_time().await;
         let gateway = house.gateway("edge");
         Self { house, ahead, gateway }
     }

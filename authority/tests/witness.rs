@@ -5,12 +5,10 @@
 mod house;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use signet_authority::keys::{LOG_OVERLAP, Urgency, rotate_log};
 use signet_authority::log;
-use signet_authority::state::system_clock;
 use signet_authority::store::{AuditEntry, Decision, Event, Store};
 use signet_evidence::UnixTime;
 use signet_verifier::log::{Inconsistent, Note, NoteError, NoteKey};
@@ -138,14 +136,6 @@ async fn what_a_witness_did_not_write_it_does_not_believe() {
     assert_eq!(*witness.state().borrow(), WitnessState::New);
 }
 
-/// A house whose time can pass.
-async fn house_in_time() -> (House, Arc<AtomicI64>) {
-    let ahead = Arc::new(AtomicI64::new(0));
-    let (clock, shift) = (system_clock(), ahead.clone());
-    let clock = Arc::new(move || UnixTime(clock().0 + shift.load(Ordering::SeqCst)));
-    (House::with_clock(clock).await, ahead)
-}
-
 /// Makes another key of the log, and returns when the authority signs with it.
 async fn rotate(house: &House, urgency: Urgency) -> NoteKey {
     let authority = &house.authority;
@@ -166,7 +156,7 @@ async fn newest_note(house: &House) -> Note {
 
 #[tokio::test]
 async fn a_log_whose_key_is_rotated_is_followed_by_those_who_know_either_key() {
-    let (house, ahead) = house_in_time().await;
+    let (house, ahead) = House::in_time().await;
     let (gateway, authority) = (house.gateway("edge"), house.gateways(""));
     let (awake, asleep) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (follower, sleeper) = (open(&house, awake.path()), open(&house, asleep.path()));

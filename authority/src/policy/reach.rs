@@ -21,9 +21,9 @@ impl Reach {
         let named = reached(&whole, literals).into_values();
         // Without ancestors, attributes and tags an entity is to Cedar as one that is not there.
         let says_something = |entity: &&Entity| {
-            let lies_in_none =
-                || whole.ancestors(&entity.uid()).is_none_or(|mut all| all.next().is_none());
-            entity.attrs().next().is_some() || entity.tags().next().is_some() || !lies_in_none()
+            entity.attrs().next().is_some()
+                || entity.tags().next().is_some()
+                || whole.ancestors(&entity.uid()).is_some_and(|mut all| all.next().is_some())
         };
         let named = named.filter(says_something).cloned().collect();
         Self { whole, named }

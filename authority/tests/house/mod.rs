@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rcgen::{KeyPair, PublicKeyData};
@@ -74,12 +75,15 @@ impl House {
         Self::serve(folder, authority, None).await
     }
 
-    /// A house that goes by this clock.
-    pub(crate) async fn with_clock(clock: signet_authority::state::Clock) -> Self {
+    /// A house whose clock is ahead of the system's by the seconds that the second says.
+    pub(crate) async fn in_time() -> (Self, Arc<AtomicI64>) {
+        let ahead = Arc::new(AtomicI64::new(0));
+        let (clock, shift) = (system_clock(), ahead.clone());
+        let clock = Arc::new(move || UnixTime(clock().0 + shift.load(Ordering::SeqCst)));
         let folder = tempfile::tempdir().unwrap();
         let config = configuration(folder.path(), None).await;
         let authority = Authority::start(config, clock).await.unwrap();
-        Self::serve(folder, authority, None).await
+        (Self::serve(folder, authority, None).await, ahead)
     }
 
     /// A house with these further tables in its settings.

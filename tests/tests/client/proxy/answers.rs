@@ -14,16 +14,15 @@ use serde_json::Value;
 use signet_tests::faulty_tpm::Fate;
 use signet_tests::house::House;
 use signet_tests::reserved::Reserved;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::broken::Gateway;
 use super::{
-    Got, PRODUCTION, Proxy, SIGN, STAGING, by_socket, curled, gateway_tls, socket, watched,
+    Got, PRODUCTION, Proxy, SIGN, STAGING, by_socket, curled, desktop, gateway_tls, socket, watched,
 };
-use crate::agent::Session;
 use crate::gateway::logged_in;
 
 /// A browser's, for a page.
@@ -432,12 +431,7 @@ async fn what_becomes_of_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_who_refuses() {
     let house = logged_in().await;
-    let mut session = Session::start(Some("body actions")).await;
-    let mut agent = house.alice.command(&["agent"]);
-    agent.env("DBUS_SESSION_BUS_ADDRESS", session.address()).kill_on_drop(true);
-    let mut agent = agent.spawn().unwrap();
-    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
-    while !lines.next_line().await.unwrap().expect("the agent ended").contains("registered") {}
+    let (mut session, _agent) = desktop(&house).await;
     let _proxy = Proxy::start(&house, &[]).await;
     let put = ["-X", "PUT", "--data", "{\"weight\": 10}"];
     let person = async {

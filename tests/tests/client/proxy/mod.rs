@@ -29,14 +29,26 @@ use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
 use signet_tests::house::{House, Station, TRUST_DOMAIN};
 use signet_tests::signetd::SignetdOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
+use crate::agent::Session;
 use crate::gateway::logged_in;
 
 pub(super) const STAGING: &str = "/v1/namespaces/sandbox/routes/web";
 pub(super) const PRODUCTION: &str = "/v1/namespaces/payments/routes/api";
 /// `TPM2_Sign` (TPM 2.0 part 2 §6.5.2).
 const SIGN: u32 = 0x0000_015D;
+
+/// A desktop whose notifications have buttons, and the agent that shows prompts there.
+async fn desktop(house: &House) -> (Session, (Child, Lines<BufReader<ChildStderr>>)) {
+    let session = Session::start(Some("body actions")).await;
+    let mut agent = house.alice.command(&["agent"]);
+    agent.env("DBUS_SESSION_BUS_ADDRESS", session.address()).kill_on_drop(true);
+    let mut agent = agent.spawn().unwrap();
+    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("the agent ended").contains("registered") {}
+    (session, (agent, lines))
+}
 
 /// TLS 1.3 and HTTP/1.1 with the certificate of `house`'s gateway.
 pub(super) fn gateway_tls(house: &House) -> Arc<ServerConfig> {

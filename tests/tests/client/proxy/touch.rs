@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{PRODUCTION, Proxy, STAGING, by_socket, curl, socket};
-use crate::agent::Session;
+use super::{PRODUCTION, Proxy, STAGING, by_socket, curl, desktop, socket};
 use crate::gateway::logged_in;
 use crate::step_up::with_policy;
 
@@ -70,12 +69,7 @@ async fn requests_that_wait_for_the_same_presence_cost_one_touch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_said_no_is_left_in_peace() {
     let house = logged_in().await;
-    let mut session = Session::start(Some("body actions")).await;
-    let mut agent = house.alice.command(&["agent"]);
-    agent.env("DBUS_SESSION_BUS_ADDRESS", session.address()).kill_on_drop(true);
-    let mut agent = agent.spawn().unwrap();
-    let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
-    while !lines.next_line().await.unwrap().expect("the agent ended").contains("registered") {}
+    let (mut session, _agent) = desktop(&house).await;
     let _proxy = Proxy::start(&house, &[]).await;
     let put = |body| ["-X", "PUT", "--data", body];
     let asked = put("{\"weight\": 10}");
