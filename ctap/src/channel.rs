@@ -20,7 +20,8 @@ const STALE_REPORTS: usize = 256;
 /// How long to wait for what.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Longest silence in the middle of a transaction: keys send a keepalive every 100 ms.
+    /// Longest silence in the middle of a transaction: keys send a keepalive every 100 ms, but a busy machine
+    /// may not pass it on at once.
     pub silence: Duration,
     /// Longest wait for an answer, keepalives or not.
     pub answer: Duration,
@@ -42,7 +43,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            silence: Duration::from_secs(2),
+            silence: Duration::from_secs(5),
             answer: Duration::from_secs(60),
             busy_retries: 12,
             busy_pause: Duration::from_millis(50),
