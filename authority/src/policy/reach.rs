@@ -74,3 +74,6 @@ fn name(value: &EvalResult, names: &mut Vec<EntityUid>) {
         | EvalResult::ExtensionValue(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
