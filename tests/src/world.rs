@@ -354,24 +354,41 @@ impl World {
         } else {
             serde_json::json!([])
         };
-        // As a store keeps it: who signed it was judged when it came in.
-        let stored = serde_json::json!({
-            "number": 7,
-            "next_update": if has(Change::MetadataStale) { 0 } else { self.now },
-            "models": [{
-                "identity": { "aaguid": self.aaguid.0 },
-                "description": "Software key",
-                "firmware": 1,
-                "verification": null,
-                "key_protection": [],
-                "matcher_protection": [],
-                "attestation_types": ["basic_full"],
-                "cred_protect": has(Change::ModelHasCredProtect),
-                "roots": [],
-                "reports": reports,
-            }],
+        let next_update = if has(Change::MetadataStale) { 0 } else { self.now };
+        let cred_protect = has(Change::ModelHasCredProtect);
+        let rest = [("cred_protect", cred_protect.into()), ("reports", reports)];
+        self.model_metadata(next_update, rest).map(Some)
+    }
+
+    /// Metadata of the world's model, good until the end of the day `next_update`, with these members in
+    /// place of nothing.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn model_metadata<const N: usize>(
+        &self,
+        next_update: i64,
+        members: [(&str, serde_json::Value); N],
+    ) -> Result<Metadata, WorldError> {
+        let mut model = serde_json::json!({
+            "identity": { "aaguid": self.aaguid.0 },
+            "description": "Software key",
+            "firmware": 1,
+            "verification": null,
+            "key_protection": [],
+            "matcher_protection": [],
+            "attestation_types": ["basic_full"],
+            "cred_protect": false,
+            "roots": [],
+            "reports": [],
         });
-        serde_json::from_value(stored).map(Some).map_err(|_| WorldError("metadata"))
+        for (name, value) in members {
+            model[name] = value;
+        }
+        // As a store keeps it: who signed it was judged when it came in.
+        let stored =
+            serde_json::json!({ "number": 7, "next_update": next_update, "models": [model] });
+        serde_json::from_value(stored).map_err(|_| WorldError("metadata"))
     }
 
     /// The rows, after `changes`.

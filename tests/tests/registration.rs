@@ -71,23 +71,8 @@ fn configured(world: &World, rules: RegistrationRules) -> RegistrationPolicy {
 
 /// Metadata of the world's model with the maker's root, good until the end of the day `next_update`.
 fn metadata(world: &World, next_update: i64) -> Option<Arc<Metadata>> {
-    let stored = serde_json::json!({
-        "number": 7,
-        "next_update": next_update,
-        "models": [{
-            "identity": { "aaguid": world.aaguid.0 },
-            "description": "Software key",
-            "firmware": 1,
-            "verification": null,
-            "key_protection": [],
-            "matcher_protection": [],
-            "attestation_types": ["basic_full"],
-            "cred_protect": false,
-            "roots": [world.attestation_root.0],
-            "reports": [],
-        }],
-    });
-    Some(Arc::new(serde_json::from_value(stored).unwrap()))
+    let roots = serde_json::json!([world.attestation_root.0]);
+    Some(Arc::new(world.model_metadata(next_update, [("roots", roots)]).unwrap()))
 }
 
 #[test]
