@@ -1,13 +1,15 @@
 //! Deterministic CBOR (RFC 8949 §4.2.1), strict in both directions.
 //!
-//! Senders encode deterministically. Receivers decode, encode again and compare, so that one value
-//! has one encoding: no trailing bytes, no duplicate or unsorted keys, no indefinite lengths, no
-//! integer longer than it need be.
+//! Senders encode deterministically, and receivers take nothing else, so that one value has one
+//! encoding: no trailing bytes, no duplicate or unsorted keys, no indefinite lengths, no integer
+//! longer than it need be.
 
-use std::io;
+mod reader;
 
 pub use ciborium::Value;
 use thiserror::Error;
+
+use reader::Reader;
 
 /// Deepest nesting that is decoded. Evidence needs four levels; host facts may use a few more.
 const MAX_DEPTH: usize = 16;
@@ -18,7 +20,7 @@ pub enum CborError {
     /// Not well-formed CBOR, or nested deeper than is ever needed.
     #[error("not well-formed CBOR")]
     Syntax,
-    /// Well formed, but not the one deterministic encoding of its value (RFC 8949 §4.2.1).
+    /// Not the one deterministic encoding of its value (RFC 8949 §4.2.1).
     #[error("CBOR is not in deterministic encoding")]
     NotDeterministic,
     /// A map holds the same key twice.
@@ -31,13 +33,9 @@ pub enum CborError {
 /// # Errors
 /// See [`CborError`].
 pub fn decode(bytes: &[u8]) -> Result<Value, CborError> {
-    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
-        .map_err(|_| CborError::Syntax)?;
-    if is_in_order(&value) && is_written_as(&value, bytes) {
-        return Ok(value);
-    }
-    reject_duplicates(&value)?;
-    Err(CborError::NotDeterministic)
+    let mut reader = Reader(bytes);
+    let value = reader.item(MAX_DEPTH)?;
+    if reader.0.is_empty() { Ok(value) } else { Err(CborError::NotDeterministic) }
 }
 
 /// Encodes `value` deterministically: map keys sorted bytewise by their encoding, shortest lengths.
@@ -52,26 +50,6 @@ fn written(value: &Value) -> Vec<u8> {
     // Writing to a `Vec` cannot fail, and `Value` has no type that cannot be encoded.
     let _ = ciborium::into_writer(value, &mut bytes);
     bytes
-}
-
-/// Whether [`written`] would give these bytes.
-fn is_written_as(value: &Value, bytes: &[u8]) -> bool {
-    let mut expected = Expected(bytes);
-    ciborium::into_writer(value, &mut expected).is_ok() && expected.0.is_empty()
-}
-
-/// What is still to be written; anything else is refused.
-struct Expected<'a>(&'a [u8]);
-
-impl io::Write for Expected<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Whether the keys of every map ascend by their encoding, none twice.
@@ -123,25 +101,6 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-fn reject_duplicates(value: &Value) -> Result<(), CborError> {
-    match value {
-        Value::Map(entries) => {
-            let mut seen = std::collections::HashSet::new();
-            for (key, value) in entries {
-                if !seen.insert(encode(key)) {
-                    return Err(CborError::DuplicateKey);
-                }
-                reject_duplicates(key)?;
-                reject_duplicates(value)?;
-            }
-            Ok(())
-        }
-        Value::Array(items) => items.iter().try_for_each(reject_duplicates),
-        Value::Tag(_, inner) => reject_duplicates(inner),
-        _ => Ok(()),
-    }
-}
-
 /// Integer keys of a decoded map, taken out one by one so that what is left over can be refused.
 pub(crate) struct Fields(Vec<(i64, Value)>);
 
@@ -186,6 +145,14 @@ mod tests {
         assert_eq!(decode(&[0x01, 0x01]), Err(CborError::NotDeterministic)); // trailing byte
         assert_eq!(decode(&[0x82, 0x01]), Err(CborError::Syntax)); // truncated
         assert_eq!(decode(&[0x81; 64]), Err(CborError::Syntax)); // too deep
+        assert_eq!(decode(&[0xfa, 0, 0, 0, 0]), Err(CborError::NotDeterministic)); // a long zero
+        assert_eq!(decode(&[0xc2, 0x41, 0x01]), Err(CborError::NotDeterministic)); // 1 as a bignum
+        assert_eq!(decode(&[0x61, 0xff]), Err(CborError::Syntax)); // not UTF-8
+        for reserved in [0x1c, 0x5d, 0x9e, 0xe0, 0xf8, 0xff] {
+            assert_eq!(decode(&[reserved, 0, 0]), Err(CborError::Syntax), "{reserved:#x}");
+        }
+        let endless = [0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00];
+        assert_eq!(decode(&endless), Err(CborError::Syntax)); // more items than bytes
     }
 
     /// What is refused of a map is refused wherever the map stands.
@@ -214,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_levels_are_read_and_no_more() {
+        let nested = |levels: usize| [vec![0x81; levels], vec![0x00]].concat();
+        assert_eq!(decode(&nested(MAX_DEPTH)).map(|value| written(&value)), Ok(nested(MAX_DEPTH)));
+        assert_eq!(decode(&nested(MAX_DEPTH + 1)), Err(CborError::Syntax));
+    }
+
+    #[test]
     fn map_keys_sort_by_their_encoding() {
         let value = map(vec![(-1, 0.into()), (33, 0.into()), (-70101, 0.into()), (1, 0.into())]);
         let bytes = encode(&value);
@@ -235,10 +209,59 @@ mod tests {
         ]
     }
 
+    fn value() -> impl Strategy<Value = Value> {
+        let float = any::<f64>().prop_filter("has no one encoding", |number| !number.is_nan());
+        let leaf = prop_oneof![
+            key(),
+            any::<u64>().prop_map(Value::from),
+            Just(Value::from(i128::from(u64::MAX) ^ !0)),
+            Just(Value::Null),
+            prop_oneof![float, (-9_i16..9).prop_map(f64::from)].prop_map(Value::from),
+            (2_u64..4, proptest::collection::vec(0_u8..4, 0..16))
+                .prop_map(|(tag, bignum)| Value::Tag(tag, Box::new(bignum.into()))),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..30).prop_map(Value::Array),
+                proptest::collection::vec((key(), inner.clone()), 0..4).prop_map(Value::Map),
+                (any::<u64>(), inner).prop_map(|(tag, inner)| Value::Tag(tag, Box::new(inner))),
+            ]
+        })
+    }
+
+    /// Encodings, and what a mistake or two make of them.
+    fn nearly_encoded() -> impl Strategy<Value = Vec<u8>> {
+        let mistakes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+        (value(), any::<bool>(), mistakes).prop_map(|(value, sort, mistakes)| {
+            let mut bytes = if sort { encode(&value) } else { written(&value) };
+            for (at, byte) in mistakes {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            bytes
+        })
+    }
+
+    /// What the library reads, if writing that gives the same bytes.
+    fn by_the_library(bytes: &[u8]) -> Option<Value> {
+        let value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH).ok()?;
+        (is_in_order(&value) && written(&value) == bytes).then_some(value)
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        /// Compared by their encodings, because no NaN is equal to itself.
+        #[test]
+        fn the_library_agrees_on_what_is_deterministic(
+            bytes in prop_oneof![nearly_encoded(), proptest::collection::vec(any::<u8>(), 0..12)]
+        ) {
+            let read = decode(&bytes).ok().as_ref().map(written);
+            prop_assert_eq!(read, by_the_library(&bytes).as_ref().map(written));
+        }
+
         #[test]
         fn keys_ascend_as_their_encodings_do(before in key(), after in key()) {
-            proptest::prop_assert_eq!(ascend(&before, &after), written(&before) < written(&after));
+            prop_assert_eq!(ascend(&before, &after), written(&before) < written(&after));
         }
 
         #[test]
