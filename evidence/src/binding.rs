@@ -3,7 +3,7 @@
 //! Every digest has its own domain-separation string, so that a signature made for one purpose
 //! can never be read as one made for another.
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 
 /// A SHA-256 digest.
 pub type Sha256 = [u8; 32];
@@ -11,7 +11,9 @@ pub type Sha256 = [u8; 32];
 /// SHA-256 of `bytes` (FIPS 180-4).
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> Sha256 {
-    to_array(digest(&SHA256, bytes).as_ref())
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
 }
 
 /// WebAuthn challenge of an assertion: `SHA-256("signet-fido-v1\0" ‖ S)`, where `S` is the
@@ -71,17 +73,7 @@ pub fn enrolment_qualifying_data(transcript: &[u8], nonce: &[u8]) -> Sha256 {
 }
 
 pub(crate) fn sha256_of(parts: &[&[u8]]) -> Sha256 {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    to_array(context.finish().as_ref())
-}
-
-fn to_array(digest: &[u8]) -> Sha256 {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest);
-    out
+    sha256(&parts.concat())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod reader;
 
 pub use ciborium::Value;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use reader::Reader;
@@ -45,9 +46,9 @@ pub fn encode(value: &Value) -> Vec<u8> {
 }
 
 /// The encoding with maps in the order that they have.
-fn written(value: &Value) -> Vec<u8> {
+pub(crate) fn written(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Writing to a `Vec` cannot fail, and `Value` has no type that cannot be encoded.
+    // Writing to a `Vec` cannot fail, and nothing here has a type that cannot be encoded.
     let _ = ciborium::into_writer(value, &mut bytes);
     bytes
 }
@@ -101,34 +102,43 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
+/// Written as a byte string, from where the bytes are.
+pub(crate) struct ByteString<'a>(pub(crate) &'a [u8]);
+
+impl Serialize for ByteString<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
 /// Integer keys of a decoded map, taken out one by one so that what is left over can be refused.
-pub(crate) struct Fields(Vec<(i64, Value)>);
+pub(crate) struct Fields(Vec<(Value, Value)>);
 
 impl Fields {
     /// The map's integer-keyed entries. `None` when `value` is not a map or a key is no integer.
     pub(crate) fn new(value: Value) -> Option<Self> {
         let Value::Map(entries) = value else { return None };
-        let mut fields = Vec::with_capacity(entries.len());
-        for (key, value) in entries {
-            fields.push((i64::try_from(key.as_integer()?).ok()?, value));
-        }
-        Some(Self(fields))
+        entries.iter().all(|(key, _)| number(key).is_some()).then_some(Self(entries))
     }
 
     pub(crate) fn take(&mut self, key: i64) -> Option<Value> {
-        let index = self.0.iter().position(|(found, _)| *found == key)?;
+        let index = self.0.iter().position(|(found, _)| number(found) == Some(key))?;
         Some(self.0.swap_remove(index).1)
     }
 
     /// What was never taken.
     pub(crate) fn into_rest(self) -> impl Iterator<Item = (i64, Value)> {
-        self.0.into_iter()
+        self.0.into_iter().filter_map(|(key, value)| Some((number(&key)?, value)))
     }
 
     /// A key that was never taken, if any.
     pub(crate) fn left_over(&self) -> Option<i64> {
-        self.0.first().map(|(key, _)| *key)
+        self.0.first().and_then(|(key, _)| number(key))
     }
+}
+
+fn number(key: &Value) -> Option<i64> {
+    i64::try_from(key.as_integer()?).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable};
 use thiserror::Error;
 
 use crate::binding::{self, Sha256};
-use crate::cbor::{self, CborError, Fields, Value};
+use crate::cbor::{self, ByteString, CborError, Fields, Value};
 use crate::header::{
     CertificateChain, FidoAssertion, FidoRegistration, HeaderError, MAX_EVENT_LOG, SentLog,
     TpmEvidence,
@@ -173,9 +173,8 @@ impl Evidence {
     /// What the TLS key signed: the `Sig_structure` (RFC 9052 §4.4), with empty external data.
     #[must_use]
     pub fn to_be_signed(&self) -> Vec<u8> {
-        let words = ["Signature1".into(), Value::Bytes(self.protected.clone())];
-        let rest = [Value::Bytes(Vec::new()), Value::Bytes(self.payload.clone())];
-        cbor::encode(&Value::Array(words.into_iter().chain(rest).collect()))
+        let (protected, payload) = (ByteString(&self.protected), ByteString(&self.payload));
+        cbor::written(&("Signature1", protected, ByteString(&[]), payload))
     }
 
     /// The outer signature, r ‖ s, 64 bytes.

@@ -1,7 +1,6 @@
 //! Names of keys and certificates by digest.
 
-use crate::binding::{Sha256, sha256};
-use crate::cbor::{self, Value};
+use crate::binding::{Sha256, sha256, sha256_of};
 
 /// COSE Key Thumbprint (RFC 9679) with SHA-256 of an EC2 P-256 key: `cnf.ckt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,12 +12,9 @@ impl KeyThumbprint {
     /// Only the required parameters `kty`, `crv`, `x`, `y` are hashed (RFC 9679 §4).
     #[must_use]
     pub fn of_p256(x: &[u8; 32], y: &[u8; 32]) -> Self {
-        Self(sha256(&cbor::encode(&cbor::map(vec![
-            (1, 2.into()),
-            (-1, 1.into()),
-            (-2, Value::Bytes(x.to_vec())),
-            (-3, Value::Bytes(y.to_vec())),
-        ]))))
+        // The deterministic encoding of {1: 2, -1: 1, -2: x, -3: y}.
+        let before_x = [0xa4, 0x01, 0x02, 0x20, 0x01, 0x21, 0x58, 32];
+        Self(sha256_of(&[&before_x, x, &[0x22, 0x58, 32], y]))
     }
 
     /// Thumbprint of an uncompressed SEC 1 point (`0x04 ‖ x ‖ y`); `None` for any other form.
@@ -57,8 +53,11 @@ impl CertificateThumbprint {
 /// `bytes` as lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16);
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.extend(char::from_digit(half.into(), 16));
+    }
+    text
 }
 
 /// The bytes of an even number of plain hex digits; `None` for anything else.

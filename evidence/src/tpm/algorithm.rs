@@ -76,11 +76,7 @@ impl HashAlgorithm {
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
         };
-        let mut context = digest::Context::new(algorithm);
-        for part in parts {
-            context.update(part);
-        }
-        context.finish().as_ref().to_vec()
+        digest::digest(algorithm, &parts.concat()).as_ref().to_vec()
     }
 }
 

@@ -45,10 +45,12 @@ impl PcrSelection {
 
     /// The selected indices, ascending: the order in which the TPM hashes them.
     pub fn indices(&self) -> impl Iterator<Item = u8> + '_ {
-        (0_u8..32).filter(|index| {
-            let byte = self.bitmap.get(usize::from(index / 8)).copied().unwrap_or(0);
-            byte >> (index % 8) & 1 == 1
-        })
+        (0_u8..32).filter(|index| self.has(*index))
+    }
+
+    fn has(&self, index: u8) -> bool {
+        let byte = self.bitmap.get(usize::from(index / 8)).copied().unwrap_or(0);
+        byte >> (index % 8) & 1 == 1
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -198,17 +200,16 @@ pub fn pcr_digest(
     values: &PcrValues,
     scheme_hash: HashAlgorithm,
 ) -> Result<Vec<u8>, PcrError> {
-    let mut parts = Vec::new();
-    let mut unselected = values.0.clone();
+    let mut parts = Vec::with_capacity(values.0.len());
     for selection in selections {
         let bank = selection.bank;
         for index in selection.indices() {
             parts.push(values.value(bank, index).ok_or(PcrError::Missing { bank, index })?);
-            unselected.remove(&(bank, index));
         }
     }
-    match unselected.into_keys().next() {
+    let selected = |bank, index| selections.iter().any(|one| one.bank == bank && one.has(index));
+    match values.0.keys().find(|(bank, index)| !selected(*bank, *index)) {
         None => Ok(scheme_hash.digest(&parts)),
-        Some((bank, index)) => Err(PcrError::NotSelected { bank, index }),
+        Some((bank, index)) => Err(PcrError::NotSelected { bank: *bank, index: *index }),
     }
 }

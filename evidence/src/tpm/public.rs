@@ -116,7 +116,7 @@ impl TpmtPublic {
     /// Marshals to the bytes [`TpmtPublic::parse`] reads; the name is a digest over these.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(128);
         let (kind, symmetric, scheme) = match &self.parameters {
             PublicParameters::Ecc(ecc) => (TPM_ALG_ECC, ecc.symmetric, ecc.scheme),
             PublicParameters::Rsa(rsa) => (TPM_ALG_RSA, rsa.symmetric, rsa.scheme),
