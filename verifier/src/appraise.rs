@@ -20,12 +20,12 @@
 //! sender has not proved possession of an enrolled key.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use signet_evidence::binding::{Sha256, assertion_challenge, sha256};
-use signet_evidence::header::{CertifiedKey, SentLog};
+use signet_evidence::header::SentLog;
 use signet_evidence::presence::EvidenceError;
 use signet_evidence::statement::StatementError;
+use signet_evidence::thumbprint::hex;
 use signet_evidence::tpm::{HashAlgorithm, PcrValues};
 use signet_evidence::{
     Action, Assertion, CertificateThumbprint, DeviceId, Evidence, FidoAssertion, Purpose,
@@ -34,8 +34,9 @@ use signet_evidence::{
 
 use crate::assurance::AssuranceLevel;
 use crate::boot::{self, BootReport};
-use crate::certificate::{Certificate, KeyPurpose};
+use crate::certificate::KeyPurpose;
 use crate::challenge::{ChallengeContext, ChallengeKey, FreshChallenge};
+use crate::ecdsa::P256PublicKey;
 use crate::platform::VerifiedPlatformAssertion;
 use crate::policy::AppraisalPolicy;
 use crate::records::{
@@ -65,7 +66,8 @@ pub struct AuthenticatedEvidence {
     pub(crate) evidence: Evidence,
     digest: Sha256,
     challenge: FreshChallenge,
-    peer: Arc<Certificate>,
+    peer: CertificateThumbprint,
+    key: P256PublicKey,
 }
 
 impl Appraisal<'_> {
@@ -82,10 +84,12 @@ impl Appraisal<'_> {
     ) -> Result<AuthenticatedEvidence, Rejection> {
         let evidence = Evidence::parse(bytes).map_err(shape_refused)?;
         self.check_audience_and_purpose(&evidence, expected)?;
-        let challenge = self.check_challenge(&evidence, peer)?;
-        let peer = self.check_peer(&evidence, peer)?;
-        check_outer_signature(&evidence, &peer)?;
-        Ok(AuthenticatedEvidence { evidence, digest: sha256(bytes), challenge, peer })
+        let thumbprint = CertificateThumbprint::of_der(peer);
+        let challenge = self.check_challenge(&evidence, thumbprint)?;
+        let key = self.check_peer(&evidence, peer)?;
+        check_outer_signature(&evidence, &key)?;
+        let digest = sha256(bytes);
+        Ok(AuthenticatedEvidence { evidence, digest, challenge, peer: thumbprint, key })
     }
 
     /// Step 2; the profile was checked with the shape.
@@ -108,11 +112,11 @@ impl Appraisal<'_> {
     fn check_challenge(
         &self,
         evidence: &Evidence,
-        peer: &[u8],
+        peer: CertificateThumbprint,
     ) -> Result<FreshChallenge, Rejection> {
         let statement = &evidence.statement;
         let context = ChallengeContext {
-            peer: CertificateThumbprint::of_der(peer),
+            peer,
             purpose: statement.purpose,
             action: statement.action.as_ref().map(Action::as_bytes),
             session: statement.session,
@@ -121,8 +125,8 @@ impl Appraisal<'_> {
     }
 
     /// Step 4: TLS peer = first certificate of the chain, which leads to the device CA, names the
-    /// statement's device, and holds the key of `cnf.ckt`.
-    fn check_peer(&self, evidence: &Evidence, peer: &[u8]) -> Result<Arc<Certificate>, Rejection> {
+    /// statement's device, and holds the key of `cnf.ckt`: this one.
+    fn check_peer(&self, evidence: &Evidence, peer: &[u8]) -> Result<P256PublicKey, Rejection> {
         let chain = &evidence.certificate_chain;
         if chain.leaf() != peer {
             return Err(Refusal::OtherCertificate.into());
@@ -140,7 +144,7 @@ impl Appraisal<'_> {
             .map_err(|error| {
                 Rejection::because(RejectionCode::DeviceCertificateUntrusted, error)
             })?;
-        let leaf = path.into_leaf();
+        let leaf = path.leaf();
         let key = leaf.p256_key().map_err(|error| {
             Rejection::because(RejectionCode::DeviceCertificateUntrusted, error)
         })?;
@@ -154,14 +158,14 @@ impl Appraisal<'_> {
         if key.thumbprint() != statement.confirmation {
             return Err(Refusal::OtherKey.into());
         }
-        Ok(leaf)
+        Ok(key.clone())
     }
 }
 
 /// The SPIFFE ID of a device's certificate: `spiffe://<trust domain>/device/<ueid in hex>`.
 #[must_use]
 pub fn device_spiffe_id(trust_domain: &str, device: &DeviceId) -> String {
-    format!("spiffe://{trust_domain}/device/{device}")
+    ["spiffe://", trust_domain, "/device/", &hex(device.as_bytes())].concat()
 }
 
 /// Steps 1 and 2: malformed, of another profile, or not what its purpose demands.
@@ -182,11 +186,9 @@ fn shape_refused(error: EvidenceError) -> Rejection {
 }
 
 /// Step 5.
-fn check_outer_signature(evidence: &Evidence, peer: &Certificate) -> Result<(), Rejection> {
-    let code = RejectionCode::EvidenceSignatureInvalid;
-    let key = peer.p256_key().map_err(|error| Rejection::because(code, error))?;
+fn check_outer_signature(evidence: &Evidence, key: &P256PublicKey) -> Result<(), Rejection> {
     key.verify_fixed(&evidence.to_be_signed(), evidence.signature())
-        .map_err(|error| Rejection::because(code, error))
+        .map_err(|error| Rejection::because(RejectionCode::EvidenceSignatureInvalid, error))
 }
 
 impl AuthenticatedEvidence {
@@ -253,15 +255,14 @@ impl AuthenticatedEvidence {
         now: UnixTime,
     ) -> Result<AttestationResult, Rejection> {
         let device = self.check_device(enrolled.device.as_ref())?;
-        let (ak, quote) = self.check_quote(device, policy, now)?;
-        let boot = check_boot(&quote, self.evidence.tpm.event_log.as_ref(), device, policy)?;
-        let clock = check_clock(&quote, device)?;
+        let qualifying_data = self.evidence.qualifying_data();
+        let (ak, quote) = self.check_quote(device, &qualifying_data, policy, now)?;
+        let clock = quote.clock_info().into();
+        let boot = check_boot(quote, self.evidence.tpm.event_log.as_ref(), device, policy)?;
+        check_clock(clock, device)?;
         self.check_session(enrolled.session.as_ref(), clock, now)?;
-        let certification = self.check_certification(&ak)?;
+        let certification = self.check_certification(&ak, &qualifying_data)?;
         let human = self.check_human(enrolled.credential.as_ref(), verification, policy)?;
-        let key = self.peer.p256_key().map_err(|error| {
-            Rejection::because(RejectionCode::DeviceCertificateUntrusted, error)
-        })?;
         let statement = self.evidence.statement;
         Ok(AttestationResult {
             proved: Proved {
@@ -273,8 +274,9 @@ impl AuthenticatedEvidence {
                 action: statement.action,
                 scope: statement.scope,
                 challenge: self.challenge,
-                peer: self.peer.thumbprint(),
-                key: key.thumbprint(),
+                peer: self.peer,
+                // The thumbprint of `self.key`: step 4.
+                key: statement.confirmation,
                 clock,
                 device_proven: device.endorsement_proven,
                 boot,
@@ -302,6 +304,7 @@ impl AuthenticatedEvidence {
     fn check_quote(
         &self,
         device: &EnrolledDevice,
+        qualifying_data: &Sha256,
         policy: &AppraisalPolicy,
         now: UnixTime,
     ) -> Result<(AttestationKey, VerifiedQuote), Rejection> {
@@ -315,7 +318,7 @@ impl AuthenticatedEvidence {
             &ak,
             &tpm.quote.attest,
             &tpm.quote.signature,
-            &self.evidence.qualifying_data(),
+            qualifying_data,
             pcrs,
         )?;
         Ok((ak, quote))
@@ -370,22 +373,18 @@ impl AuthenticatedEvidence {
     fn check_certification(
         &self,
         ak: &AttestationKey,
+        qualifying_data: &Sha256,
     ) -> Result<Option<VerifiedCertification>, Rejection> {
-        let Some(CertifiedKey { signed, public }) = &self.evidence.tpm.certification else {
+        let Some(certified) = &self.evidence.tpm.certification else {
             let due = matches!(
                 self.purpose(),
                 Purpose::Session | Purpose::Workload | Purpose::EnrolDevice
             );
             return if due { Err(RejectionCode::CertificationMissing.into()) } else { Ok(None) };
         };
-        let certification = VerifiedCertification::verify(
-            ak,
-            &signed.attest,
-            &signed.signature,
-            &self.evidence.qualifying_data(),
-            public,
-        )?;
-        if self.peer.p256_key() != Ok(certification.key().public_key()) {
+        let certification =
+            VerifiedCertification::verify_expecting(&self.key, ak, certified, qualifying_data)?;
+        if *certification.key().public_key() != self.key {
             return Err(RejectionCode::CertificationKeyMismatch.into());
         }
         Ok(Some(certification))
@@ -500,7 +499,7 @@ pub(crate) fn pcr_values(values: &BTreeMap<u8, Vec<u8>>) -> Result<PcrValues, Re
 
 /// Step 8: the quote covers what the settings name, in one bank, and no policy refuses what was booted.
 fn check_boot(
-    quote: &VerifiedQuote,
+    quote: VerifiedQuote,
     sent: Option<&SentLog>,
     device: &EnrolledDevice,
     policy: &AppraisalPolicy,
@@ -516,14 +515,14 @@ fn check_boot(
     if !covered {
         return Err(RejectionCode::PcrSelectionInsufficient.into());
     }
-    let values = quote.pcr_values().cloned().unwrap_or_default();
     let (clock, firmware) = (quote.clock_info().into(), quote.firmware_version());
+    let values = quote.into_pcr_values().unwrap_or_default();
     boot::report(clock, firmware, values, sent, device, policy).refusal()
 }
 
 /// Step 9: neither clock nor counters may go back (TCG Part 1 §36).
-fn check_clock(quote: &VerifiedQuote, device: &EnrolledDevice) -> Result<TpmClock, Rejection> {
-    let (found, last) = (TpmClock::from(quote.clock_info()), device.clock);
+fn check_clock(found: TpmClock, device: &EnrolledDevice) -> Result<(), Rejection> {
+    let last = device.clock;
     let same_boot = found.reset_count == last.reset_count;
     // After an unclean stop the clock may repeat; it says so itself.
     let clock_back = found.safe && last.safe && found.clock_ms < last.clock_ms;
@@ -533,5 +532,5 @@ fn check_clock(quote: &VerifiedQuote, device: &EnrolledDevice) -> Result<TpmCloc
     {
         return Err(Refusal::Clock { found, last }.into());
     }
-    Ok(found)
+    Ok(())
 }

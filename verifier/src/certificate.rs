@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime as PkiTime};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm,
+    TrustAnchor, UnixTime as PkiTime,
+};
 use signet_evidence::binding::{Sha256, sha256};
 use signet_evidence::{CertificateThumbprint, UnixTime};
 use thiserror::Error;
+use webpki::aws_lc_rs::ECDSA_P256_SHA256;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -239,7 +243,9 @@ fn purposes_of(parsed: &X509Certificate<'_>) -> Result<Vec<KeyPurpose>, Certific
 #[derive(Clone, Debug, Default)]
 pub struct TrustAnchors {
     anchors: Vec<TrustAnchor<'static>>,
-    certificates: Vec<Vec<u8>>,
+    thumbprints: Vec<CertificateThumbprint>,
+    /// Of those on P-256.
+    keys: Vec<P256PublicKey>,
     /// Over all of the above.
     digest: Sha256,
 }
@@ -286,9 +292,11 @@ impl TrustAnchors {
     }
 
     fn push(&mut self, anchor: &TrustAnchor<'_>, der: &[u8]) {
+        let thumbprint = CertificateThumbprint::of_der(der);
         self.anchors.push(anchor.to_owned());
-        self.certificates.push(der.to_vec());
-        self.digest = sha256(&[self.digest, sha256(der)].concat());
+        self.thumbprints.push(thumbprint);
+        self.keys.extend(Certificate::parse(der).ok().and_then(|own| own.p256_key().cloned().ok()));
+        self.digest = sha256(&[self.digest, thumbprint.0].concat());
     }
 
     /// Which anchors these are, in this order.
@@ -310,12 +318,39 @@ impl TrustAnchors {
 
     /// Whether `der` is itself one of the anchors.
     pub(crate) fn contains(&self, der: &[u8]) -> bool {
-        self.certificates.iter().any(|anchor| anchor == der)
+        self.thumbprints.contains(&CertificateThumbprint::of_der(der))
     }
 
     fn thumbprint_of(&self, anchor: &TrustAnchor<'_>) -> Option<CertificateThumbprint> {
         let index = self.anchors.iter().position(|candidate| candidate == anchor)?;
-        self.certificates.get(index).map(|der| CertificateThumbprint::of_der(der))
+        self.thumbprints.get(index).copied()
+    }
+}
+
+/// ECDSA with SHA-256 by a key on P-256, as webpki verifies it; but the keys of anchors were put on the curve
+/// when they were set.
+#[derive(Debug)]
+struct ByAnchors<'a>(&'a TrustAnchors);
+
+impl SignatureVerificationAlgorithm for ByAnchors<'_> {
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        ECDSA_P256_SHA256.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        ECDSA_P256_SHA256.signature_alg_id()
+    }
+
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        match self.0.keys.iter().find(|key| key.uncompressed_point() == public_key) {
+            Some(key) => key.verify_certificate(message, signature).map_err(|_| InvalidSignature),
+            None => ECDSA_P256_SHA256.verify_signature(public_key, message, signature),
+        }
     }
 }
 
@@ -376,9 +411,15 @@ impl VerifiedPath {
         let end_entity = EndEntityCert::try_from(&der).map_err(PathError::Path)?;
         let intermediates: Vec<CertificateDer<'_>> =
             intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let by_anchors = ByAnchors(anchors);
+        let others = webpki::ALL_VERIFICATION_ALGS.iter().copied();
+        let algorithms: Vec<_> =
+            std::iter::once(&by_anchors as &dyn SignatureVerificationAlgorithm)
+                .chain(others)
+                .collect();
         let path = end_entity
             .verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
+                &algorithms,
                 &anchors.anchors,
                 &intermediates,
                 pki_time(now),
@@ -405,12 +446,6 @@ impl VerifiedPath {
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
         &self.leaf
-    }
-
-    /// The leaf, for as long as somebody needs it.
-    #[must_use]
-    pub fn into_leaf(self) -> Arc<Certificate> {
-        self.leaf
     }
 
     /// Which anchor the path ends at.

@@ -49,6 +49,14 @@ impl P256PublicKey {
         Ok(Self(Arc::new(OnCurve { point, parsed })))
     }
 
+    /// The key of this point: this key, if the point is its own, which is on the curve already.
+    pub(crate) fn or_of_point(&self, point: &[u8]) -> Result<Self, NotAPoint> {
+        if point == self.uncompressed_point() {
+            return Ok(self.clone());
+        }
+        Self::from_uncompressed_point(point)
+    }
+
     /// `0x04 ‖ x ‖ y`.
     #[must_use]
     pub fn uncompressed_point(&self) -> &[u8; 65] {
@@ -84,6 +92,15 @@ impl P256PublicKey {
         if fuzzing::accepts_every_signature() {
             return Ok(());
         }
+        self.verify_certificate(message, signature)
+    }
+
+    /// The same, of a certificate that this key issued: no fuzzing lets others through.
+    pub(crate) fn verify_certificate(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureInvalid> {
         self.0.parsed.verify_sig(message, signature).map_err(|_| SignatureInvalid)
     }
 }
@@ -97,17 +114,13 @@ fn der_of(r_s: &[u8; 64]) -> ([u8; MOST_DER], usize) {
     let (mut der, mut length) = ([0; MOST_DER], 2);
     for number in r_s.chunks_exact(32) {
         let zeros = number.iter().take(31).take_while(|byte| **byte == 0).count();
-        let digits = number.get(zeros..).unwrap_or_default();
-        // An integer whose first bit is set would be negative.
-        let sign = digits.first().is_some_and(|byte| *byte >= 0x80);
-        let integer = [2, (digits.len() + usize::from(sign)) as u8].into_iter();
-        let integer = integer.chain(sign.then_some(0)).chain(digits.iter().copied());
-        for byte in integer {
-            if let Some(place) = der.get_mut(length) {
-                *place = byte;
-            }
-            length += 1;
-        }
+        let digits = &number[zeros..];
+        // An integer whose first bit is set would be negative: a zero stays before it.
+        let sign = usize::from(digits[0] >= 0x80);
+        der[length..length + 2].copy_from_slice(&[2, (sign + digits.len()) as u8]);
+        length += 2 + sign;
+        der[length..length + digits.len()].copy_from_slice(digits);
+        length += digits.len();
     }
     (der[0], der[1]) = (0x30, (length - 2) as u8);
     (der, length)

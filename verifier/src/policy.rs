@@ -42,7 +42,7 @@ impl AppraisalPolicy {
     /// The only origin that client data may name: `https://` and the RP ID.
     #[must_use]
     pub fn origin(&self) -> String {
-        format!("https://{}", self.rp_id)
+        ["https://", &self.rp_id].concat()
     }
 }
 

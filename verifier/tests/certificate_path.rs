@@ -82,7 +82,7 @@ fn a_device_certificate_gives_its_facts() {
         (UnixTime(1_735_689_600), UnixTime(1_798_761_600))
     );
     assert_eq!(path.anchor(), signet_evidence::CertificateThumbprint::of_der(&ca.der));
-    assert_eq!(path.into_leaf().der(), der);
+    assert_eq!(leaf.der(), der);
 }
 
 #[test]

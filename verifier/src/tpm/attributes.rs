@@ -7,7 +7,7 @@ use signet_evidence::tpm::{
 use thiserror::Error;
 
 use crate::certificate::{CertificateError, KeyPurpose, VerifiedPath};
-use crate::ecdsa::P256PublicKey;
+use crate::ecdsa::{NotAPoint, P256PublicKey};
 
 pub(super) const MADE_INSIDE: ObjectAttributes = ObjectAttributes::FIXED_TPM
     .union(ObjectAttributes::FIXED_PARENT)
@@ -69,7 +69,7 @@ impl AttestationKey {
         let required =
             MADE_INSIDE.union(ObjectAttributes::RESTRICTED).union(ObjectAttributes::SIGN);
         let forbidden = ObjectAttributes::DECRYPT.union(ObjectAttributes::X509_SIGN);
-        signing_key(public, required, forbidden).map(Self)
+        signing_key(public, required, forbidden, P256PublicKey::from_uncompressed_point).map(Self)
     }
 
     /// The key of a verified certificate for attestation keys: the authority's CA issues these only
@@ -102,11 +102,26 @@ impl TlsKey {
     /// # Errors
     /// See [`TemplateError`].
     pub fn from_public(public: &TpmtPublic) -> Result<Self, TemplateError> {
+        Self::checked(public, P256PublicKey::from_uncompressed_point)
+    }
+
+    /// The same, where the key should be `expected`, which is not put on the curve again.
+    pub(super) fn expecting(
+        expected: &P256PublicKey,
+        public: &TpmtPublic,
+    ) -> Result<Self, TemplateError> {
+        Self::checked(public, |point| expected.or_of_point(point))
+    }
+
+    fn checked(
+        public: &TpmtPublic,
+        on_curve: impl FnOnce(&[u8]) -> Result<P256PublicKey, NotAPoint>,
+    ) -> Result<Self, TemplateError> {
         let required = MADE_INSIDE.union(ObjectAttributes::SIGN);
         let forbidden = ObjectAttributes::RESTRICTED
             .union(ObjectAttributes::DECRYPT)
             .union(ObjectAttributes::X509_SIGN);
-        signing_key(public, required, forbidden).map(Self)
+        signing_key(public, required, forbidden, on_curve).map(Self)
     }
 
     /// The public key.
@@ -204,6 +219,7 @@ fn signing_key(
     public: &TpmtPublic,
     required: ObjectAttributes,
     forbidden: ObjectAttributes,
+    on_curve: impl FnOnce(&[u8]) -> Result<P256PublicKey, NotAPoint>,
 ) -> Result<P256PublicKey, TemplateError> {
     attributes(public, required, forbidden)?;
     // A name by SHA-1 would let two keys share it.
@@ -220,8 +236,7 @@ fn signing_key(
     if ecc.scheme != Scheme::Ecdsa(HashAlgorithm::Sha256) {
         return Err(TemplateError::Scheme(ecc.scheme));
     }
-    P256PublicKey::from_uncompressed_point(&ecc.uncompressed_point())
-        .map_err(|_| TemplateError::PublicKey)
+    on_curve(&ecc.uncompressed_point()).map_err(|_| TemplateError::PublicKey)
 }
 
 pub(super) fn attributes(

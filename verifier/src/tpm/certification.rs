@@ -1,10 +1,12 @@
 //! Certifications: that the TLS key lives in the TPM which quotes.
 
+use signet_evidence::header::CertifiedKey;
 use signet_evidence::tpm::{Attested, ClockInfo, Name, TpmtPublic, WireError};
 use thiserror::Error;
 
 use super::attributes::{AttestationKey, TemplateError, TlsKey};
 use super::signed::{SignedAttestError, from_signed_attest_error, open};
+use crate::ecdsa::P256PublicKey;
 
 /// Why a certification is not believed. Variants stand in the order of the checks.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -94,9 +96,26 @@ impl VerifiedCertification {
         qualifying_data: &[u8],
         public: &[u8],
     ) -> Result<Self, CertificationError> {
-        let Certified { public, name, clock_info } =
-            certified(ak, attest, signature, qualifying_data, public)?;
-        let key = TlsKey::from_public(&public).map_err(CertificationError::Template)?;
+        let certified = certified(ak, attest, signature, qualifying_data, public)?;
+        Self::of(certified, TlsKey::from_public)
+    }
+
+    /// The same, where the certified key should be `expected`, which is not put on the curve again.
+    pub(crate) fn verify_expecting(
+        expected: &P256PublicKey,
+        ak: &AttestationKey,
+        CertifiedKey { signed, public }: &CertifiedKey,
+        qualifying_data: &[u8],
+    ) -> Result<Self, CertificationError> {
+        let certified = certified(ak, &signed.attest, &signed.signature, qualifying_data, public)?;
+        Self::of(certified, |public| TlsKey::expecting(expected, public))
+    }
+
+    fn of(
+        Certified { public, name, clock_info }: Certified,
+        key: impl FnOnce(&TpmtPublic) -> Result<TlsKey, TemplateError>,
+    ) -> Result<Self, CertificationError> {
+        let key = key(&public).map_err(CertificationError::Template)?;
         Ok(Self { key, name, clock_info })
     }
 

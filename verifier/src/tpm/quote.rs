@@ -119,4 +119,10 @@ impl VerifiedQuote {
     pub fn pcr_values(&self) -> Option<&PcrValues> {
         self.pcr_values.as_ref()
     }
+
+    /// The same, for keeps.
+    #[must_use]
+    pub fn into_pcr_values(self) -> Option<PcrValues> {
+        self.pcr_values
+    }
 }
