@@ -17,7 +17,7 @@ impl ActionPolicySet {
     /// What policy says of this request. Anything that no rule allows is denied.
     #[must_use]
     pub fn decide(&self, facts: &RequestFacts<'_>) -> Decision {
-        let path = facts.target.split('?').next().unwrap_or(facts.target);
+        let (path, _) = facts.path_and_query();
         let Some((entry, resource)) = self.actions.find(facts.method, facts.host, path) else {
             let outcome = Outcome::Deny(Denial::Unmapped);
             return Decision { action: None, version: self.version(), outcome };

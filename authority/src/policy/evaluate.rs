@@ -1,20 +1,24 @@
 //! Cedar: puts one question to the rules.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Entities, Entity, EntityUid, PolicyId, PolicySet,
-    Request, RestrictedExpression, Schema,
+    AuthorizationError, Authorizer, Entities, EntityUid, PolicyId, PolicySet, Request, Response,
+    Schema, validate_scope_variables,
 };
 use signet_evidence::UnixTime;
 use signet_verifier::AssuranceLevel;
 
-use super::actions::{MappedAction, Resource};
+use super::actions::{ActionMap, MappedAction, Resource};
+use super::bearing::{Bearing, Sorter};
+use super::clock::Clock;
+use super::context::{Circumstances, Looks, is_readable};
 use super::facts::{PresenceFacts, RequestFacts};
 use super::load::{Kind, action_uid, uid};
-use super::reach::Reach;
+use super::reach::{Asked, Reach};
 
 /// What the rules say to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,28 +33,36 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Evaluator {
     schema: Schema,
-    policies: PolicySet,
+    policies: Arc<PolicySet>,
+    /// By the action's name.
+    known: BTreeMap<String, Known>,
     reach: Reach,
     authorizer: Authorizer,
-    /// The last second that was asked about, as Cedar's `datetime`, which it reads by its grammar.
-    second: Mutex<Option<(UnixTime, RestrictedExpression)>>,
+    clock: Clock,
+}
+
+/// What is known of an action before anybody asks.
+#[derive(Debug)]
+struct Known {
+    bearing: Bearing,
+    /// Whether a context fits the schema's, without and with the client's address: that depends on
+    /// nothing else of a request, since each attribute has one type.
+    fits: [bool; 2],
 }
 
 /// One request as the rules see it, but for presence.
 pub(super) struct Question<'a> {
     pub(super) facts: &'a RequestFacts<'a>,
-    pub(super) action: &'a str,
+    pub(super) bearing: &'a Bearing,
+    pub(super) principal: EntityUid,
     pub(super) resource: &'a Resource,
     /// Those that rules can reach from it, the resource among them.
-    pub(super) entities: Entities,
+    pub(super) entities: Arc<Entities>,
+    /// Whether it is a request by the schema.
+    fits: bool,
 }
 
 impl Question<'_> {
-    /// Who asks.
-    pub(super) fn principal(&self) -> EntityUid {
-        principal(self.facts)
-    }
-
     /// Whether `inner` is `outer`, or lies in it.
     pub(super) fn lies_in(&self, inner: &EntityUid, outer: &EntityUid) -> bool {
         inner == outer || self.entities.is_ancestor_of(outer, inner)
@@ -58,10 +70,25 @@ impl Question<'_> {
 }
 
 impl Evaluator {
-    pub(super) fn new(schema: Schema, policies: PolicySet, entities: Entities) -> Self {
-        let (authorizer, second) = (Authorizer::new(), Mutex::default());
+    pub(super) fn new(
+        schema: Schema,
+        policies: PolicySet,
+        entities: Entities,
+        actions: &ActionMap,
+    ) -> Self {
+        let (policies, clock) = (Arc::new(policies), Clock::default());
+        let mut sorter = Sorter::new(&policies);
+        let mut known = BTreeMap::new();
+        for entry in actions.entries() {
+            known.entry(entry.name.clone()).or_insert_with(|| {
+                let bearing = sorter.bearing(&entry.name, &entities);
+                let fits = [None, Some(IpAddr::V4(Ipv4Addr::LOCALHOST))]
+                    .map(|source| context_fits(&schema, &bearing.action, source, &clock));
+                Known { bearing, fits }
+            });
+        }
         let reach = Reach::new(entities, &policies);
-        Self { schema, policies, reach, authorizer, second }
+        Self { schema, policies, known, reach, authorizer: Authorizer::new(), clock }
     }
 
     /// Names of the groups that the schema puts an action in; `None` when there is no such action.
@@ -75,11 +102,18 @@ impl Evaluator {
     pub(super) fn question<'a>(
         &'a self,
         facts: &'a RequestFacts<'a>,
-        action: &'a str,
+        action: &str,
         resource: &'a Resource,
     ) -> Option<Question<'a>> {
-        let entities = self.entities_of(facts, action, resource, None).ok()?;
-        Some(Question { facts, action, resource, entities })
+        let Known { bearing, fits } = self.known.get(action)?;
+        let asked = asked(facts, bearing.action.clone(), resource, bearing.looks);
+        let entities = self.reach.entities(&asked).ok()?;
+        let [principal, action, _] = &asked.who_does_what;
+        let fits = fits[usize::from(facts.source.is_some())]
+            && facts.source.is_none_or(is_readable)
+            && validate_scope_variables(principal, action, &resource.uid, &self.schema).is_ok();
+        let principal = principal.clone();
+        Some(Question { facts, bearing, principal, resource, entities, fits })
     }
 
     /// The rules.
@@ -94,21 +128,12 @@ impl Evaluator {
         presence: PresenceFacts<'_>,
         single_use: bool,
     ) -> Answer {
-        let Ok(request) = self.request(question, presence, single_use) else {
+        let Some(request) = self.request(question, presence, single_use) else {
             return Answer::Failed { rules: Vec::new() };
         };
-        let response = self.authorizer.is_authorized(&request, &self.policies, &question.entities);
-        let failed: Vec<&PolicyId> = response.diagnostics().errors().map(failed_rule).collect();
-        if !failed.is_empty() {
-            return Answer::Failed { rules: names(failed.into_iter()) };
-        }
-        let rules = names(response.diagnostics().reason());
-        match response.decision() {
-            // Default deny: nothing is allowed that no rule names.
-            cedar_policy::Decision::Allow if !rules.is_empty() => Answer::Permit { rules },
-            cedar_policy::Decision::Deny if !rules.is_empty() => Answer::Forbidden { rules },
-            cedar_policy::Decision::Allow | cedar_policy::Decision::Deny => Answer::NoRule,
-        }
+        let rules = &question.bearing.rules;
+        let response = self.authorizer.is_authorized(&request, rules, &question.entities);
+        answer(&response)
     }
 
     /// Whether a request of this entry fits the schema, whoever sends it.
@@ -117,35 +142,15 @@ impl Evaluator {
         entry: &MappedAction,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let (method, host, target) = entry.sample();
-        let resource = entry.sample_resource();
-        let presence = PresenceFacts {
-            level: AssuranceLevel::Device,
-            human: false,
-            age: None,
-            uvm: None,
-            uvm_source: None,
-            key_attestation: None,
-            boot: "unjudged",
-            device_identity: "unproven",
-        };
+        let (action, resource) = (action_uid(&entry.name), entry.sample_resource());
         let fits = ["operator", "spiffe://sample.example/workload"].map(|subject| {
-            let facts = RequestFacts {
-                subject,
-                device: "spiffe://sample.example/device",
-                gateway: "spiffe://sample.example/gateway",
-                method: &method,
-                host: &host,
-                target: &target,
-                source: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                presence,
-                scope: None,
-                approved: None,
-                now: UnixTime(0),
-            };
-            let (facts, action, resource) = (&facts, entry.name.as_str(), &resource);
-            let entities = self.entities_of(facts, action, resource, Some(&self.schema))?;
-            let question = Question { facts, action, resource, entities };
-            self.request(&question, presence, false).map(|_| ())
+            let facts = RequestFacts { subject, ..sample_facts(&method, &host, &target) };
+            let asked = asked(&facts, action.clone(), &resource, Looks::ALL);
+            self.reach.checked(&asked, &self.schema)?;
+            let context = sample(&facts, &self.clock).context(Looks::ALL)?;
+            let [principal, action, resource] = asked.who_does_what;
+            Request::new(principal, action, resource, context, Some(&self.schema))?;
+            Ok(())
         });
         // An action may be for people only, or for workloads only.
         match fits {
@@ -159,51 +164,63 @@ impl Evaluator {
         question: &Question<'_>,
         presence: PresenceFacts<'_>,
         single_use: bool,
-    ) -> Result<Request, Box<dyn Error + Send + Sync>> {
-        let facts = question.facts;
-        Ok(Request::new(
-            question.principal(),
-            action_uid(question.action),
-            question.resource.uid.clone(),
-            context(facts, presence, single_use, self.datetime(facts.now))?,
-            Some(&self.schema),
-        )?)
+    ) -> Option<Request> {
+        let Question { facts, bearing, principal, resource, fits, .. } = question;
+        let circumstances = Circumstances { facts, presence, single_use, clock: &self.clock };
+        // What the rules do not look at is left out, so the whole was held against the schema before.
+        let context = fits.then(|| circumstances.context(bearing.looks))?.ok()?;
+        let (principal, action) = (principal.clone(), bearing.action.clone());
+        Request::new(principal, action, resource.uid.clone(), context, None).ok()
     }
+}
 
-    fn datetime(&self, now: UnixTime) -> RestrictedExpression {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*second {
-            Some((time, expression)) if *time == now => expression.clone(),
-            _ => {
-                let expression = RestrictedExpression::new_datetime(iso_8601(now));
-                *second = Some((now, expression.clone()));
-                expression
-            }
-        }
+/// Whether the schema takes the context of such a request for this action.
+fn context_fits(
+    schema: &Schema,
+    action: &EntityUid,
+    source: Option<IpAddr>,
+    clock: &Clock,
+) -> bool {
+    let facts = RequestFacts { source, ..sample_facts("GET", "sample.example", "/") };
+    let context = sample(&facts, clock).context(Looks::ALL);
+    context.is_ok_and(|context| context.validate(schema, action).is_ok())
+}
+
+fn sample<'a>(facts: &'a RequestFacts<'a>, clock: &'a Clock) -> Circumstances<'a> {
+    Circumstances { facts, presence: facts.presence, single_use: false, clock }
+}
+
+fn sample_facts<'a>(method: &'a str, host: &'a str, target: &'a str) -> RequestFacts<'a> {
+    RequestFacts {
+        subject: "operator",
+        device: "spiffe://sample.example/device",
+        gateway: "spiffe://sample.example/gateway",
+        method,
+        host,
+        target,
+        source: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        presence: PresenceFacts {
+            level: AssuranceLevel::Device,
+            human: false,
+            age: None,
+            uvm: None,
+            uvm_source: None,
+            key_attestation: None,
+            boot: "unjudged",
+            device_identity: "unproven",
+        },
+        scope: None,
+        approved: None,
+        now: UnixTime(0),
     }
+}
 
-    /// What rules can reach, with the request's resource among it, unless the file lists that itself.
-    fn entities_of(
-        &self,
-        facts: &RequestFacts<'_>,
-        action: &str,
-        resource: &Resource,
-        schema: Option<&Schema>,
-    ) -> Result<Entities, Box<dyn Error + Send + Sync>> {
-        let whole = self.reach.whole();
-        let roots = vec![
-            principal(facts),
-            action_uid(action),
-            resource.uid.clone(),
-            uid(Kind::Device, facts.device),
-            uid(Kind::Gateway, facts.gateway),
-        ];
-        let parent = resource.parent.as_ref().filter(|_| whole.get(&resource.uid).is_none());
-        let resource = parent.map(|parent| {
-            let above = whole.ancestors(parent).into_iter().flatten().cloned();
-            Entity::new_no_attrs(resource.uid.clone(), above.chain([parent.clone()]).collect())
-        });
-        self.reach.from(roots, resource, schema)
+fn asked(facts: &RequestFacts<'_>, action: EntityUid, resource: &Resource, looks: Looks) -> Asked {
+    Asked {
+        who_does_what: [principal(facts), action, resource.uid.clone()],
+        parent: resource.parent.clone(),
+        device: looks.device().then(|| uid(Kind::Device, facts.device)),
+        gateway: looks.gateway().then(|| uid(Kind::Gateway, facts.gateway)),
     }
 }
 
@@ -215,6 +232,20 @@ fn principal(facts: &RequestFacts<'_>) -> EntityUid {
 /// Whether a subject is a workload: those are named by SPIFFE IDs, people never are.
 pub(super) fn is_workload(subject: &str) -> bool {
     subject.starts_with("spiffe://")
+}
+
+fn answer(response: &Response) -> Answer {
+    let failed: Vec<&PolicyId> = response.diagnostics().errors().map(failed_rule).collect();
+    if !failed.is_empty() {
+        return Answer::Failed { rules: names(failed.into_iter()) };
+    }
+    let rules = names(response.diagnostics().reason());
+    match response.decision() {
+        // Default deny: nothing is allowed that no rule names.
+        cedar_policy::Decision::Allow if !rules.is_empty() => Answer::Permit { rules },
+        cedar_policy::Decision::Deny if !rules.is_empty() => Answer::Forbidden { rules },
+        cedar_policy::Decision::Allow | cedar_policy::Decision::Deny => Answer::NoRule,
+    }
 }
 
 fn failed_rule(error: &AuthorizationError) -> &PolicyId {
@@ -230,89 +261,5 @@ fn names<'a>(ids: impl Iterator<Item = &'a PolicyId>) -> Vec<String> {
     names
 }
 
-fn context(
-    facts: &RequestFacts<'_>,
-    presence: PresenceFacts<'_>,
-    single_use: bool,
-    now: RestrictedExpression,
-) -> Result<Context, Box<dyn Error + Send + Sync>> {
-    use RestrictedExpression as Value;
-    let text = |text: &str| Value::new_string(text.to_owned());
-    let optional = |value: Option<&str>| text(value.unwrap_or_default());
-    let (path, query) = facts.target.split_once('?').unwrap_or((facts.target, ""));
-    let pairs = [
-        ("acr", text(presence.level.as_str())),
-        ("assurance", Value::new_long(presence.assurance())),
-        ("human", Value::new_bool(presence.human)),
-        ("presence_age_seconds", Value::new_long(presence.age_seconds())),
-        ("uvm", optional(presence.uvm)),
-        ("uvm_source", optional(presence.uvm_source)),
-        ("pin_can_stand_in", Value::new_bool(presence.pin_can_stand_in())),
-        ("key_attestation", optional(presence.key_attestation)),
-        ("boot", text(presence.boot)),
-        ("device_identity", text(presence.device_identity)),
-        ("device", Value::new_entity_uid(uid(Kind::Device, facts.device))),
-        ("gateway", Value::new_entity_uid(uid(Kind::Gateway, facts.gateway))),
-        ("method", text(facts.method)),
-        ("host", text(facts.host)),
-        ("path", text(path)),
-        ("query", text(query)),
-        ("single_use", Value::new_bool(single_use)),
-        ("now", now),
-    ];
-    let source = facts.source.map(|address| ("source", Value::new_ip(address.to_string())));
-    let pairs = pairs.into_iter().chain(source);
-    Ok(Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value)))?)
-}
-
-/// `YYYY-MM-DDThh:mm:ssZ`, the form that Cedar's `datetime` takes; within the years 0 to 9999.
-#[must_use]
-pub fn iso_8601(time: UnixTime) -> String {
-    const YEAR_0: i64 = -62_167_219_200;
-    const YEAR_9999_END: i64 = 253_402_300_799;
-    let seconds = time.0.clamp(YEAR_0, YEAR_9999_END);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to a date of the proleptic Gregorian calendar, by eras of 400 years that begin in March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        // As `date -u -d @N +%FT%TZ` prints them.
-        let cases = [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_317_301, "2026-11-22T03:15:01Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (i64::MAX, "9999-12-31T23:59:59Z"),
-            (i64::MIN, "0000-01-01T00:00:00Z"),
-        ];
-        for (seconds, text) in cases {
-            assert_eq!(iso_8601(UnixTime(seconds)), text);
-        }
-    }
-
-    #[test]
-    fn constant_entity_types_are_names() {
-        let kinds = [Kind::Action, Kind::Operator, Kind::Workload, Kind::Device, Kind::Gateway];
-        for kind in kinds {
-            assert_eq!(uid(kind, "x").type_name().to_string(), format!("{kind:?}"));
-        }
-    }
-}
+mod tests;

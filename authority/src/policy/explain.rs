@@ -80,7 +80,7 @@ impl ActionPolicySet {
     #[must_use]
     pub fn explain(&self, facts: &RequestFacts<'_>) -> Explanation {
         let decision = self.decide(facts);
-        let path = facts.target.split('?').next().unwrap_or(facts.target);
+        let (path, _) = facts.path_and_query();
         let found = self.actions.find(facts.method, facts.host, path);
         let (names, denied): (&[String], _) = match &decision.outcome {
             Outcome::Permit { rules } => (rules, false),
@@ -116,14 +116,14 @@ impl ActionPolicySet {
     }
 
     fn is_for_action(&self, policy: &Policy, question: &Question<'_>) -> bool {
-        let action = action_uid(question.action);
+        let action = &question.bearing.action;
         match policy.action_constraint() {
             ActionConstraint::Any => true,
-            ActionConstraint::Eq(wanted) => wanted == action,
+            ActionConstraint::Eq(wanted) => wanted == *action,
             ActionConstraint::In(wanted) => {
-                let groups = self.evaluator.groups_of(&action).unwrap_or_default();
+                let groups = self.evaluator.groups_of(action).unwrap_or_default();
                 wanted.iter().any(|one| {
-                    *one == action || groups.iter().any(|group| action_uid(group) == *one)
+                    one == action || groups.iter().any(|group| action_uid(group) == *one)
                 })
             }
         }
@@ -131,18 +131,18 @@ impl ActionPolicySet {
 }
 
 fn lacks(policy: &Policy, question: &Question<'_>) -> Vec<Lack> {
-    let principal = question.principal();
+    let principal = &question.principal;
     let resource = &question.resource.uid;
     let mut lacks = Vec::new();
     let wanted = match policy.principal_constraint() {
         PrincipalConstraint::Any => None,
-        PrincipalConstraint::Eq(one) => (one != principal).then(|| one.to_string()),
-        PrincipalConstraint::In(one) => outside(question, &principal, &one),
+        PrincipalConstraint::Eq(one) => (one != *principal).then(|| one.to_string()),
+        PrincipalConstraint::In(one) => outside(question, principal, &one),
         PrincipalConstraint::Is(kind) => {
             (kind != *principal.type_name()).then(|| format!("a {kind}"))
         }
         PrincipalConstraint::IsIn(kind, one) => match kind == *principal.type_name() {
-            true => outside(question, &principal, &one),
+            true => outside(question, principal, &one),
             false => Some(format!("a {kind} in {one}")),
         },
     };

@@ -33,6 +33,13 @@ pub struct RequestFacts<'a> {
     pub now: UnixTime,
 }
 
+impl RequestFacts<'_> {
+    /// The target's path, and its query where it has one.
+    pub(super) fn path_and_query(&self) -> (&str, &str) {
+        self.target.split_once('?').unwrap_or((self.target, ""))
+    }
+}
+
 /// What was proved about person and machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceFacts<'a> {

@@ -87,7 +87,7 @@ impl ActionPolicySet {
         let Some(entities) = problems.keep(load_entities(files, &schema)) else {
             return problems.fail();
         };
-        let evaluator = Evaluator::new(schema, policies, entities);
+        let evaluator = Evaluator::new(schema, policies, entities, &actions);
         problems.0.extend(check_actions(&evaluator, &actions));
         if problems.0.is_empty() {
             let version = version_of(files);

@@ -6,7 +6,10 @@
 //! whether a fresh touch by the same person would make it a yes.
 
 mod actions;
+mod bearing;
+mod clock;
 mod compare;
+mod context;
 mod decide;
 mod decision;
 mod evaluate;
@@ -22,9 +25,9 @@ mod recorded;
 mod table;
 
 pub use actions::{Access, ActionMapError};
+pub use clock::iso_8601;
 pub use compare::{Changes, Flip, FlipExample, Replay};
 pub use decision::{Decision, Denial, NamedAction, Outcome, PolicyVersion, StepUp};
-pub use evaluate::iso_8601;
 pub use example::EXAMPLE;
 pub use explain::{Explanation, Lack, NearRule};
 pub use facts::{PresenceFacts, RequestFacts};
