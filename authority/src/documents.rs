@@ -149,7 +149,7 @@ pub async fn metrics(State(authority): State<Arc<Authority>>) -> Result<Response
             authority.metrics.certificate_expires(name, certificate.not_after());
         }
     }
-    let mut response = authority.metrics.render(live).into_response();
+    let mut response = authority.metrics.render(live, authority.journal.waiting()).into_response();
     let text =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

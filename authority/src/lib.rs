@@ -15,6 +15,7 @@ pub mod extract;
 pub mod gateway;
 pub mod in_force;
 pub mod introspection;
+pub mod journal;
 pub mod jws;
 pub mod keys;
 pub mod limits;

@@ -19,6 +19,8 @@ use crate::store::{Revocation, RevocationKind, Store, StoreError};
 
 /// How often the feed is read without news.
 pub const POLL: Duration = Duration::from_secs(1);
+/// How old the view may be to answer for the store: one missed reading, and some time to read.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// After how long without an answer the view is too old to allow anything.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,8 @@ struct Shared {
 struct View {
     /// Everything up to here was read from the feed.
     last: i64,
+    /// The newest that is known; above `last` what this process revoked itself since.
+    newest: i64,
     read_at: Option<Instant>,
     sessions: HashSet<[u8; 16]>,
     tokens: HashSet<[u8; 16]>,
@@ -99,6 +103,16 @@ impl RevocationView {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.read(|view| view.read_at.map(|read_at| read_at.elapsed()))
+    }
+
+    /// Whether nothing was revoked after number `as_of`, as far as was heard not long ago: where the store cannot be
+    /// asked each time.
+    #[must_use]
+    pub fn nothing_since(&self, as_of: i64) -> bool {
+        self.read(|view| {
+            let fresh = view.read_at.is_some_and(|read_at| read_at.elapsed() < HEARD_WITHIN);
+            fresh && view.last == as_of && view.newest <= as_of
+        })
     }
 
     /// What is known of a token. `index` is its session's in the status lists.
@@ -169,6 +183,7 @@ impl RevocationView {
 
 impl View {
     fn add(&mut self, revocation: &Revocation) {
+        self.newest = self.newest.max(revocation.sequence);
         let id: Result<[u8; 16], _> = revocation.target.as_slice().try_into();
         match (revocation.kind, id) {
             (RevocationKind::Session, Ok(id)) => {
@@ -212,6 +227,24 @@ mod tests {
         assert_eq!(standing, Standing::Revoked);
         let other = view.standing(&[4; 16], SessionId([0; 16]), &device, None);
         assert_eq!(other, Standing::Stale);
+    }
+
+    #[test]
+    fn nothing_was_revoked_since_only_while_the_feed_says_so() {
+        let view = RevocationView::default();
+        assert!(!view.nothing_since(0), "the feed was not read");
+        let read = |last| {
+            view.write(|view| (view.last, view.read_at) = (last, Some(Instant::now())));
+        };
+        read(7);
+        assert_eq!([6, 7, 8].map(|as_of| view.nothing_since(as_of)), [false, true, false]);
+        // By this process: the feed does not say so yet.
+        view.add(&[revoked(8, RevocationKind::Device, None)]);
+        assert_eq!([7, 8].map(|as_of| view.nothing_since(as_of)), [false, false]);
+        read(8);
+        assert_eq!([7, 8].map(|as_of| view.nothing_since(as_of)), [false, true]);
+        view.write(|view| view.read_at = Instant::now().checked_sub(HEARD_WITHIN));
+        assert!(!view.nothing_since(8), "it was heard too long ago");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::events;
 use crate::gateway::{GatewaySocket, SocketError};
 use crate::in_force::FollowError;
+use crate::journal::OpenJournalError;
 use crate::keys::{self, KeyError, OwnCertificate, OwnCertificateError, Shown};
 use crate::limits::Listener;
 use crate::log;
@@ -44,6 +45,9 @@ pub enum ServeError {
     /// The authority's own certificate.
     #[error("the authority has no certificate of its own")]
     Own(#[from] OwnCertificateError),
+    /// The journal of decisions.
+    #[error("the journal of decisions cannot be used")]
+    Journal(#[from] OpenJournalError),
     /// A gateway's own socket.
     #[error("a gateway's socket cannot be used")]
     Socket(#[from] SocketError),
@@ -72,6 +76,11 @@ impl Server {
     pub async fn bind(authority: Arc<Authority>) -> Result<Self, ServeError> {
         authority.keys.check(&authority.config.keys())?;
         authority.in_force.begin(authority.store.as_ref(), authority.now()).await?;
+        if let Some(path) = authority.config.journal() {
+            let integrity = keys::load_integrity(&authority.config.keys())?;
+            let (journal, store) = (&authority.journal, authority.store.as_ref());
+            journal.open(&path, integrity, store, authority.now()).await?;
+        }
         let settings = &authority.config.settings;
         let (keys, now) = (&authority.keys, authority.now());
         let (own, identity) = OwnCertificate::begin(&authority.config, now)?;
@@ -126,8 +135,13 @@ impl Server {
         tasks.spawn(keys::keep(authority.clone(), shown, stop.clone()));
         tasks.spawn(log::keep_signed(authority.clone(), stop.clone()));
         tasks.spawn(metadata::keep_fresh(authority.clone(), stop.clone()));
-        tasks.spawn(clean_up(authority, stop));
+        tasks.spawn(hand_over(authority.clone(), stop.clone()));
+        tasks.spawn(clean_up(authority.clone(), stop));
         while tasks.join_next().await.is_some() {}
+        // Requests under way may have noted more; what the store does not take now, it gets at the next start.
+        if let Err(error) = authority.journal.hand_over(authority.store.as_ref()).await {
+            tracing::warn!(%error, "decisions stay in the journal until the next start");
+        }
     }
 }
 
@@ -184,6 +198,10 @@ pub(crate) fn server_names(config: &Config) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+async fn hand_over(authority: Arc<Authority>, stop: watch::Receiver<bool>) {
+    authority.journal.keep_handing_over(authority.store.clone(), stop).await;
 }
 
 async fn clean_up(authority: Arc<Authority>, stop: watch::Receiver<bool>) {

@@ -18,6 +18,7 @@ use crate::enrol::PendingEnrolments;
 use crate::events::Hub;
 use crate::gateway::Standings;
 use crate::in_force::{FollowError, InForce, Sets};
+use crate::journal::Journal;
 use crate::keys::{self, KeyError, Keys, LogRing};
 use crate::limits::{Callers, Limited};
 use crate::log::AuditLog;
@@ -71,6 +72,8 @@ pub struct Authority {
     pub seen: SeenTokens,
     /// What the store said of tokens.
     pub standings: Standings,
+    /// Yeses to reads that the store does not have yet.
+    pub journal: Journal,
     clock: Clock,
     status_indices: Mutex<VecDeque<u64>>,
 }
@@ -187,6 +190,7 @@ impl Authority {
             status_indices: Mutex::default(),
             seen: SeenTokens::at_most(SEEN_TOKENS),
             standings: Standings::at_most(SEEN_TOKENS),
+            journal: Journal::default(),
             config,
             store,
             keys,

@@ -426,7 +426,7 @@ async fn a_serving_authority_takes_what_the_file_holds() {
     let authority = Authority::start(house.config(), system_clock()).await.unwrap();
     let (stop, stopped) = watch::channel(false);
     let looking = tokio::spawn(signet_authority::metadata::keep_fresh(authority.clone(), stopped));
-    let rendered = || authority.metrics.render(0);
+    let rendered = || authority.metrics.render(0, 0);
     while !rendered().contains("signet_metadata_looks_total{outcome=\"ok\"} 1") {
         assert!(rendered().contains("outcome=\"failed\"} 0"), "{}", rendered());
         tokio::task::yield_now().await;

@@ -7,6 +7,8 @@
 mod backup;
 #[path = "conformance/evidence.rs"]
 mod evidence;
+#[path = "conformance/journal.rs"]
+mod journal;
 #[path = "conformance/policies.rs"]
 mod policies;
 mod postgres;
@@ -34,6 +36,7 @@ use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use evidence::{evidence_goes_by_age_and_size, evidence_is_kept_with_its_record};
+use journal::what_a_node_noted_is_taken_once_and_in_order;
 use policies::{
     of_activations_at_once_one_counts, what_policy_was_asked_comes_back,
     what_was_put_into_force_is_kept_with_its_order,
@@ -555,6 +558,7 @@ conformance! {
     rows_come_back_as_they_went_in
     a_tokens_standing_is_that_of_all_above_it
     a_decision_that_a_revocation_overtook_is_not_on_record
+    what_a_node_noted_is_taken_once_and_in_order
     a_ticket_opens_once
     of_many_holders_of_a_ticket_one_wins
     the_same_tpm_again_takes_its_place_only_by_a_ticket_that_says_so

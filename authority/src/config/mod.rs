@@ -198,6 +198,12 @@ impl Config {
         self.resolve(&self.settings.keys)
     }
 
+    /// This node's journal of decisions, if it has one.
+    #[must_use]
+    pub fn journal(&self) -> Option<PathBuf> {
+        self.settings.audit.journal.as_ref().map(|path| self.resolve(path))
+    }
+
     /// SPIFFE ID of the device with this id.
     #[must_use]
     pub fn device_spiffe_id(&self, device: &signet_evidence::DeviceId) -> String {

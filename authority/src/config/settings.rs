@@ -380,6 +380,8 @@ pub struct PolicySettings {
 pub struct AuditSettings {
     /// How long at most new records wait for a signed checkpoint.
     pub checkpoint: Spanned<Span>,
+    /// Where a yes to a read is on record before the database has it; every yes waits for the database without.
+    pub journal: Option<PathBuf>,
     /// Keep the evidence that decisions were made on, under the hash that their records name.
     pub keep_evidence: bool,
     /// For how long.
@@ -392,6 +394,7 @@ impl Default for AuditSettings {
     fn default() -> Self {
         Self {
             checkpoint: Spanned::new(0..0, Span::seconds(1)),
+            journal: None,
             keep_evidence: true,
             evidence_for: Span::seconds(30 * 86400),
             evidence_mebibytes: 256,

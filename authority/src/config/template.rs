@@ -182,6 +182,9 @@ idle_timeout = "5m"
 [audit]
 # How long at most new records wait for a signed checkpoint, which witnesses then keep.
 checkpoint = "1s"
+# A file of this node alone, in which a yes to an action with access = "read" is on record at once; the database
+# has it a moment later. Without this line every yes waits for the database (docs/audit.md).
+journal = "audit.journal"
 # Keep the evidence that decisions were made on, under the hash that their records name: it can be judged
 # again (`signet-authority audit reappraise`). For how long, and how much at most; the oldest goes first.
 keep_evidence = true

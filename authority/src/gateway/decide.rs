@@ -15,7 +15,8 @@ use crate::in_force::Sets;
 use crate::limits::Limited;
 use crate::metrics::Metrics;
 use crate::policy::{
-    Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RecordedRequest, RequestFacts, StepUp,
+    Access, Decision, Denial, Outcome, PolicyVersion, PresenceFacts, RecordedRequest, RequestFacts,
+    StepUp,
 };
 use crate::problem::Audience;
 use crate::store::{self, Appended, AuditEntry, CommitError, Event, StoreError};
@@ -164,6 +165,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             Err(rejection) => return Ok(Err(known(rejection))),
         };
         let decision = self.ask_policy(raw, &question, &token, matched.as_ref(), entry);
+        let reads = decision.action.as_ref().is_some_and(|action| action.access == Access::Read);
         let grant = match grant(decision) {
             Ok(grant) => grant,
             Err(refused) => return Ok(Err(refused)),
@@ -173,6 +175,7 @@ impl<L: Ledger + ?Sized> Arbiter<'_, L> {
             format!("{} {} by {}", detail(raw, id), grant.action(), grant.rules().join(", "));
         entry.detail.push_str(&format!(" of policy {}", grant.version()));
         let single_use = match matched {
+            None if reads && state.heard && self.ledger.note(entry) => None,
             None => match self.ledger.record(entry, Some(state.as_of)).await? {
                 Appended::Written => None,
                 Appended::Overtaken => return Ok(Ok(None)),

@@ -21,6 +21,8 @@ pub struct TokenState {
     /// The last revocation that this takes into account: a yes on its word counts only if there was none
     /// since.
     pub as_of: i64,
+    /// It was looked up before, and this node has heard of no revocation since.
+    pub heard: bool,
 }
 
 /// Where to look for what a token is worth.
@@ -51,6 +53,9 @@ pub trait Ledger: Send + Sync {
         entry: &AuditEntry,
     ) -> Result<(), CommitError>;
 
+    /// Puts a yes on record that changes nothing, on this node first; false where only [`Self::record`] can.
+    fn note(&self, entry: &AuditEntry) -> bool;
+
     /// Writes a decision; one that counts as of a revocation, only if there was none since.
     async fn record(&self, entry: &AuditEntry, as_of: Option<i64>) -> Result<Appended, StoreError>;
 }
@@ -70,7 +75,8 @@ impl Ledger for Authority {
         look: Look,
         now: UnixTime,
     ) -> Result<TokenState, StoreError> {
-        let gone = |code| Ok(TokenState { refused: Some(code), action: None, as_of: 0 });
+        let gone =
+            |code| Ok(TokenState { refused: Some(code), action: None, as_of: 0, heard: false });
         let (Some(id), Some(session)) = (token_id(claims), claims.session()) else {
             return gone(RejectionCode::TokenMalformed);
         };
@@ -91,7 +97,9 @@ impl Ledger for Authority {
             self.standings.remember(id, token);
         }
         let refused = token.redeemed.then_some(RejectionCode::TokenRedeemed);
-        Ok(TokenState { refused, action: token.action, as_of: token.revocations })
+        let as_of = token.revocations;
+        let heard = remembered.is_some() && self.revocations.nothing_since(as_of);
+        Ok(TokenState { refused, action: token.action, as_of, heard })
     }
 
     async fn redeem(
@@ -103,6 +111,14 @@ impl Ledger for Authority {
         self.store.redeem(token, now, entry).await?;
         self.metrics.decided(entry.event, entry.decision);
         Ok(())
+    }
+
+    fn note(&self, entry: &AuditEntry) -> bool {
+        let noted = self.journal.note(entry);
+        if noted {
+            self.metrics.decided(entry.event, entry.decision);
+        }
+        noted
     }
 
     async fn record(&self, entry: &AuditEntry, as_of: Option<i64>) -> Result<Appended, StoreError> {

@@ -41,6 +41,9 @@ struct MemoryLedger {
     redeemed: Mutex<Vec<[u8; 16]>>,
     entries: Mutex<Vec<AuditEntry>>,
     broken: bool,
+    /// Whether tokens count as heard of; and what was noted.
+    heard: bool,
+    noted: Mutex<Vec<AuditEntry>>,
     /// How often what a token is worth is overtaken by a revocation; after the first it is `then`.
     overtaken: AtomicI64,
     then: Option<RejectionCode>,
@@ -62,7 +65,8 @@ impl Ledger for MemoryLedger {
     ) -> Result<TokenState, StoreError> {
         let refused = token_id(claims).and_then(|id| self.refused.get(&id).copied());
         let then = self.then.filter(|_| look == Look::Stored);
-        Ok(TokenState { refused: refused.or(then), action: None, as_of: 7 })
+        let heard = self.heard && look == Look::Remembered;
+        Ok(TokenState { refused: refused.or(then), action: None, as_of: 7, heard })
     }
 
     async fn redeem(
@@ -79,6 +83,12 @@ impl Ledger for MemoryLedger {
         redeemed.push(*token);
         self.entries.lock().unwrap().push(entry.clone());
         Ok(())
+    }
+
+    fn note(&self, entry: &AuditEntry) -> bool {
+        assert_eq!(entry.decision, Decision::Allowed);
+        self.noted.lock().unwrap().push(entry.clone());
+        !self.broken
     }
 
     async fn record(&self, entry: &AuditEntry, as_of: Option<i64>) -> Result<Appended, StoreError> {
@@ -410,6 +420,35 @@ async fn no_record_no_answer() {
 }
 
 #[tokio::test]
+async fn a_yes_to_a_read_is_noted_where_nothing_was_revoked_since_the_look() {
+    let mut scene = Scene::new();
+    let get = |token| Request { method: "GET", ..put(STAGING, token) };
+    let mut stranger = session(60);
+    stranger.sub = "mallory".into();
+    let (good, bad) = (scene.token(&session(60)), scene.token(&stranger));
+    let counts = |scene: &Scene| {
+        let of = |entries: &Mutex<Vec<AuditEntry>>| entries.lock().unwrap().len();
+        (of(&scene.ledger.noted), of(&scene.ledger.entries))
+    };
+    scene.permit(&get(good.clone())).await;
+    assert_eq!(counts(&scene), (0, 1), "this node has not heard of it");
+    scene.ledger.heard = true;
+    scene.permit(&get(good.clone())).await;
+    assert_eq!(counts(&scene), (1, 1));
+    scene.permit(&put(STAGING, good.clone())).await;
+    assert_eq!(counts(&scene), (1, 2), "a write");
+    scene.refusal(&get(bad)).await;
+    assert_eq!(counts(&scene), (1, 3), "a no");
+    let once = scene.token(&approved("mesh.route.update", PRODUCTION));
+    scene.permit(&put(PRODUCTION, once)).await;
+    assert_eq!(counts(&scene), (1, 4), "a token for one use");
+    // Neither takes it.
+    scene.ledger.broken = true;
+    let undecided = scene.ask(&get(good)).await.unwrap_err();
+    assert!(matches!(undecided, Undecided::Store(StoreError::Full)));
+}
+
+#[tokio::test]
 async fn what_policy_was_asked_is_on_record_and_can_be_decided_again() {
     let scene = Scene::new();
     let mut stranger = session(1);
@@ -445,7 +484,7 @@ async fn a_shadow_set_is_asked_and_never_obeyed() {
     scene.permit(&put(STAGING, scene.token(&session(60)))).await;
     let refusal = scene.refusal(&put(PRODUCTION, scene.token(&session(60)))).await;
     assert_eq!(refusal.code, RejectionCode::PresenceRequired);
-    let text = scene.metrics.render(0);
+    let text = scene.metrics.render(0, 0);
     for (live, count) in [("permit", 1), ("step-up", 1)] {
         let line = format!(
             "signet_policy_shadow_decisions_total{{live=\"{live}\",shadow=\"deny\",differs=\"yes\"}} {count}"

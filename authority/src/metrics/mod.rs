@@ -31,6 +31,7 @@ pub struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     requests: Family<RouteLabels, Histogram>,
     live_sessions: Gauge,
+    journal_waiting: Gauge,
     store_failures: Counter,
     alerts: Family<AlertLabels, Counter>,
     metadata_looks: Family<LookLabels, Counter>,
@@ -123,6 +124,7 @@ impl Metrics {
         let decisions = Family::default();
         let requests: Family<_, _> = Family::new_with_constructor(latencies as fn() -> Histogram);
         let (live_sessions, store_failures) = (Gauge::default(), Counter::default());
+        let journal_waiting = Gauge::default();
         registry.register("decisions", "Decisions by event, answer and code", decisions.clone());
         registry.register_with_unit(
             "request_duration",
@@ -131,6 +133,8 @@ impl Metrics {
             requests.clone(),
         );
         registry.register("live_sessions", "Sessions that can be renewed", live_sessions.clone());
+        let waiting = "Decisions in this node's journal that the log does not have yet";
+        registry.register("journal_waiting", waiting, journal_waiting.clone());
         registry.register(
             "store_failures",
             "Requests refused because the store failed",
@@ -249,6 +253,7 @@ impl Metrics {
             decisions,
             requests,
             live_sessions,
+            journal_waiting,
             store_failures,
             alerts,
             metadata_looks,
@@ -409,8 +414,9 @@ impl Metrics {
 
     /// Prometheus text.
     #[must_use]
-    pub fn render(&self, live_sessions: u64) -> String {
+    pub fn render(&self, live_sessions: u64, journal_waiting: usize) -> String {
         self.live_sessions.set(i64::try_from(live_sessions).unwrap_or(i64::MAX));
+        self.journal_waiting.set(i64::try_from(journal_waiting).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a `String` does not fail.
         let _ = encode(&mut text, &self.registry);

@@ -291,41 +291,154 @@ pub struct AuditRecord {
     pub trace: Option<String>,
 }
 
+/// What the log holds of a record, in the order that deterministic CBOR has (RFC 8949 §4.2.1): nothing is sorted.
+#[derive(Serialize)]
+struct Entry<'a> {
+    at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    decision: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+}
+
 impl AuditRecord {
     /// What the log holds of it: the deterministic CBOR map of the members that are set. The number
     /// is not among them: the tree says where a record stands.
     #[must_use]
     pub fn entry(&self) -> Vec<u8> {
-        let text = |name: &str, text: &Option<String>| {
-            text.as_ref().map(|text| (name.into(), text.as_str().into()))
+        let entry = Entry {
+            at: self.at,
+            code: self.code.as_deref(),
+            rule: self.rule.as_deref(),
+            event: &self.event,
+            token: self.token.as_deref(),
+            trace: self.trace.as_deref(),
+            action: self.action.as_deref(),
+            detail: &self.detail,
+            device: self.device.as_deref(),
+            policy: self.policy.as_deref(),
+            gateway: self.gateway.as_deref(),
+            request: self.request.as_deref(),
+            session: self.session.as_deref(),
+            subject: self.subject.as_deref(),
+            decision: &self.decision,
+            evidence: self.evidence.as_deref(),
+            credential: self.credential.as_deref(),
         };
-        let always = |name: &str, value: Value| Some((name.into(), value));
-        // In the order that deterministic encoding has: then nothing is sorted.
-        let members = [
-            always("at", self.at.into()),
-            text("code", &self.code),
-            text("rule", &self.rule),
-            always("event", self.event.as_str().into()),
-            text("token", &self.token),
-            text("trace", &self.trace),
-            text("action", &self.action),
-            always("detail", self.detail.as_str().into()),
-            text("device", &self.device),
-            text("policy", &self.policy),
-            text("gateway", &self.gateway),
-            text("request", &self.request),
-            text("session", &self.session),
-            text("subject", &self.subject),
-            always("decision", self.decision.as_str().into()),
-            text("evidence", &self.evidence),
-            text("credential", &self.credential),
-        ];
-        cbor::encode(&Value::Map(members.into_iter().flatten().collect()))
+        let mut bytes = Vec::with_capacity(1024);
+        // Writing to a `Vec` does not fail.
+        let _ = ciborium::into_writer(&entry, &mut bytes);
+        bytes
+    }
+
+    /// The record that [`Self::entry`] made these bytes of, without its number; `None` where it did not.
+    #[must_use]
+    pub fn from_entry(bytes: &[u8]) -> Option<Self> {
+        let members = cbor::decode(bytes).ok()?.into_map().ok()?;
+        let member = |name: &str| {
+            members.iter().find_map(|(key, value)| (key.as_text()? == name).then_some(value))
+        };
+        let text = |name| member(name).and_then(Value::as_text).map(str::to_owned);
+        let record = Self {
+            sequence: 0,
+            at: i64::try_from(i128::from(member("at")?.as_integer()?)).ok()?,
+            event: text("event")?,
+            decision: text("decision")?,
+            code: text("code"),
+            subject: text("subject"),
+            device: text("device"),
+            session: text("session"),
+            token: text("token"),
+            credential: text("credential"),
+            gateway: text("gateway"),
+            action: text("action"),
+            evidence: text("evidence"),
+            rule: text("rule"),
+            detail: text("detail")?,
+            policy: text("policy"),
+            request: text("request"),
+            trace: text("trace"),
+        };
+        // Nothing else may be in it.
+        (record.entry() == bytes).then_some(record)
     }
 
     /// Its leaf in the tree.
     #[must_use]
     pub fn leaf(&self) -> Sha256 {
         leaf_hash(&self.entry())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_deterministic_and_the_record_comes_back() {
+        let text = |name: &str| Some(name.to_owned());
+        let full = AuditRecord {
+            sequence: 0,
+            at: 1_795_317_301,
+            event: "authorize".into(),
+            decision: "allowed".into(),
+            code: text("c"),
+            subject: text("alice"),
+            device: text("d"),
+            session: text("s"),
+            token: text("t"),
+            credential: text("k"),
+            gateway: text("g"),
+            action: text("a"),
+            evidence: text("e"),
+            rule: text("r"),
+            detail: "GET \u{e9}".into(),
+            policy: text("p"),
+            request: text("{}"),
+            trace: text("x"),
+        };
+        let Ok(Value::Map(members)) = cbor::decode(&full.entry()) else { panic!("not a map") };
+        assert_eq!(members.len(), 17);
+        assert_eq!(AuditRecord::from_entry(&full.entry()), Some(full));
+        let least = AuditEntry::new(UnixTime(-1), Event::Ticket, Decision::Allowed).into_record(0);
+        assert_eq!(AuditRecord::from_entry(&least.entry()), Some(least.clone()));
+        // Another member, none of those that are always there, another type.
+        let other = |name: &str, value: Value| (Value::from(name), value);
+        let Ok(Value::Map(least)) = cbor::decode(&least.entry()) else { panic!("not a map") };
+        let of = |members: Vec<(Value, Value)>| cbor::encode(&Value::Map(members));
+        for wrong in [
+            of([least.clone(), vec![other("more", "x".into())]].concat()),
+            of(least[1..].to_vec()),
+            of([least.clone(), vec![other("rule", 1.into())]].concat()),
+            cbor::encode(&Value::Null),
+            Vec::new(),
+        ] {
+            assert_eq!(AuditRecord::from_entry(&wrong), None);
+        }
     }
 }

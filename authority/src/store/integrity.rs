@@ -16,7 +16,7 @@ impl IntegrityKey {
     }
 
     /// MAC over a row of `table`: each part is preceded by its length.
-    pub(super) fn mac(&self, table: &'static str, parts: &[&[u8]]) -> Sha256 {
+    pub(crate) fn mac(&self, table: &'static str, parts: &[&[u8]]) -> Sha256 {
         let mut context = hmac::Context::with_key(&self.0);
         for part in [table.as_bytes()].iter().chain(parts) {
             context.update(&(part.len() as u64).to_be_bytes());
@@ -28,7 +28,7 @@ impl IntegrityKey {
     }
 
     /// Whether the row is this authority's.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         table: &'static str,
         parts: &[&[u8]],

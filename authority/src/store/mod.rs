@@ -16,6 +16,7 @@ mod tallies;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use signet_evidence::binding::Sha256;
@@ -25,6 +26,7 @@ use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::journal::Noted;
 use crate::limits::Limited;
 use crate::metrics::StoreTimes;
 
@@ -117,7 +119,18 @@ pub trait Store: Send + Sync {
         revocations: i64,
     ) -> Result<Appended, StoreError>;
 
-    /// The same for a decision with tallies.
+    /// Writes what a node noted in its journal, in the journal's order, each record once however often it is
+    /// handed over.
+    async fn take_journal(
+        &self,
+        journal: &[u8; 16],
+        noted: &[Arc<Noted>],
+    ) -> Result<(), StoreError>;
+
+    /// The last number that was taken from that journal; zero where it is not known.
+    async fn journal_taken(&self, journal: &[u8; 16]) -> Result<u64, StoreError>;
+
+    /// The same as [`Self::append_audit`] for a decision with tallies.
     async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError>;
 
     /// Whether one of these was counted as often as it may. Only what is written holds against others

@@ -97,6 +97,18 @@ impl House {
         Self::serve(folder, authority.unwrap(), None).await
     }
 
+    /// A house whose node notes yeses to reads in a journal.
+    pub(crate) async fn with_journal() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), None).await;
+        let settings = std::fs::read_to_string(&config.file).unwrap();
+        let with = settings.replace("# journal = ", "journal = ");
+        assert_ne!(with, settings);
+        std::fs::write(&config.file, with).unwrap();
+        let authority = Authority::start(Config::load(&config.file).unwrap(), system_clock()).await;
+        Self::serve(folder, authority.unwrap(), None).await
+    }
+
     /// Another house with the keys of the first: what somebody has who copied them all.
     pub(crate) async fn with_keys_of(directory: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -503,6 +515,8 @@ pub(crate) async fn configuration(folder: &Path, database: Option<&str>) -> Conf
         &"mesh.example".to_owned().try_into().unwrap(),
         &"presence.mesh.example".to_owned().try_into().unwrap(),
     );
+    // Several nodes may share this folder, and a journal has one.
+    settings = settings.replace("\njournal = ", "\n# journal = ");
     if let Some(database) = database {
         settings = settings.replace("\"authority.db\"", &format!("\"{database}\""));
     }
@@ -516,5 +530,6 @@ pub(crate) async fn configuration(folder: &Path, database: Option<&str>) -> Conf
 }
 
 pub(crate) async fn last_audit(authority: &Authority) -> AuditRecord {
+    authority.journal.settled().await;
     authority.store.audit_after(0, 10_000).await.unwrap().pop().unwrap()
 }

@@ -7,6 +7,7 @@ mod disk;
 #[path = "../house/mod.rs"]
 #[allow(dead_code)] // this suite uses its part of the house
 mod house;
+mod journal;
 mod limits;
 mod lost;
 #[path = "../postgres/mod.rs"]

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::house::{House, Machine};
 use crate::postgres::Cluster;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_signet-authority");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_signet-authority");
 /// How long a service may take to come back by itself.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -24,7 +24,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn start(house: &House) -> Self {
+    pub(crate) fn start(house: &House) -> Self {
         let mut command = Command::new(PROGRAM);
         command.arg("serve").arg("--config").arg(house.settings_file());
         command.env("SIGNET_LOG", "info").env("NO_COLOR", "1").stderr(Stdio::piped());

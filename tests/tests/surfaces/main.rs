@@ -145,7 +145,7 @@ async fn every_fixture_gets_its_exact_code_over_http_in_the_audit_record_and_in_
         {
             wrong.push(format!("{name}: {} {}", answer.status, answer.body));
         }
-        if !seat.authority.metrics.render(0).contains(&format!("\"{code}\"")) {
+        if !seat.authority.metrics.render(0, 0).contains(&format!("\"{code}\"")) {
             wrong.push(format!("{name}: no metric is labelled {code}"));
         }
     }

@@ -89,7 +89,7 @@ async fn a_copied_key_raises_an_alert_of_its_own() {
     assert_eq!((refusal.event.as_str(), alert.event.as_str()), ("token-session", "alert"));
     assert_eq!((&refusal.subject, &refusal.device), (&alert.subject, &alert.device));
     assert!(alert.detail.contains("signature counter went from"), "{}", alert.detail);
-    let metrics = seat.authority.metrics.render(0);
+    let metrics = seat.authority.metrics.render(0, 0);
     assert!(metrics.contains("signet_alerts_total{code=\"counter-regressed\"} 1"), "{metrics}");
 }
 

@@ -10,7 +10,6 @@ use signet_authority::log::verify as whole;
 use signet_verifier::log::Note;
 
 use super::super::output::{Output, to_stderr};
-use super::super::ticket::open_store;
 
 /// How often a person hears how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -29,7 +28,7 @@ pub(super) async fn verify(
             Note::parse(&text).with_context(|| format!("{} holds no checkpoint", file.display()))
         })
         .collect::<anyhow::Result<Vec<Note>>>()?;
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let report = whole::verify(&store, &log.keys(), &kept, progress()).await?;
     store.close().await;
     let ok = report.findings.is_empty();

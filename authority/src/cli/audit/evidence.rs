@@ -18,7 +18,6 @@ use signet_evidence::{Evidence, Purpose, UnixTime};
 
 use super::super::appraise::purposes;
 use super::super::output::Output;
-use super::super::ticket::open_store;
 
 /// Says what is kept of the evidence with this hash, or of the record with this number, and writes it.
 pub(super) async fn evidence(
@@ -27,7 +26,7 @@ pub(super) async fn evidence(
     out: Option<PathBuf>,
     output: Output,
 ) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let hash = match which.parse() {
         Ok(number) => record(&store, number)
             .await?
@@ -60,7 +59,7 @@ pub(super) async fn evidence(
 /// Judges again what a record was decided on: at the time of then, by the settings and rows of now.
 pub(super) async fn reappraise(config: &Config, number: u64, output: Output) -> anyhow::Result<()> {
     let keys = keys::load(&config.keys())?;
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let record = record(&store, number).await?;
     let hash = record.evidence.as_deref();
     let hash = hash.with_context(|| format!("record {number} was not made on evidence"))?;

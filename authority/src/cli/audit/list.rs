@@ -8,7 +8,6 @@ use signet_authority::store::{AuditFilter, AuditRecord, Store};
 use signet_evidence::thumbprint::hex;
 
 use super::super::output::{Output, to_stdout};
-use super::super::ticket::open_store;
 use super::Which;
 use super::when::shown;
 
@@ -24,7 +23,7 @@ pub(super) async fn each(
     which: Which,
     mut take: impl FnMut(&AuditRecord) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let mut after = which.after;
     let filter = which.filter();
     loop {
@@ -45,7 +44,7 @@ pub(super) async fn show(
     proof_only: bool,
     output: Output,
 ) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let after = number.checked_sub(1).context("records are counted from 1")?;
     let found = store
         .audit_matching(&AuditFilter::default(), i64::try_from(after)?, 1)

@@ -9,15 +9,17 @@ mod when;
 mod witness;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use signet_authority::config::Config;
-use signet_authority::keys;
 use signet_authority::log::AuditLog;
 use signet_authority::state::system_clock;
-use signet_authority::store::AuditFilter;
+use signet_authority::store::{AuditFilter, SqlStore, Store};
+use signet_authority::{journal, keys};
 
 use super::output::Output;
+use super::ticket::open_store;
 use when::When;
 pub(super) use when::shown;
 
@@ -150,6 +152,34 @@ pub(super) async fn run(file: &Path, command: AuditCommand, output: Output) -> a
             let key = log(&config)?.key().to_string();
             output.line(&key, &serde_json::json!({ "key": key }))
         }
+    }
+}
+
+/// How long to wait for the authority that serves to hand its journal over.
+const HANDED_OVER: Duration = Duration::from_secs(3);
+
+/// The store, with what this node's journal held when the command was given.
+pub(super) async fn open_log(config: &Config) -> anyhow::Result<SqlStore> {
+    let store = open_store(config).await?;
+    let Some(path) = config.journal() else { return Ok(store) };
+    let newest = journal::newest(&path)?;
+    let Some((name, last)) = newest else { return Ok(store) };
+    let began = Instant::now();
+    loop {
+        let taken = store.journal_taken(&name).await?;
+        if taken >= last {
+            return Ok(store);
+        }
+        if began.elapsed() > HANDED_OVER {
+            eprintln!(
+                "note: {} records are in the journal {} and not in the log yet; the authority hands them over \
+                 while it serves, or when it starts",
+                last - taken,
+                path.display()
+            );
+            return Ok(store);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

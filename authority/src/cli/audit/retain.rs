@@ -8,7 +8,6 @@ use signet_authority::state::system_clock;
 use signet_authority::store::{AuditEntry, AuditFilter, Decision, Event, Store};
 
 use super::super::output::Output;
-use super::super::ticket::open_store;
 use super::super::who::who;
 use super::when::{When, shown};
 
@@ -18,7 +17,7 @@ pub(super) async fn prune(
     dry_run: bool,
     output: Output,
 ) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = super::open_log(config).await?;
     let Some(newest) = store.newest_checkpoint().await? else {
         bail!("nothing was signed yet, and only records that were signed may go");
     };

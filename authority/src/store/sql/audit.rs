@@ -29,8 +29,8 @@ impl SqlStore {
         connection: &mut Connection,
         record: AuditRecord,
     ) -> Result<(), StoreError> {
-        let leaf = record.leaf();
-        insert_records(connection, &self.integrity, &[(&record, leaf)]).await
+        let (number, hash) = (record.sequence, record.leaf());
+        insert_leaves(connection, &self.integrity, &[Leaf { number, record: &record, hash }]).await
     }
 
     /// Records after number `after`, as they lie in the table.
@@ -107,6 +107,14 @@ impl SqlStore {
     }
 }
 
+/// A record with its place in the log.
+pub(super) struct Leaf<'a> {
+    /// From 1.
+    pub(super) number: i64,
+    pub(super) record: &'a AuditRecord,
+    pub(super) hash: Sha256,
+}
+
 /// What writes a number of records and their leaves.
 struct Inserts {
     records: String,
@@ -116,75 +124,94 @@ struct Inserts {
 }
 
 impl Inserts {
-    /// Made once for each number, since making them takes longer than running them.
-    fn of(rows: usize) -> &'static Self {
-        static MADE: [OnceLock<Inserts>; AT_ONCE + 1] = [const { OnceLock::new() }; AT_ONCE + 1];
+    /// Made once for each number, since making them takes longer than running them. SQLite gets places without
+    /// numbers: for each number of a place it would go through all of them.
+    fn of(rows: usize, numbered: bool) -> &'static Self {
+        static MADE: [[OnceLock<Inserts>; 2]; AT_ONCE + 1] =
+            [const { [const { OnceLock::new() }; 2] }; AT_ONCE + 1];
         let rows = rows.min(AT_ONCE);
-        MADE[rows].get_or_init(|| {
-            let records = format!(
-                "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session,
-                 token, credential, gateway, action, evidence, rule, detail, policy, request, trace,
-                 mac) VALUES {}",
-                places::<COLUMNS>(0, rows)
-            );
-            let leaves = log::insert_hashes(0, rows);
-            let all = format!("{records}; {}; COMMIT", log::insert_hashes(COLUMNS * rows, rows));
-            Self { records, leaves, all }
+        MADE[rows][usize::from(numbered)].get_or_init(|| {
+            let made = Self::made(rows);
+            match numbered {
+                true => made,
+                false => Self {
+                    records: without_numbers(&made.records),
+                    leaves: without_numbers(&made.leaves),
+                    all: without_numbers(&made.all),
+                },
+            }
         })
     }
+
+    fn made(rows: usize) -> Self {
+        let records = format!(
+            "INSERT INTO audit (sequence, at, event, decision, code, subject, device, session,
+                 token, credential, gateway, action, evidence, rule, detail, policy, request, trace,
+                 mac) VALUES {}",
+            places::<COLUMNS>(0, rows)
+        );
+        let leaves = log::insert_hashes(0, rows);
+        let all = format!("{records}; {}; COMMIT", log::insert_hashes(COLUMNS * rows, rows));
+        Self { records, leaves, all }
+    }
+}
+
+/// `?` in place of `$1` and so on, where they ascend by one.
+fn without_numbers(sql: &str) -> String {
+    let mut parts = sql.split('$');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "?" + part.trim_start_matches(|digit: char| digit.is_ascii_digit())
+    })
 }
 
 /// Writes at most [`AT_ONCE`] records that follow each other, and their leaves: two statements for all
 /// of them.
-async fn insert_records(
+pub(super) async fn insert_leaves(
     connection: &mut Connection,
     integrity: &IntegrityKey,
-    records: &[(&AuditRecord, Sha256)],
+    leaves: &[Leaf<'_>],
 ) -> Result<(), StoreError> {
-    let inserts = Inserts::of(records.len());
-    bind_records(query(&inserts.records), integrity, records).execute(connection).await?;
-    bind_leaves(query(&inserts.leaves), records).execute(connection).await?;
-    for (record, _) in records {
-        log::fill_tiles(connection, leaf_number(record)).await?;
+    let inserts = Inserts::of(leaves.len(), !connection.takes_several());
+    bind_records(query(&inserts.records), integrity, leaves).execute(connection).await?;
+    bind_hashes(query(&inserts.leaves), leaves).execute(connection).await?;
+    for leaf in leaves {
+        log::fill_tiles(connection, leaf.place()).await?;
     }
     Ok(())
 }
 
 /// The same, and then the transaction's end.
-pub(super) async fn commit_records(
+pub(super) async fn commit_leaves(
     mut transaction: Transaction,
     integrity: &IntegrityKey,
-    records: &[(&AuditRecord, Sha256)],
+    leaves: &[Leaf<'_>],
 ) -> Result<(), StoreError> {
-    let fills = |(record, _): &(&AuditRecord, Sha256)| log::fills_tile(leaf_number(record));
-    if transaction.takes_several() && !records.iter().any(fills) {
-        let all = bind_records(query(&Inserts::of(records.len()).all), integrity, records);
-        return transaction.commit_by(bind_leaves(all, records)).await;
+    if transaction.takes_several() && !leaves.iter().any(|leaf| log::fills_tile(leaf.place())) {
+        let all = query(&Inserts::of(leaves.len(), false).all);
+        let all = bind_hashes(bind_records(all, integrity, leaves), leaves);
+        return transaction.commit_by(all).await;
     }
-    insert_records(&mut transaction, integrity, records).await?;
+    insert_leaves(&mut transaction, integrity, leaves).await?;
     transaction.commit().await
 }
 
-fn leaf_number(record: &AuditRecord) -> u64 {
-    record.sequence.saturating_sub(1).unsigned_abs()
+impl Leaf<'_> {
+    /// In the tree, from 0.
+    fn place(&self) -> u64 {
+        self.number.saturating_sub(1).unsigned_abs()
+    }
 }
 
-fn bind_leaves(insert: Query, records: &[(&AuditRecord, Sha256)]) -> Query {
-    let bind = |insert, (record, leaf): &(&AuditRecord, Sha256)| {
-        log::bind_hash(insert, 0, leaf_number(record), leaf)
-    };
-    records.iter().fold(insert, bind)
+fn bind_hashes(insert: Query, leaves: &[Leaf<'_>]) -> Query {
+    leaves.iter().fold(insert, |insert, leaf| log::bind_hash(insert, 0, leaf.place(), &leaf.hash))
 }
 
-fn bind_records(
-    mut insert: Query,
-    integrity: &IntegrityKey,
-    records: &[(&AuditRecord, Sha256)],
-) -> Query {
-    for (record, leaf) in records {
-        let mac = integrity.mac(TABLE, &[&record.sequence.to_be_bytes(), leaf]);
+fn bind_records(mut insert: Query, integrity: &IntegrityKey, leaves: &[Leaf<'_>]) -> Query {
+    for Leaf { number, record, hash } in leaves {
+        let mac = integrity.mac(TABLE, &[&number.to_be_bytes(), hash]);
         insert = insert
-            .bind(record.sequence)
+            .bind(*number)
             .bind(record.at)
             .bind(&record.event)
             .bind(&record.decision)

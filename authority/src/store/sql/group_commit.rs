@@ -160,10 +160,10 @@ impl Shared {
             }
             sequence += 1;
             one.record.sequence = sequence;
-            current.push((&one.record, one.leaf));
+            current.push(audit::Leaf { number: sequence, record: &one.record, hash: one.leaf });
         }
         if !current.is_empty() {
-            let written = audit::commit_records(transaction, &self.integrity, &current).await;
+            let written = audit::commit_leaves(transaction, &self.integrity, &current).await;
             if let Err(error) = written {
                 batch.iter_mut().for_each(|one| one.unsure = one.record.sequence > 0);
                 return Err(error);

@@ -9,6 +9,7 @@ mod database;
 mod enrol;
 mod evidence;
 mod group_commit;
+mod journal;
 mod log;
 mod machines;
 mod metadata;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::*;
+use crate::journal::Noted;
 use crate::limits::Limited;
 use crate::metrics::StoreTimes;
 
@@ -18,6 +19,18 @@ impl Store for SqlStore {
         revocations: i64,
     ) -> Result<Appended, StoreError> {
         self.group_commit.append(entry, Some(revocations)).await
+    }
+
+    async fn take_journal(
+        &self,
+        journal: &[u8; 16],
+        noted: &[Arc<Noted>],
+    ) -> Result<(), StoreError> {
+        self.take_noted(journal, noted).await
+    }
+
+    async fn journal_taken(&self, journal: &[u8; 16]) -> Result<u64, StoreError> {
+        self.read_journal_taken(journal).await
     }
 
     async fn append_counted(&self, entry: &AuditEntry) -> Result<(), CommitError> {
