@@ -1,19 +1,22 @@
 //! Of all rules those that bear on one action, so that a question costs the same however many rules
 //! other actions have.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet};
 
 use super::context::Looks;
 use super::load::action_uid;
+use super::reach::has;
 
 /// Most bytes that are spent on holding rules once more, sorted by action; actions beyond that are
 /// asked about with all rules.
 const MOST_SORTED: usize = 4 * 1024 * 1024;
-/// About what Cedar holds of a rule beside its text, in bytes.
+/// About what is held of a rule beside its text, in bytes.
 const BESIDE_TEXT: usize = 1024;
+/// About what is held of an entity's name, in bytes.
+const OF_NAME: usize = 256;
 
 /// The rules of one action.
 #[derive(Clone, Debug)]
@@ -24,11 +27,13 @@ pub(super) struct Bearing {
     pub(super) rules: Arc<PolicySet>,
     /// What these look at.
     pub(super) looks: Looks,
+    /// The entities that they name, but for those of which nothing is known.
+    pub(super) named: Arc<[EntityUid]>,
 }
 
 /// Sorts rules by the actions that they name.
 pub(super) struct Sorter<'a> {
-    all: &'a Arc<PolicySet>,
+    entities: &'a Entities,
     rules: Vec<Sorted<'a>>,
     /// Those that name no action.
     open: Vec<usize>,
@@ -36,19 +41,28 @@ pub(super) struct Sorter<'a> {
     exactly: HashMap<EntityUid, Vec<usize>>,
     /// Those that name this action or group, with all that it holds.
     within: HashMap<EntityUid, Vec<usize>>,
+    all: Together,
     /// Actions that the same rules speak of share them.
-    sets: HashMap<Vec<usize>, Arc<PolicySet>>,
+    together: HashMap<Vec<usize>, Together>,
     left: usize,
 }
 
 struct Sorted<'a> {
     rule: &'a Policy,
     looks: Looks,
-    size: usize,
+    named: Vec<EntityUid>,
+}
+
+#[derive(Clone)]
+struct Together {
+    rules: Arc<PolicySet>,
+    looks: Looks,
+    named: Arc<[EntityUid]>,
 }
 
 impl<'a> Sorter<'a> {
-    pub(super) fn new(all: &'a Arc<PolicySet>) -> Self {
+    /// `entities` has the actions with their groups.
+    pub(super) fn new(all: &'a Arc<PolicySet>, entities: &'a Entities) -> Self {
         let mut open = Vec::new();
         let mut exactly: HashMap<_, Vec<usize>> = HashMap::new();
         let mut within: HashMap<_, Vec<usize>> = HashMap::new();
@@ -61,47 +75,62 @@ impl<'a> Sorter<'a> {
                 }
             }
         }
-        let rules = all.policies().map(|rule| {
-            let size = BESIDE_TEXT + rule.to_string().len();
-            Sorted { rule, looks: Looks::of(rule), size }
-        });
-        let rules = rules.collect();
-        Self { all, rules, open, exactly, within, sets: HashMap::new(), left: MOST_SORTED }
+        let known = |uid: &EntityUid| entities.get(uid).is_some_and(|one| has(entities, one) > 0);
+        let rules: Vec<Sorted<'_>> = all
+            .policies()
+            .map(|rule| {
+                let named = rule.entity_literals().into_iter().filter(known).collect();
+                Sorted { rule, looks: Looks::of(rule), named }
+            })
+            .collect();
+        let all = together(Arc::clone(all), rules.iter());
+        let (together, left) = (HashMap::new(), MOST_SORTED);
+        Self { entities, rules, open, exactly, within, all, together, left }
     }
 
-    /// The rules of an action; `entities` has its groups.
-    pub(super) fn bearing(&mut self, name: &str, entities: &Entities) -> Bearing {
+    /// The rules of an action.
+    pub(super) fn bearing(&mut self, name: &str) -> Bearing {
         let action = action_uid(name);
-        let (rules, looks) = match self.own(&action, entities) {
-            Some((rules, which)) => (rules, which.iter().map(|at| self.rules[*at].looks).collect()),
-            None => (Arc::clone(self.all), self.rules.iter().map(|sorted| sorted.looks).collect()),
-        };
-        Bearing { action, rules, looks }
+        let together = self.sorted(&action).unwrap_or_else(|| self.all.clone());
+        let Together { rules, looks, named } = together;
+        Bearing { action, rules, looks, named }
     }
 
-    fn own(
-        &mut self,
-        action: &EntityUid,
-        entities: &Entities,
-    ) -> Option<(Arc<PolicySet>, Vec<usize>)> {
+    fn sorted(&mut self, action: &EntityUid) -> Option<Together> {
         // Where nothing fits any more, nothing has to be sorted.
         self.left.checked_sub(self.open.len() * BESIDE_TEXT)?;
-        let groups = entities.ancestors(action).into_iter().flatten();
+        let groups = self.entities.ancestors(action).into_iter().flatten();
         let within = groups.chain([action]).filter_map(|one| self.within.get(one)).flatten();
         let exactly = self.exactly.get(action).into_iter().flatten();
         let mut which: Vec<usize> =
             self.open.iter().chain(exactly).chain(within).copied().collect();
         which.sort_unstable();
         which.dedup();
-        if let Some(rules) = self.sets.get(&which) {
-            return Some((Arc::clone(rules), which));
+        if let Some(together) = self.together.get(&which) {
+            return Some(together.clone());
         }
-        self.left = self.left.checked_sub(which.iter().map(|at| self.rules[*at].size).sum())?;
-        let rules = which.iter().map(|at| self.rules[*at].rule.clone());
-        let rules = Arc::new(PolicySet::from_policies(rules).ok()?);
-        self.sets.insert(which.clone(), Arc::clone(&rules));
-        Some((rules, which))
+        let these = || which.iter().map(|at| &self.rules[*at]);
+        self.left = self.left.checked_sub(these().map(Sorted::size).sum())?;
+        let rules = PolicySet::from_policies(these().map(|sorted| sorted.rule.clone())).ok()?;
+        let together = together(Arc::new(rules), these());
+        self.together.insert(which, together.clone());
+        Some(together)
     }
+}
+
+impl Sorted<'_> {
+    fn size(&self) -> usize {
+        BESIDE_TEXT + self.rule.to_string().len() + OF_NAME * self.named.len()
+    }
+}
+
+fn together<'a>(
+    rules: Arc<PolicySet>,
+    sorted: impl Iterator<Item = &'a Sorted<'a>> + Clone,
+) -> Together {
+    let named: HashSet<&EntityUid> = sorted.clone().flat_map(|sorted| &sorted.named).collect();
+    let named = named.into_iter().cloned().collect();
+    Together { rules, looks: sorted.map(|sorted| sorted.looks).collect(), named }
 }
 
 #[cfg(test)]
@@ -138,9 +167,9 @@ mod tests {
     #[test]
     fn rules_bear_on_the_actions_that_they_name_and_on_those_of_their_groups() {
         let (rules, entities) = rules();
-        let mut sorter = Sorter::new(&rules);
+        let mut sorter = Sorter::new(&rules, &entities);
         let [one, two, three, read] =
-            ["one", "two", "three", "read"].map(|name| sorter.bearing(name, &entities));
+            ["one", "two", "three", "read"].map(|name| sorter.bearing(name));
         assert_eq!(names(&one), ["exact", "group", "listed", "open"]);
         assert_eq!(names(&two), ["group", "listed", "open"]);
         assert_eq!(names(&three), ["group", "open"]);
@@ -153,11 +182,11 @@ mod tests {
     #[test]
     fn what_would_take_too_much_memory_is_not_sorted() {
         let (rules, entities) = rules();
-        let mut sorter = Sorter { left: 4 * BESIDE_TEXT, ..Sorter::new(&rules) };
-        let [one, three] = ["one", "three"].map(|name| sorter.bearing(name, &entities));
+        let mut sorter = Sorter { left: 4 * BESIDE_TEXT, ..Sorter::new(&rules, &entities) };
+        let [one, three] = ["one", "three"].map(|name| sorter.bearing(name));
         assert!(Arc::ptr_eq(&one.rules, &rules) && one.looks.device());
         assert_eq!(names(&three), ["group", "open"]);
-        let mut sorter = Sorter { left: BESIDE_TEXT - 1, ..Sorter::new(&rules) };
-        assert!(Arc::ptr_eq(&sorter.bearing("three", &entities).rules, &rules));
+        let mut sorter = Sorter { left: BESIDE_TEXT - 1, ..Sorter::new(&rules, &entities) };
+        assert!(Arc::ptr_eq(&sorter.bearing("three").rules, &rules));
     }
 }

@@ -77,17 +77,17 @@ impl Evaluator {
         actions: &ActionMap,
     ) -> Self {
         let (policies, clock) = (Arc::new(policies), Clock::default());
-        let mut sorter = Sorter::new(&policies);
+        let mut sorter = Sorter::new(&policies, &entities);
         let mut known = BTreeMap::new();
         for entry in actions.entries() {
             known.entry(entry.name.clone()).or_insert_with(|| {
-                let bearing = sorter.bearing(&entry.name, &entities);
+                let bearing = sorter.bearing(&entry.name);
                 let fits = [None, Some(IpAddr::V4(Ipv4Addr::LOCALHOST))]
                     .map(|source| context_fits(&schema, &bearing.action, source, &clock));
                 Known { bearing, fits }
             });
         }
-        let reach = Reach::new(entities, &policies);
+        let reach = Reach::new(entities);
         Self { schema, policies, known, reach, authorizer: Authorizer::new(), clock }
     }
 
@@ -107,7 +107,7 @@ impl Evaluator {
     ) -> Option<Question<'a>> {
         let Known { bearing, fits } = self.known.get(action)?;
         let asked = asked(facts, bearing.action.clone(), resource, bearing.looks);
-        let entities = self.reach.entities(&asked).ok()?;
+        let entities = self.reach.entities(&asked, &bearing.named).ok()?;
         let [principal, action, _] = &asked.who_does_what;
         let fits = fits[usize::from(facts.source.is_some())]
             && facts.source.is_none_or(is_readable)
@@ -146,7 +146,7 @@ impl Evaluator {
         let fits = ["operator", "spiffe://sample.example/workload"].map(|subject| {
             let facts = RequestFacts { subject, ..sample_facts(&method, &host, &target) };
             let asked = asked(&facts, action.clone(), &resource, Looks::ALL);
-            self.reach.checked(&asked, &self.schema)?;
+            self.reach.check(&asked, &self.schema)?;
             let context = sample(&facts, &self.clock).context(Looks::ALL)?;
             let [principal, action, resource] = asked.who_does_what;
             Request::new(principal, action, resource, context, Some(&self.schema))?;

@@ -5,27 +5,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cedar_policy::entities_errors::EntitiesError;
-use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Policy, PolicySet, Schema};
+use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Schema};
 use signet_verifier::recent::Recent;
 
-/// Most entities that are remembered of questions asked lately, those above them and their attributes
-/// counted too: some 200 bytes each.
-const MOST_REMEMBERED: usize = 16 * 1024;
-/// As many of one question, beside those that every question takes along.
-const MOST_OF_ONE: usize = 16;
-/// Bytes of names that count as one entity more.
-const NAME: usize = 256;
+/// Of how many questions asked lately the entities are remembered.
+const REMEMBERED: usize = 512;
+/// Bytes of one question's entities; of those with more they are not remembered.
+const MOST_OF_ONE: usize = 16 * 1024;
+/// About what Cedar holds of an entity, in bytes.
+const OF_ONE: usize = 1024;
+/// About what it holds of each ancestor, attribute and tag of one, in bytes.
+const OF_ITS: usize = 256;
 
-/// All entities, and those among them that every question takes along.
+/// All entities, and those among them that questions asked lately took along.
 #[derive(Debug)]
 pub(super) struct Reach {
     whole: Arc<Entities>,
-    /// Reached from what the rules name.
-    named: Vec<Entity>,
-    /// Those of questions asked lately. Nothing of a set ever changes.
+    /// Nothing of a set ever changes.
     lately: Mutex<Recent<Asked, Arc<Entities>>>,
-    /// Those of larger ones are not remembered.
-    most_of_one: usize,
 }
 
 /// All that decides which entities a question takes along.
@@ -46,24 +43,15 @@ impl Asked {
         self.who_does_what.iter().chain(&self.device).chain(&self.gateway)
     }
 
-    fn weight(&self) -> usize {
-        let names = self.roots().chain(&self.parent);
-        names.map(|uid| uid.id().unescaped().len()).sum::<usize>() / NAME
+    fn size(&self) -> usize {
+        self.roots().chain(&self.parent).map(|uid| uid.id().unescaped().len()).sum()
     }
 }
 
 impl Reach {
     /// `whole` has every entity's ancestors, as Cedar's own constructors leave it.
-    pub(super) fn new(whole: Entities, policies: &PolicySet) -> Self {
-        let literals = policies.policies().flat_map(Policy::entity_literals).collect();
-        let named = reached(&whole, literals).into_values();
-        // Without ancestors, attributes and tags an entity is to Cedar as one that is not there.
-        let named = named.filter(|entity| weight(&whole, entity) > 1).cloned();
-        let named: Vec<Entity> = named.collect();
-        let of_named: usize = named.iter().map(|entity| weight(&whole, entity)).sum();
-        let most_of_one = of_named + MOST_OF_ONE;
-        let lately = Mutex::new(Recent::at_most(MOST_REMEMBERED / most_of_one));
-        Self { whole: Arc::new(whole), named, lately, most_of_one }
+    pub(super) fn new(whole: Entities) -> Self {
+        Self { whole: Arc::new(whole), lately: Mutex::new(Recent::at_most(REMEMBERED)) }
     }
 
     /// All of them.
@@ -71,24 +59,28 @@ impl Reach {
         &self.whole
     }
 
-    /// All of them, or where the resource is to be added those that the rules can reach.
-    pub(super) fn entities(&self, asked: &Asked) -> Result<Arc<Entities>, Box<EntitiesError>> {
+    /// All of them; or where the resource is to be added, those that rules which name `named` can reach.
+    pub(super) fn entities(
+        &self,
+        asked: &Asked,
+        named: &[EntityUid],
+    ) -> Result<Arc<Entities>, Box<EntitiesError>> {
         let Some(parent) = self.parent_to_add(asked) else { return Ok(Arc::clone(&self.whole)) };
         let lately = || self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entities) = lately().get(asked) {
             return Ok(Arc::clone(entities));
         }
-        let entities = Arc::new(self.from(asked, Some(parent), None)?);
-        let weights = entities.iter().map(|entity| weight(&entities, entity));
-        if weights.sum::<usize>() + asked.weight() <= self.most_of_one {
+        let entities = Arc::new(self.from(asked, named, Some(parent), None)?);
+        let sizes = entities.iter().map(|entity| OF_ONE + OF_ITS * has(&entities, entity));
+        if sizes.sum::<usize>() + asked.size() <= MOST_OF_ONE {
             lately().insert(asked.clone(), Arc::clone(&entities));
         }
         Ok(entities)
     }
 
-    /// Whether what the rules can reach fits the schema.
-    pub(super) fn checked(&self, asked: &Asked, schema: &Schema) -> Result<(), Box<EntitiesError>> {
-        self.from(asked, self.parent_to_add(asked), Some(schema)).map(drop)
+    /// Whether what can be reached from a question itself fits the schema.
+    pub(super) fn check(&self, asked: &Asked, schema: &Schema) -> Result<(), Box<EntitiesError>> {
+        self.from(asked, &[], self.parent_to_add(asked), Some(schema)).map(drop)
     }
 
     /// What the resource lies in, where the file does not list the resource itself.
@@ -100,6 +92,7 @@ impl Reach {
     fn from(
         &self,
         asked: &Asked,
+        named: &[EntityUid],
         parent: Option<&EntityUid>,
         schema: Option<&Schema>,
     ) -> Result<Entities, Box<EntitiesError>> {
@@ -108,17 +101,19 @@ impl Reach {
             let above = self.whole.ancestors(parent).into_iter().flatten().cloned();
             Entity::new_no_attrs(resource.clone(), above.chain([parent.clone()]).collect())
         });
-        let mut reached = reached(&self.whole, asked.roots().cloned().collect());
-        reached.extend(self.named.iter().map(|entity| (entity.uid(), entity)));
+        let roots = asked.roots().chain(named).cloned().collect();
+        let reached = reached(&self.whole, roots).into_values();
         // Their ancestors are in the entities themselves: those need not be there to be told apart.
-        Ok(Entities::from_entities(reached.into_values().cloned().chain(added), schema)?)
+        let reached = reached.filter(|entity| has(&self.whole, entity) > 0).cloned();
+        Ok(Entities::from_entities(reached.chain(added), schema)?)
     }
 }
 
-/// An entity, those above it and what it holds; one, where it is to Cedar as one that is not there.
-fn weight(entities: &Entities, entity: &Entity) -> usize {
-    let above = entities.ancestors(&entity.uid()).map_or(0, Iterator::count);
-    1 + above + entity.attrs().count() + entity.tags().count()
+/// How many ancestors, attributes and tags an entity has. Without any it is to Cedar as one that is not
+/// there.
+pub(super) fn has(entities: &Entities, entity: &Entity) -> usize {
+    let ancestors = entities.ancestors(&entity.uid()).map_or(0, Iterator::count);
+    ancestors + entity.attrs().count() + entity.tags().count()
 }
 
 /// `roots`, and whatever their attributes and tags name, and so on.

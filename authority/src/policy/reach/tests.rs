@@ -1,7 +1,9 @@
 //! Whether what a question takes along is what decides it.
 
+use super::super::load::{Kind, action_uid, uid};
 use super::super::tests::facts;
 use super::super::{ActionPolicySet, Outcome, PolicyFiles};
+use super::*;
 
 /// A set in which resources have owners, owners have teams, and teams carry tags.
 fn organisation(people: usize) -> ActionPolicySet {
@@ -93,4 +95,22 @@ fn a_question_takes_along_no_more_of_many_people_than_of_few() {
         set.evaluator.question(&facts, &entry.name, &resource).unwrap().entities.len()
     });
     assert_eq!(sizes[0], sizes[1]);
+}
+
+#[test]
+fn so_much_is_remembered_and_no_more() {
+    let reach = Reach::new(Entities::empty());
+    let entities = |page: &str| {
+        let [who, what, book] = ["ann", page, "book"].map(|id| uid(Kind::Operator, id));
+        let who_does_what = [who, action_uid("page.read"), what];
+        let asked = Asked { who_does_what, parent: Some(book), device: None, gateway: None };
+        reach.entities(&asked, &[]).unwrap()
+    };
+    assert!(Arc::ptr_eq(&entities("one"), &entities("one")));
+    assert!(!Arc::ptr_eq(&entities("one"), &entities("two")));
+    let long = "x".repeat(MOST_OF_ONE);
+    assert!(!Arc::ptr_eq(&entities(&long), &entities(&long)));
+    (0..2 * REMEMBERED).for_each(|page| drop(entities(&page.to_string())));
+    let remembered = reach.lately.lock().unwrap().len();
+    assert!((REMEMBERED / 2..=REMEMBERED).contains(&remembered), "{remembered}");
 }
