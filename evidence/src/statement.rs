@@ -122,10 +122,8 @@ impl DeviceId {
     /// Parses the bytes of a `ueid` claim; only the RAND type is ours.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        match bytes.split_first() {
-            Some((&Self::RAND, random)) => Self::from_random(random),
-            _ => None,
-        }
+        let rand = bytes.first() == Some(&Self::RAND) && (17..=33).contains(&bytes.len());
+        rand.then(|| Self(bytes.to_vec()))
     }
 
     /// The claim's bytes.

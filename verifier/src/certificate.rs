@@ -12,9 +12,14 @@ use signet_evidence::{CertificateThumbprint, UnixTime};
 use thiserror::Error;
 use webpki::aws_lc_rs::ECDSA_P256_SHA256;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer as _;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::error::X509Error;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, SubjectAlternativeName};
+use x509_parser::nom::Parser as _;
+use x509_parser::oid_registry::{
+    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME, Oid,
+};
+use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
 use crate::ecdsa::P256PublicKey;
@@ -99,8 +104,9 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::Malformed`].
     pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
-        let (rest, parsed) =
-            X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        // Of the extensions two are facts here, and read below.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (rest, parsed) = parser.parse(der).map_err(|_| CertificateError::Malformed)?;
         if !rest.is_empty() {
             return Err(CertificateError::Malformed);
         }
@@ -219,21 +225,32 @@ fn curve_is(parsed: &X509Certificate<'_>, oid: &[u8]) -> bool {
     parameters.and_then(|any| any.as_oid().ok()).is_some_and(|found| found.as_bytes() == oid)
 }
 
+/// The extension of this identifier, if there is one.
+fn extension<'a, T: FromDer<'a, X509Error>>(
+    parsed: &X509Certificate<'a>,
+    identifier: &Oid<'_>,
+) -> Result<Option<T>, CertificateError> {
+    let found = parsed.get_extension_unique(identifier).map_err(|_| CertificateError::Malformed)?;
+    let read = found.map(|extension| T::from_der(extension.value)).transpose();
+    Ok(read.map_err(|_| CertificateError::Malformed)?.map(|(_, extension)| extension))
+}
+
 fn uris_of(parsed: &X509Certificate<'_>) -> Result<Vec<String>, CertificateError> {
-    let names = parsed.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
+    let names: Option<SubjectAlternativeName<'_>> =
+        extension(parsed, &OID_X509_EXT_SUBJECT_ALT_NAME)?;
     let uri = |name: &GeneralName<'_>| match name {
         GeneralName::URI(uri) => Some((*uri).to_owned()),
         _ => None,
     };
-    Ok(names.map_or(vec![], |names| names.value.general_names.iter().filter_map(uri).collect()))
+    Ok(names.map_or(vec![], |names| names.general_names.iter().filter_map(uri).collect()))
 }
 
 fn purposes_of(parsed: &X509Certificate<'_>) -> Result<Vec<KeyPurpose>, CertificateError> {
-    let usage = parsed.extended_key_usage().map_err(|_| CertificateError::Malformed)?;
+    let usage: Option<ExtendedKeyUsage<'_>> = extension(parsed, &OID_X509_EXT_EXTENDED_KEY_USAGE)?;
     let Some(usage) = usage else { return Ok(vec![]) };
     let has = |purpose: &KeyPurpose| match purpose {
-        KeyPurpose::ClientAuthentication => usage.value.client_auth,
-        other => usage.value.other.iter().any(|oid| oid.as_bytes() == other.oid()),
+        KeyPurpose::ClientAuthentication => usage.client_auth,
+        other => usage.other.iter().any(|oid| oid.as_bytes() == other.oid()),
     };
     Ok(KeyPurpose::ALL.into_iter().filter(has).collect())
 }
