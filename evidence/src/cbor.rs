@@ -7,7 +7,6 @@
 mod reader;
 
 pub use ciborium::Value;
-use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use reader::Reader;
@@ -46,9 +45,9 @@ pub fn encode(value: &Value) -> Vec<u8> {
 }
 
 /// The encoding with maps in the order that they have.
-pub(crate) fn written(value: &impl Serialize) -> Vec<u8> {
+fn written(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Writing to a `Vec` cannot fail, and nothing here has a type that cannot be encoded.
+    // Writing to a `Vec` cannot fail, and `Value` has no type that cannot be encoded.
     let _ = ciborium::into_writer(value, &mut bytes);
     bytes
 }
@@ -102,13 +101,19 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Written as a byte string, from where the bytes are.
-pub(crate) struct ByteString<'a>(pub(crate) &'a [u8]);
-
-impl Serialize for ByteString<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
+/// Appends a byte string's encoding.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = bytes.len() as u64;
+    let (minor, skipped) = match length {
+        0..24 => (length as u8, 8),
+        24..0x100 => (24, 7),
+        0x100..0x1_0000 => (25, 6),
+        0x1_0000..0x1_0000_0000 => (26, 4),
+        _ => (27, 0),
+    };
+    out.push(0x40 | minor);
+    out.extend_from_slice(&length.to_be_bytes()[skipped..]);
+    out.extend_from_slice(bytes);
 }
 
 /// Integer keys of a decoded map, taken out one by one so that what is left over can be refused.
@@ -187,6 +192,16 @@ mod tests {
             let lax: Value =
                 ciborium::from_reader(&[before, &unsorted, after].concat()[..]).unwrap();
             assert_eq!(encode(&lax), [before, &sorted, after].concat(), "{place}");
+        }
+    }
+
+    #[test]
+    fn byte_strings_of_every_length_are_put_as_they_are_written() {
+        for length in [0, 1, 23, 24, 255, 256, 65_535, 65_536] {
+            let bytes = vec![0x5a; length];
+            let mut put = vec![];
+            put_bytes(&mut put, &bytes);
+            assert_eq!(put, written(&bytes.into()), "{length}");
         }
     }
 

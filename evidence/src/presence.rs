@@ -5,7 +5,7 @@ use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable};
 use thiserror::Error;
 
 use crate::binding::{self, Sha256};
-use crate::cbor::{self, ByteString, CborError, Fields, Value};
+use crate::cbor::{self, CborError, Fields, Value};
 use crate::header::{
     CertificateChain, FidoAssertion, FidoRegistration, HeaderError, MAX_EVENT_LOG, SentLog,
     TpmEvidence,
@@ -173,8 +173,12 @@ impl Evidence {
     /// What the TLS key signed: the `Sig_structure` (RFC 9052 §4.4), with empty external data.
     #[must_use]
     pub fn to_be_signed(&self) -> Vec<u8> {
-        let (protected, payload) = (ByteString(&self.protected), ByteString(&self.payload));
-        cbor::written(&("Signature1", protected, ByteString(&[]), payload))
+        let mut bytes = Vec::with_capacity(self.protected.len() + self.payload.len() + 32);
+        bytes.extend_from_slice(b"\x84\x6aSignature1");
+        for part in [self.protected.as_slice(), &[], &self.payload] {
+            cbor::put_bytes(&mut bytes, part);
+        }
+        bytes
     }
 
     /// The outer signature, r ‖ s, 64 bytes.

@@ -493,7 +493,7 @@ pub(crate) fn pcr_values(values: &BTreeMap<u8, Vec<u8>>) -> Result<PcrValues, Re
         Some(48) => HashAlgorithm::Sha384,
         _ => HashAlgorithm::Sha256,
     };
-    PcrValues::of_bank(bank, values.clone())
+    PcrValues::of_bank(bank, values.iter().map(|(index, value)| (*index, value.clone())))
         .map_err(|error| Rejection::because(RejectionCode::PcrDigestMismatch, error))
 }
 

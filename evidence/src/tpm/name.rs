@@ -23,9 +23,7 @@ impl Name {
     }
 
     fn of_marshalled(algorithm: HashAlgorithm, public: &[u8]) -> Self {
-        let mut name = algorithm.id().to_be_bytes().to_vec();
-        name.extend_from_slice(&algorithm.digest(&[public]));
-        Self(name)
+        Self([&algorithm.id().to_be_bytes()[..], &algorithm.digest(&[public])].concat())
     }
 
     /// Parses the content of a `TPM2B_NAME`.
