@@ -1,7 +1,7 @@
 //! Yeses to reads: on record in a file of this node before they are given, and in the store a moment later.
 //!
 //! Adding to a file costs a hundredth of a transaction, and stays whatever becomes of this process. What the machine
-//! itself had not written back when its power failed is lost, at most [`LATE`] of it: so only what changes nothing is
+//! itself had not written back when its power failed is lost: so only what changes nothing is
 //! answered like this, and only where the settings name a journal (decision 0041).
 
 mod file;
