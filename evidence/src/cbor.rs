@@ -287,6 +287,7 @@ mod tests {
         #[test]
         fn keys_ascend_as_their_encodings_do(before in key(), after in key()) {
             prop_assert_eq!(ascend(&before, &after), written(&before) < written(&after));
+            prop_assert!(!ascend(&before, &before));
         }
 
         #[test]
