@@ -110,8 +110,7 @@ impl RevocationView {
     #[must_use]
     pub fn nothing_since(&self, as_of: i64) -> bool {
         self.read(|view| {
-            let fresh = view.read_at.is_some_and(|read_at| read_at.elapsed() < HEARD_WITHIN);
-            fresh && view.last == as_of && view.newest <= as_of
+            view.was_read_within(HEARD_WITHIN) && view.last == as_of && view.newest <= as_of
         })
     }
 
@@ -125,12 +124,11 @@ impl RevocationView {
         index: Option<u64>,
     ) -> Standing {
         self.read(|view| {
-            let fresh = view.read_at.is_some_and(|read_at| read_at.elapsed() < STALE_AFTER);
             let revoked = view.tokens.contains(token)
                 || view.sessions.contains(&session.0)
                 || view.devices.contains(device.as_bytes())
                 || index.is_some_and(|index| index < view.below);
-            match (revoked, fresh) {
+            match (revoked, view.was_read_within(STALE_AFTER)) {
                 (true, _) => Standing::Revoked,
                 (false, true) => Standing::Good,
                 (false, false) => Standing::Stale,
@@ -182,6 +180,10 @@ impl RevocationView {
 }
 
 impl View {
+    fn was_read_within(&self, time: Duration) -> bool {
+        self.read_at.is_some_and(|read_at| read_at.elapsed() < time)
+    }
+
     fn add(&mut self, revocation: &Revocation) {
         self.newest = self.newest.max(revocation.sequence);
         let id: Result<[u8; 16], _> = revocation.target.as_slice().try_into();

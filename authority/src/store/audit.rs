@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use signet_evidence::binding::Sha256;
 use signet_evidence::cbor::{self, Value};
 use signet_evidence::thumbprint::hex;
@@ -292,38 +293,37 @@ pub struct AuditRecord {
 }
 
 /// What the log holds of a record, in the order that deterministic CBOR has (RFC 8949 §4.2.1): nothing is sorted.
-#[derive(Serialize)]
-struct Entry<'a> {
-    at: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a str>,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gateway: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    decision: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    evidence: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<&'a str>,
+struct Entry<'a>(&'a AuditRecord);
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(record) = self;
+        let texts = [
+            ("code", record.code.as_deref()),
+            ("rule", record.rule.as_deref()),
+            ("event", Some(record.event.as_str())),
+            ("token", record.token.as_deref()),
+            ("trace", record.trace.as_deref()),
+            ("action", record.action.as_deref()),
+            ("detail", Some(record.detail.as_str())),
+            ("device", record.device.as_deref()),
+            ("policy", record.policy.as_deref()),
+            ("gateway", record.gateway.as_deref()),
+            ("request", record.request.as_deref()),
+            ("session", record.session.as_deref()),
+            ("subject", record.subject.as_deref()),
+            ("decision", Some(record.decision.as_str())),
+            ("evidence", record.evidence.as_deref()),
+            ("credential", record.credential.as_deref()),
+        ];
+        let set = || texts.iter().filter_map(|(name, text)| Some((name, (*text)?)));
+        let mut map = serializer.serialize_map(Some(1 + set().count()))?;
+        map.serialize_entry("at", &record.at)?;
+        for (name, text) in set() {
+            map.serialize_entry(name, text)?;
+        }
+        map.end()
+    }
 }
 
 impl AuditRecord {
@@ -331,28 +331,9 @@ impl AuditRecord {
     /// is not among them: the tree says where a record stands.
     #[must_use]
     pub fn entry(&self) -> Vec<u8> {
-        let entry = Entry {
-            at: self.at,
-            code: self.code.as_deref(),
-            rule: self.rule.as_deref(),
-            event: &self.event,
-            token: self.token.as_deref(),
-            trace: self.trace.as_deref(),
-            action: self.action.as_deref(),
-            detail: &self.detail,
-            device: self.device.as_deref(),
-            policy: self.policy.as_deref(),
-            gateway: self.gateway.as_deref(),
-            request: self.request.as_deref(),
-            session: self.session.as_deref(),
-            subject: self.subject.as_deref(),
-            decision: &self.decision,
-            evidence: self.evidence.as_deref(),
-            credential: self.credential.as_deref(),
-        };
         let mut bytes = Vec::with_capacity(1024);
         // Writing to a `Vec` does not fail.
-        let _ = ciborium::into_writer(&entry, &mut bytes);
+        let _ = ciborium::into_writer(&Entry(self), &mut bytes);
         bytes
     }
 
