@@ -5,8 +5,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::calendar::rfc3339;
 use super::outline::{Outline, Section};
+use super::rfc3339;
 
 /// Names, times and thumbprint of a DER certificate.
 pub(super) fn outline(der: &[u8]) -> Outline {

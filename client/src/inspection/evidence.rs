@@ -9,9 +9,9 @@ use signet_evidence::{
     PlatformAssertion, PlatformRegistration, Registration, Statement, TpmEvidence,
 };
 
-use super::calendar::rfc3339;
 use super::certificate;
 use super::outline::{Outline, Section};
+use super::rfc3339;
 use crate::authority::Base64Url;
 
 /// Everything that evidence of `size` bytes says.

@@ -1,18 +1,16 @@
 //! Showing what evidence and tokens say. **Nothing is verified**: whoever made the bytes chose what
 //! they say.
 
-mod calendar;
 mod certificate;
 mod evidence;
 mod outline;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use signet_evidence::Evidence;
 use signet_evidence::presence::{EvidenceError, MAX_EVIDENCE};
+use signet_evidence::{Evidence, UnixTime};
 use thiserror::Error;
 
-pub use calendar::rfc3339;
 pub use outline::Outline;
 use outline::Section;
 
@@ -22,6 +20,12 @@ pub const MAX_INPUT: usize = MAX_EVIDENCE / 3 * 4 + 64;
 /// Said with everything that is shown.
 pub const NOT_VERIFIED: &str =
     "NOT VERIFIED: no signature was checked; whoever made these bytes chose what they say";
+
+/// Unix time as a person reads it: RFC 3339, UTC, to the second.
+#[must_use]
+pub fn rfc3339(unix: i64) -> String {
+    UnixTime(unix).rfc3339()
+}
 
 /// What an input is.
 #[derive(Debug)]
