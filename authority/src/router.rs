@@ -14,7 +14,7 @@ use signet_evidence::thumbprint::hex;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::limits::{Door, Listener, admit};
+use crate::limits::{Door, Listener};
 use crate::problem::Problem;
 use crate::state::Authority;
 use crate::trace::{self, TraceContext};
@@ -64,17 +64,12 @@ fn finish(router: Router<Arc<Authority>>, authority: Arc<Authority>, listener: L
     let door = Door::new(authority.clone(), listener);
     router
         .fallback(async || Problem::not_found())
-        .layer(middleware::from_fn_with_state(door, admit))
-        .layer(middleware::from_fn_with_state(authority.clone(), measure))
+        .layer(middleware::from_fn_with_state(door, measure))
         .with_state(authority)
 }
 
-/// Names each request, bounds its time and records it.
-async fn measure(
-    State(authority): State<Arc<Authority>>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Names each request, bounds its time and records it; the door lets it in.
+async fn measure(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let context = TraceContext::of(request.headers());
@@ -87,17 +82,17 @@ async fn measure(
         "http.response.status_code" = Empty,
     );
     let answered = async {
-        let response = answer(&authority, route, request, next).await;
+        let response = answer(&door, route, request, next).await;
         span.record("http.response.status_code", u64::from(response.status().as_u16()));
         response
     };
     trace::within(context, answered.instrument(span.clone())).await
 }
 
-async fn answer(authority: &Authority, route: &str, request: Request, next: Next) -> Response {
-    let started = Instant::now();
+async fn answer(door: &Door, route: &str, request: Request, next: Next) -> Response {
+    let (started, authority) = (Instant::now(), door.authority());
     let limit: Duration = authority.config.settings.limits.request_timeout.duration();
-    let response = match tokio::time::timeout(limit, next.run(request)).await {
+    let response = match tokio::time::timeout(limit, door.admit(route, request, next)).await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!("request took too long");

@@ -338,6 +338,80 @@ async fn nobody_has_the_authority_sign_a_record_of_their_own() {
     assert_eq!(house.verify(&[]).await.findings, [Finding::Edited { record: 4 }]);
 }
 
+/// What this process wrote it need not read back: it knows the tree that comes of it.
+#[tokio::test]
+async fn nothing_is_signed_in_place_of_what_was_written() {
+    let house = House::new().await;
+    house.grow(300).await;
+    for number in 300..303 {
+        house.store.append_audit(&entry(number)).await.unwrap();
+    }
+    // Genuine, with its leaf and its mark, but not what stands there.
+    let other = House::new().await;
+    for number in [0, 1, 2].into_iter().cycle().take(303) {
+        other.store.append_audit(&entry(number)).await.unwrap();
+    }
+    let place = other.path();
+    house
+        .attack(&format!(
+            "ATTACH '{}' AS other; DELETE FROM audit WHERE sequence = 302;
+             INSERT INTO audit SELECT * FROM other.audit WHERE sequence = 302;
+             DELETE FROM log_hashes WHERE level = 0 AND number = 301;
+             INSERT INTO log_hashes SELECT * FROM other.log_hashes WHERE level = 0 AND number = 301;",
+            place.display()
+        ))
+        .await;
+    assert_eq!(house.verify(&[]).await.findings, [], "whoever knows the key cannot tell it");
+    for _ in 0..2 {
+        let refused = house.sign().await;
+        let other = matches!(refused, Err(SignError::Other { first: 301, last: 303 }));
+        assert!(other, "{refused:?}");
+    }
+    assert_eq!(house.head().await.size, 300);
+}
+
+/// Its leaf is in the tree, so whoever checks the log sees it.
+#[tokio::test]
+async fn a_record_that_is_edited_before_it_is_signed_is_signed_as_it_was() {
+    let house = House::new().await;
+    house.grow(3).await;
+    house.store.append_audit(&entry(3)).await.unwrap();
+    house.attack("UPDATE audit SET subject = 'mallory' WHERE sequence = 4").await;
+    assert!(house.sign().await.unwrap());
+    let leaves: Vec<_> = (0..4).map(|number| entry(number).into_record(0).leaf()).collect();
+    assert_eq!(house.head().await.root, Frontier::of(&leaves).root());
+    assert_eq!(house.verify(&[]).await.findings, [Finding::Edited { record: 4 }]);
+}
+
+#[tokio::test]
+async fn nodes_sign_what_others_wrote() {
+    let house = House::new().await;
+    let second = SqlStore::open(&house.path(), integrity()).await.unwrap();
+    let other = house.restarted();
+    let mut size = 0;
+    for (first, then) in [(2, 0), (1, 3), (0, 2), (2, 1), (260, 2), (3, 0), (1, 0)] {
+        for (store, records) in [(&house.store, first), (&second, then)] {
+            for _ in 0..records {
+                store.append_audit(&entry(size)).await.unwrap();
+                size += 1;
+            }
+        }
+        assert!(house.sign().await.unwrap());
+        assert_eq!(house.head().await.size, size);
+        second.append_audit(&entry(size)).await.unwrap();
+        size += 1;
+        assert!(other.sign_news(&second, NOW).await.unwrap());
+    }
+    assert_eq!(house.verify(&[]).await.findings, []);
+    // What another node wrote is read.
+    second.append_audit(&entry(size)).await.unwrap();
+    let edit = format!("UPDATE audit SET subject = 'mallory' WHERE sequence = {}", size + 1);
+    house.attack(&edit).await;
+    let refused = house.sign().await;
+    let corrupt = matches!(refused, Err(SignError::Store(StoreError::Corrupt { table: "audit" })));
+    assert!(corrupt, "{refused:?}");
+}
+
 #[tokio::test]
 async fn changed_hashes_and_signatures_are_named() {
     let house = House::new().await;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
@@ -46,11 +47,13 @@ pub fn routes() -> Router<Arc<Authority>> {
 async fn authorize(
     State(authority): State<Arc<Authority>>,
     asker: Asker,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    // It is there already, and no longer than the door lets in.
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        return Problem::malformed_request("send the whole body").into_response();
+    };
     let gateway = match require_gateway(&authority, asker, Event::Authorize).await {
         Ok(gateway) => gateway,
         Err(problem) => return problem.into_response(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited as LimitedBody};
@@ -69,6 +69,33 @@ impl Door {
         Arc::new(Self { authority, listener, gate })
     }
 
+    /// Lets a request for `route` in, or says why not.
+    pub(crate) async fn admit(&self, route: &str, request: Request, next: Next) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::of(&parts.extensions, self.listener);
+        if let Err(limited) = self.authority.callers.count(&caller, Instant::now()) {
+            return refusal(self.authority.limited(limited), route).await;
+        }
+        let body = match self.body(&caller, body).await {
+            Ok(body) => body,
+            Err(problem) => return refusal(problem, route).await,
+        };
+        parts.extensions.insert(caller);
+        let request = Request::from_parts(parts, Body::from(body));
+        if PROBES.contains(&route) {
+            return next.run(request).await;
+        }
+        // Only now: whoever sends slowly keeps nobody else waiting.
+        match self.gate.enter().await {
+            Ok(_slot) => next.run(request).await,
+            Err(shed) => refusal(self.shed(shed), route).await,
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     async fn body(&self, caller: &Caller, body: Body) -> Result<Bytes, Problem> {
         let most = match caller {
             Caller::Address(_) => MAX_BODY,
@@ -92,31 +119,6 @@ impl Door {
     fn shed(&self, shed: Shed) -> Problem {
         self.authority.metrics.pressure.shed(self.listener, shed.as_str());
         Problem::overloaded()
-    }
-}
-
-/// Lets a request in, or says why not.
-pub async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let (mut parts, body) = request.into_parts();
-    let caller = Caller::of(&parts.extensions, door.listener);
-    if let Err(limited) = door.authority.callers.count(&caller, Instant::now()) {
-        return refusal(door.authority.limited(limited), route).await;
-    }
-    let body = match door.body(&caller, body).await {
-        Ok(body) => body,
-        Err(problem) => return refusal(problem, route).await,
-    };
-    parts.extensions.insert(caller);
-    let request = Request::from_parts(parts, Body::from(body));
-    if PROBES.contains(&route) {
-        return next.run(request).await;
-    }
-    // Only now: whoever sends slowly keeps nobody else waiting.
-    match door.gate.enter().await {
-        Ok(_slot) => next.run(request).await,
-        Err(shed) => refusal(door.shed(shed), route).await,
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use caller::{Caller, ClientAddress};
-pub use door::{Door, Listener, admit};
+pub use door::{Door, Listener};
 pub use gate::Load;
 
 pub(crate) use over_nodes::{guesses, refuse_if_reached, tokens};

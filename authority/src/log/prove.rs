@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::store::{SignedCheckpoint, Store, StoreError, TILE};
 
+const HASHES: &str = "log_hashes";
 /// Levels of the tree within one tile.
 const TILE_HEIGHT: u32 = 8;
 
@@ -30,7 +31,13 @@ pub enum ProveError {
 /// # Errors
 /// [`StoreError`]; [`StoreError::Corrupt`] when hashes are missing.
 pub async fn root_at(store: &dyn Store, size: u64) -> Result<Sha256, StoreError> {
-    if size == 0 { Ok(EMPTY_ROOT) } else { root_over(store, 0..size).await }
+    Ok(tree_at(store, size).await?.root())
+}
+
+/// The tree of the first `size` records.
+pub(super) async fn tree_at(store: &dyn Store, size: u64) -> Result<Frontier, StoreError> {
+    let roots = subtrees(store, 0..size).await?;
+    Frontier::of_subtrees(size, roots).ok_or(StoreError::Corrupt { table: HASHES })
 }
 
 /// The proof that record number `index`, from zero, is in the tree of `size` records.
@@ -98,7 +105,13 @@ async fn roots_over(store: &dyn Store, ranges: Vec<Range<u64>>) -> Result<Vec<Sh
 
 /// Root over these leaves: a subtree of the tree, so that its parts are tiles or parts of one.
 async fn root_over(store: &dyn Store, leaves: Range<u64>) -> Result<Sha256, StoreError> {
-    // From the left: complete subtrees, each smaller than the one before.
+    let mut roots = subtrees(store, leaves).await?.into_iter().rev();
+    let last = roots.next().unwrap_or(EMPTY_ROOT);
+    Ok(roots.fold(last, |right, left| node_hash(&left, &right)))
+}
+
+/// Roots of the complete subtrees that these leaves consist of: from the left, each smaller than the one before.
+async fn subtrees(store: &dyn Store, leaves: Range<u64>) -> Result<Vec<Sha256>, StoreError> {
     let mut rest = leaves;
     let mut roots = Vec::new();
     while !rest.is_empty() {
@@ -107,9 +120,7 @@ async fn root_over(store: &dyn Store, leaves: Range<u64>) -> Result<Sha256, Stor
         roots.push(complete(store, rest.start, part).await?);
         rest.start += part;
     }
-    let mut roots = roots.into_iter().rev();
-    let last = roots.next().unwrap_or(EMPTY_ROOT);
-    Ok(roots.fold(last, |right, left| node_hash(&left, &right)))
+    Ok(roots)
 }
 
 /// Root of the complete subtree of `length` leaves, a power of two, from `start` on.
@@ -121,7 +132,7 @@ async fn complete(store: &dyn Store, start: u64, length: u64) -> Result<Sha256, 
     let count = numbers.end - numbers.start;
     let hashes = store.log_hashes(u8::try_from(level).unwrap_or(u8::MAX), numbers).await?;
     if hashes.len() as u64 != count {
-        return Err(StoreError::Corrupt { table: "log_hashes" });
+        return Err(StoreError::Corrupt { table: HASHES });
     }
     Ok(Frontier::of(&hashes).root())
 }

@@ -1,5 +1,6 @@
 //! Signs the tree when it has grown, and refuses to sign what contradicts what was signed before.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -7,13 +8,14 @@ use serde_json::json;
 use signet_evidence::UnixTime;
 use signet_verifier::events::Topic;
 use signet_verifier::log::{
-    Checkpoint, CheckpointError, Note, NoteError, NoteKey, NoteKeyError, TreeHead, key_name,
+    Checkpoint, CheckpointError, Frontier, Note, NoteError, NoteKey, NoteKeyError, TreeHead,
+    key_name,
 };
 use signet_verifier::token::SigningUnavailable;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::prove::root_at;
+use super::prove::{root_at, tree_at};
 use crate::keys::{KeyError, LogRing};
 use crate::rounds::Rounds;
 use crate::state::Authority;
@@ -77,6 +79,16 @@ pub enum SignError {
         "record {0} is not the one that its leaf in the tree is of; run `signet-authority audit verify`"
     )]
     Record(u64),
+    /// The tree does not hold what this process wrote into it.
+    #[error(
+        "records {first} to {last} are not those that this process wrote; run `signet-authority audit verify`"
+    )]
+    Other {
+        /// The first record that is not signed yet.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
     /// The tree does not hold what was signed.
     #[error(
         "the log was rewritten: its first {size} records are not those that were signed; run \
@@ -158,6 +170,8 @@ impl AuditLog {
     /// # Errors
     /// See [`SignError`]; nothing is signed then.
     pub async fn sign_news(&self, store: &dyn Store, now: UnixTime) -> Result<bool, SignError> {
+        // What is committed from now on is for the next time.
+        let written = store.written_tree();
         let stored = store.newest_checkpoint().await?;
         // Whoever writes to the database cannot make this process forget.
         let known = self.newest.borrow().clone();
@@ -175,11 +189,10 @@ impl AuditLog {
             self.tell(stored);
             return Ok(false);
         }
-        check_records(store, from, size).await?;
-        let head = TreeHead { size, root: root_at(store, size).await? };
+        let head = head_to_sign(store, written, from..size).await?;
         let checkpoint = Checkpoint { origin: self.name.clone(), head };
         let note = self.sign(&checkpoint, now)?.to_string();
-        let checkpoint = SignedCheckpoint { size, at: now, note };
+        let checkpoint = SignedCheckpoint { size: head.size, at: now, note };
         store.add_checkpoint(&checkpoint).await?;
         self.tell(Some(checkpoint));
         Ok(true)
@@ -211,6 +224,28 @@ impl AuditLog {
             newer
         });
     }
+}
+
+/// The tree to sign, up to the end of `new` or as far as this process wrote it: the authority wrote all of it that is
+/// new.
+async fn head_to_sign(
+    store: &dyn Store,
+    written: Option<Frontier>,
+    new: Range<u64>,
+) -> Result<TreeHead, SignError> {
+    let written = written.filter(|tree| new.start < tree.size() && tree.size() <= new.end);
+    let tree = match written {
+        // Nobody else wrote: the records need not be read back.
+        Some(tree) if tree == tree_at(store, tree.size()).await? => tree,
+        Some(tree) => return Err(SignError::Other { first: new.start + 1, last: tree.size() }),
+        None => {
+            check_records(store, new.start, new.end).await?;
+            let tree = tree_at(store, new.end).await?;
+            store.continue_tree(tree.clone());
+            tree
+        }
+    };
+    Ok(TreeHead { size: tree.size(), root: tree.root() })
 }
 
 /// That the records from number `from` (zero-based) on are the authority's, and their leaves theirs.

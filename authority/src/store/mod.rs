@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use signet_evidence::binding::Sha256;
 use signet_evidence::{DeviceId, RejectionCode, SessionId, UnixTime};
-use signet_verifier::log::NoteKey;
+use signet_verifier::log::{Frontier, NoteKey};
 use signet_verifier::metadata::Rollback;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -168,6 +168,13 @@ pub trait Store: Send + Sync {
     /// Hashes of that tree: at level 0 the leaves, at each further level the roots over [`TILE`]
     /// hashes of the level below. Those that are not there yet are left out.
     async fn log_hashes(&self, level: u8, numbers: Range<u64>) -> Result<Vec<Sha256>, StoreError>;
+
+    /// The tree as this process wrote it, without asking the database: of one that [`Self::continue_tree`] told it,
+    /// and what it committed since. `None` where others wrote too.
+    fn written_tree(&self) -> Option<Frontier>;
+
+    /// Tells it a tree whose records were read and found to be the authority's.
+    fn continue_tree(&self, tree: Frontier);
 
     /// Keeps a checkpoint; one of that size that is there already stays.
     async fn add_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), StoreError>;

@@ -46,6 +46,14 @@ impl Frontier {
         frontier
     }
 
+    /// A tree of `size` leaves by the roots of its complete subtrees, the largest first; `None` unless there is one
+    /// for each bit of `size` that is set.
+    #[must_use]
+    pub fn of_subtrees(size: u64, roots: Vec<Sha256>) -> Option<Self> {
+        let each = u32::try_from(roots.len()) == Ok(size.count_ones());
+        each.then_some(Self { size, roots })
+    }
+
     /// How many leaves it has.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -82,6 +90,19 @@ mod tests {
         for (size, at) in [(2, 1), (3, 2), (4, 2), (5, 4), (8, 4), (9, 8), (u64::MAX, 1 << 63)] {
             assert_eq!(split(size), at, "{size}");
         }
+    }
+
+    #[test]
+    fn a_tree_is_made_of_its_subtrees_too() {
+        let leaves: Vec<Sha256> = (0..5).map(|number| leaf_hash(&[number])).collect();
+        let (mut tree, roots) = (Frontier::of(&leaves[..3]), [&leaves[..2], &leaves[2..3]]);
+        let roots = roots.map(|leaves| Frontier::of(leaves).root()).to_vec();
+        assert_eq!(Frontier::of_subtrees(3, roots.clone()), Some(tree.clone()));
+        assert_eq!(Frontier::of_subtrees(4, roots.clone()), None);
+        assert_eq!(Frontier::of_subtrees(7, roots), None);
+        leaves[3..].iter().for_each(|leaf| tree.push(*leaf));
+        assert_eq!(tree, Frontier::of(&leaves));
+        assert_eq!(Frontier::of_subtrees(0, Vec::new()), Some(Frontier::default()));
     }
 
     #[test]

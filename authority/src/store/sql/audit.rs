@@ -177,6 +177,7 @@ pub(super) async fn insert_leaves(
     bind_hashes(query(&inserts.leaves), leaves).execute(connection).await?;
     for leaf in leaves {
         log::fill_tiles(connection, leaf.place()).await?;
+        connection.added(leaf.place(), leaf.hash);
     }
     Ok(())
 }
@@ -190,6 +191,7 @@ pub(super) async fn commit_leaves(
     if transaction.takes_several() && !leaves.iter().any(|leaf| log::fills_tile(leaf.place())) {
         let all = query(&Inserts::of(leaves.len(), false).all);
         let all = bind_hashes(bind_records(all, integrity, leaves), leaves);
+        leaves.iter().for_each(|leaf| transaction.added(leaf.place(), leaf.hash));
         return transaction.commit_by(all).await;
     }
     insert_leaves(&mut transaction, integrity, leaves).await?;

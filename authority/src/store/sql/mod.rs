@@ -25,6 +25,7 @@ mod sqlite;
 mod store;
 mod tallies;
 mod verifiers;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use signet_evidence::binding::Sha256;
+use signet_verifier::log::Frontier;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::StoreError;
 use super::database::{Query, Raw, Row, ask, run};
+use super::written::Written;
 use super::{Location, postgres, sqlite};
 use crate::metrics::StoreTimes;
 
@@ -40,6 +43,7 @@ struct Inner {
     outdated: AtomicBool,
     what_for: Use,
     times: StoreTimes,
+    written: Mutex<Written>,
 }
 
 /// What connections of a pool are for.
@@ -68,6 +72,7 @@ impl Pool {
             outdated: AtomicBool::new(false),
             what_for,
             times,
+            written: Mutex::default(),
         }))
     }
 
@@ -93,7 +98,8 @@ impl Pool {
             None => self.connect().await?,
         };
         let (raw, permit) = (Some(raw), Some(permit));
-        Ok(Connection { raw, state: State::Ready, pool: self.clone(), permit, began, span })
+        let (state, pool, leaves) = (State::Ready, self.clone(), Vec::new());
+        Ok(Connection { raw, state, pool, permit, began, span, leaves })
     }
 
     /// A write transaction that comes after all that committed before: what it reads stays true until
@@ -126,6 +132,16 @@ impl Pool {
     /// Whether what was tried last came through.
     pub(super) fn works(&self) -> bool {
         self.0.works.load(Ordering::Relaxed)
+    }
+
+    /// The log's tree, where all of it is known.
+    pub(super) fn written_tree(&self) -> Option<Frontier> {
+        lock(&self.0.written).tree().cloned()
+    }
+
+    /// What was written over it continues this tree.
+    pub(super) fn continue_tree(&self, tree: Frontier) {
+        lock(&self.0.written).continue_from(tree);
     }
 
     /// Begins nothing more, while the tables are of a later version.
@@ -216,9 +232,16 @@ pub(super) struct Connection {
     /// When it was asked for.
     began: Instant,
     span: tracing::Span,
+    /// Leaves of the log that the transaction added, with their numbers from 0.
+    leaves: Vec<(u64, Sha256)>,
 }
 
 impl Connection {
+    /// A leaf of the log was added, which stands when the transaction is committed.
+    pub(super) fn added(&mut self, number: u64, leaf: Sha256) {
+        self.leaves.push((number, leaf));
+    }
+
     /// For one statement; [`Self::finish`] follows with its outcome.
     pub(super) fn start(&mut self) -> Result<&mut Raw, StoreError> {
         if self.state != State::Ready {
@@ -287,7 +310,8 @@ impl Connection {
     fn take(&mut self) -> Self {
         let (raw, permit) = (self.raw.take(), self.permit.take());
         let (began, span) = (self.began, self.span.clone());
-        Self { raw, state: self.state, pool: self.pool.clone(), permit, began, span }
+        let (pool, leaves) = (self.pool.clone(), Vec::new());
+        Self { raw, state: self.state, pool, permit, began, span, leaves }
     }
 
     /// Ends what was under way, then lets others have the connection.
@@ -360,6 +384,12 @@ impl Transaction {
 
     fn committed(mut self) {
         self.0.pool.0.works.store(true, Ordering::Relaxed);
+        let leaves = std::mem::take(&mut self.0.leaves);
+        if !leaves.is_empty() {
+            // While nobody else has the connection, so that they are added in the order of their numbers.
+            let mut written = lock(&self.0.pool.0.written);
+            leaves.into_iter().for_each(|(number, leaf)| written.add(number, leaf));
+        }
         // Nothing is left to roll back.
         drop(self.0.take());
     }

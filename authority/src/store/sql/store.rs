@@ -78,6 +78,14 @@ impl Store for SqlStore {
         self.read_log_hashes(level, numbers).await
     }
 
+    fn written_tree(&self) -> Option<Frontier> {
+        self.writers.written_tree()
+    }
+
+    fn continue_tree(&self, tree: Frontier) {
+        self.writers.continue_tree(tree);
+    }
+
     async fn add_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), StoreError> {
         self.write_checkpoint(checkpoint).await
     }
