@@ -47,8 +47,10 @@ use crate::metrics::StoreTimes;
 
 pub use self::postgres::{Server, ServerError, Unfit};
 
-/// Connections of one process that read.
-const READERS: u32 = 8;
+/// Connections of one process that read from a server, each of which waits for the network.
+const SERVER_READERS: u32 = 8;
+/// The same from a file: each is a thread with a cache of its own.
+const FILE_READERS: u32 = 4;
 /// And that write: writers take turns anyway, and those who wait here can have one commit for all.
 const WRITERS: u32 = 1;
 
@@ -211,8 +213,12 @@ impl SqlStore {
         let times = StoreTimes::default();
         let integrity = Arc::new(integrity);
         let writers = Pool::new(location.clone(), WRITERS, Use::Write, times.clone());
+        let readers = match &location {
+            Location::File(_) => FILE_READERS,
+            Location::Server(_) => SERVER_READERS,
+        };
         let store = Self {
-            readers: Pool::new(location, READERS, Use::Read, times.clone()),
+            readers: Pool::new(location, readers, Use::Read, times.clone()),
             group_commit: group_commit::GroupCommit::new(writers.clone(), integrity.clone()),
             writers,
             times,
