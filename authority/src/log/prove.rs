@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use signet_evidence::binding::Sha256;
 use signet_verifier::log::{
-    EMPTY_ROOT, Frontier, Note, NoteSignature, ProofError, Receipt, consistency_path,
-    inclusion_path, node_hash, split,
+    Frontier, Note, NoteSignature, ProofError, Receipt, consistency_path, inclusion_path, split,
 };
 use thiserror::Error;
 
@@ -36,8 +35,7 @@ pub async fn root_at(store: &dyn Store, size: u64) -> Result<Sha256, StoreError>
 
 /// The tree of the first `size` records.
 pub(super) async fn tree_at(store: &dyn Store, size: u64) -> Result<Frontier, StoreError> {
-    let roots = subtrees(store, 0..size).await?;
-    Frontier::of_subtrees(size, roots).ok_or(StoreError::Corrupt { table: HASHES })
+    tree_over(store, 0..size).await
 }
 
 /// The proof that record number `index`, from zero, is in the tree of `size` records.
@@ -98,20 +96,15 @@ pub async fn consistency(
 async fn roots_over(store: &dyn Store, ranges: Vec<Range<u64>>) -> Result<Vec<Sha256>, StoreError> {
     let mut roots = Vec::with_capacity(ranges.len());
     for leaves in ranges {
-        roots.push(root_over(store, leaves).await?);
+        roots.push(tree_over(store, leaves).await?.root());
     }
     Ok(roots)
 }
 
-/// Root over these leaves: a subtree of the tree, so that its parts are tiles or parts of one.
-async fn root_over(store: &dyn Store, leaves: Range<u64>) -> Result<Sha256, StoreError> {
-    let mut roots = subtrees(store, leaves).await?.into_iter().rev();
-    let last = roots.next().unwrap_or(EMPTY_ROOT);
-    Ok(roots.fold(last, |right, left| node_hash(&left, &right)))
-}
-
-/// Roots of the complete subtrees that these leaves consist of: from the left, each smaller than the one before.
-async fn subtrees(store: &dyn Store, leaves: Range<u64>) -> Result<Vec<Sha256>, StoreError> {
+/// The tree over these leaves: a subtree of the whole, so that its parts are tiles or parts of one.
+async fn tree_over(store: &dyn Store, leaves: Range<u64>) -> Result<Frontier, StoreError> {
+    // From the left: complete subtrees, each smaller than the one before.
+    let size = leaves.end.saturating_sub(leaves.start);
     let mut rest = leaves;
     let mut roots = Vec::new();
     while !rest.is_empty() {
@@ -120,7 +113,7 @@ async fn subtrees(store: &dyn Store, leaves: Range<u64>) -> Result<Vec<Sha256>, 
         roots.push(complete(store, rest.start, part).await?);
         rest.start += part;
     }
-    Ok(roots)
+    Frontier::of_subtrees(size, roots).ok_or(StoreError::Corrupt { table: HASHES })
 }
 
 /// Root of the complete subtree of `length` leaves, a power of two, from `start` on.
