@@ -12,12 +12,13 @@ use signet_authority::keys::{self, LogRing, Urgency};
 use signet_authority::log::verify::{Finding, KEPT_FROM, Report, verify};
 use signet_authority::log::{AuditLog, SignError, consistency, inclusion, root_at};
 use signet_authority::store::{
-    AuditEntry, AuditFilter, Decision, Event, IntegrityKey, SqlStore, Store, StoreError, TILE,
+    AuditEntry, AuditFilter, Cosignature, Decision, Event, IntegrityKey, SqlStore, Store,
+    StoreError, TILE,
 };
 use signet_evidence::UnixTime;
 use signet_verifier::log::{
     Checkpoint, FileLogSigner, Frontier, Inconsistent, LogSigner, Note, NoteKey, ProofError,
-    Receipt, TreeHead, Update, UpdateError,
+    Receipt, SignatureKind, TreeHead, Update, UpdateError,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use zeroize::Zeroizing;
@@ -76,6 +77,18 @@ impl House {
 
     async fn sign(&self) -> Result<bool, SignError> {
         self.log.sign_news(&self.store, NOW).await
+    }
+
+    /// A witness that nobody knew cosigns the log's end; that it did is a record.
+    async fn cosigned_by(&self, name: &str) {
+        let signer = FileLogSigner::from_pkcs8(&FileLogSigner::generate().unwrap()).unwrap();
+        let key = NoteKey::new(name, SignatureKind::Witness, signer.public_key()).unwrap();
+        let pinned = AuditEntry::new(NOW, Event::Witness, Decision::Allowed);
+        self.store.pin_witness(&key, &pinned).await.unwrap();
+        let (note, size) = (self.newest().await, self.head().await.size);
+        let line = note.cosign(name, &signer, NOW).unwrap().to_string();
+        let cosignature = Cosignature { size, witness: name.to_owned(), at: NOW, line };
+        self.store.add_cosignature(&cosignature).await.unwrap();
     }
 
     /// The same authority after a restart: it remembers nothing but its keys.
@@ -186,6 +199,29 @@ async fn a_sound_log_proves_every_record_and_all_of_its_past() {
     let report = house.verify(std::slice::from_ref(&note)).await;
     let expected = Report { records: 557, signed: 557, checkpoints: 6, ..Report::default() };
     assert_eq!(report, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_grows_while_it_is_verified_is_sound() {
+    let house = House::new().await;
+    house.grow(1030).await;
+    let mut grown = 0;
+    // After each page of records a new witness cosigns, and the log's end is signed again.
+    let grow = |_, _| {
+        grown += 1;
+        let grow = async {
+            house.cosigned_by(&format!("witness-{grown}")).await;
+            house.sign().await.unwrap();
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(grow));
+    };
+    let report = verify(&house.store, &[house.key()], &[], grow).await.unwrap();
+    assert_eq!(report.findings, []);
+    let counted = (report.records, report.signed, report.checkpoints, report.cosignatures);
+    assert_eq!(counted, (1030, 1030, 1, 1));
+    assert_eq!(grown, 2);
+    let report = house.verify(&[]).await;
+    assert_eq!((report.findings, report.records), (vec![], 1032));
 }
 
 #[tokio::test]

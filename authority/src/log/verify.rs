@@ -151,8 +151,8 @@ pub struct Report {
 }
 
 /// Checks the whole log: records against their leaves, leaves against the tree, the tree against all
-/// checkpoints signed by one of `keys` and those that others `kept`. `progress` hears how many records of how many were looked
-/// at.
+/// checkpoints signed by one of `keys` and those that others `kept`. `progress` hears how many records of how many
+/// were looked at. The log may grow meanwhile: what is checked is the log as it was at the start.
 ///
 /// # Errors
 /// [`StoreError`] when the log cannot be read.
@@ -162,17 +162,21 @@ pub async fn verify(
     kept: &[Note],
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, StoreError> {
+    // What was signed is read first: a record comes before the checkpoint over it.
+    let signed = store.newest_checkpoint().await?.map_or(0, |newest| newest.size);
     let size = store.log_size().await?;
-    let mut audit = Audit::new(store, keys, kept, size).await?;
+    let mut audit = Audit::new(store, keys, kept, signed, size).await?;
     loop {
         let page = store.audit_found_after(audit.last_row, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
+        // A page that has room is the last one, or a log that grows would never end.
+        let last = page.len() < PAGE as usize;
         for found in page {
             audit.row(found).await?;
         }
         progress(audit.frontier.size(), size);
+        if last {
+            break;
+        }
     }
     audit.finish().await
 }
@@ -181,6 +185,10 @@ struct Audit<'a> {
     store: &'a dyn Store,
     keys: &'a [NoteKey],
     size: u64,
+    /// Records that there were when one beyond `size` was met.
+    grown: u64,
+    /// Size of the newest checkpoint, of those that were kept too.
+    signed: u64,
     /// Number of the last row that was read.
     last_row: i64,
     /// The tree so far, of what is genuine.
@@ -211,6 +219,7 @@ impl<'a> Audit<'a> {
         store: &'a dyn Store,
         keys: &'a [NoteKey],
         kept: &[Note],
+        signed: u64,
         size: u64,
     ) -> Result<Self, StoreError> {
         let mut report = Report { records: size, ..Report::default() };
@@ -222,16 +231,17 @@ impl<'a> Audit<'a> {
             }
         }
         heads.sort_by_key(|head| head.size);
-        let witnesses = store.witnesses().await?.into_iter().map(|witness| witness.key).collect();
         Ok(Self {
             store,
             keys,
             size,
+            grown: size,
+            signed: heads.iter().map(|head| head.size).fold(signed, u64::max),
             last_row: 0,
             frontier: Frontier::default(),
             tiles: Vec::new(),
             leaves: Leaves::default(),
-            witnesses,
+            witnesses: Vec::new(),
             checkpoints: Vec::new(),
             checkpoints_read: 0,
             kept: heads,
@@ -246,8 +256,14 @@ impl<'a> Audit<'a> {
     async fn row(&mut self, found: FoundRecord) -> Result<(), StoreError> {
         self.last_row = found.record.sequence;
         let number = u64::try_from(found.record.sequence).unwrap_or(0);
-        if number > self.size || number <= self.frontier.size() {
+        if number > self.grown {
+            self.grown = self.store.log_size().await?;
+        }
+        if number > self.grown || number <= self.frontier.size() {
             self.report.findings.push(Finding::Added { record: number });
+            return Ok(());
+        }
+        if number > self.size {
             return Ok(());
         }
         self.skip_to(number).await?;
@@ -399,6 +415,11 @@ impl<'a> Audit<'a> {
         for cosignature in self.store.cosignatures(size).await? {
             self.report.cosignatures += 1;
             let witness = cosignature.witness;
+            if !self.witnesses.iter().any(|key| key.name() == witness) {
+                // None was read yet, or this one is new.
+                let known = self.store.witnesses().await?;
+                self.witnesses = known.into_iter().map(|witness| witness.key).collect();
+            }
             let key = self.witnesses.iter().find(|key| key.name() == witness);
             let mut cosigned = note.clone();
             let line = NoteSignature::parse(&cosignature.line);
@@ -427,13 +448,8 @@ impl<'a> Audit<'a> {
                 self.report.findings.push(Finding::Deleted { first: kept_from, last });
             }
         }
-        let mut signed = self.kept.iter().map(|head| head.size).max().unwrap_or(0);
-        while let Some(checkpoint) = self.next_checkpoint().await? {
-            self.report.checkpoints += 1;
-            signed = signed.max(checkpoint.size);
-        }
-        if signed > self.size {
-            self.report.findings.push(Finding::Truncated { size: self.size, signed });
+        if self.signed > self.size {
+            self.report.findings.push(Finding::Truncated { size: self.size, signed: self.signed });
         }
         Ok(self.report)
     }

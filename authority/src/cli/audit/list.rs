@@ -30,8 +30,9 @@ pub(super) async fn each(
         let page = store.audit_matching(&filter, after, PAGE).await?;
         page.iter().try_for_each(&mut take)?;
         match page.last() {
-            Some(record) => after = record.sequence,
-            None => break,
+            // A page that has room is the last one: others may write for as long as this reads.
+            Some(record) if page.len() == PAGE as usize => after = record.sequence,
+            _ => break,
         }
     }
     store.close().await;

@@ -107,14 +107,17 @@ async fn each_recorded(
     let mut after = 0;
     loop {
         let page = store.audit_after(after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.sequence;
         for record in page.iter().filter(|record| record.at >= since) {
             let Some(text) = &record.request else { continue };
             let Ok(request) = serde_json::from_str::<RecordedRequest>(text) else { continue };
             if let Some(verdict) = &request.verdict {
                 put(&record.sequence.to_string(), &request, verdict);
             }
+        }
+        match page.last() {
+            // A page that has room is the last one: the authority may write for as long as this reads.
+            Some(record) if page.len() == PAGE as usize => after = record.sequence,
+            _ => return Ok(()),
         }
     }
 }
