@@ -7,7 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, SigningKey, date_time_ymd,
 };
 use signet_evidence::binding::sha256;
 use signet_evidence::tpm::{
@@ -20,7 +20,7 @@ use signet_evidence::webauthn::{
 };
 use signet_evidence::{FidoRegistration, UnixTime};
 use signet_verifier::AttestationKind;
-use signet_verifier::certificate::{PathError, TrustAnchors};
+use signet_verifier::certificate::{CertificateError, PathError, TrustAnchors};
 use signet_verifier::webauthn::{
     AttestationError, ExpectedRegistration, PlatformStatementError, TpmStatementError,
     UserVerification, VerifiedAttestation, VerifiedRegistration,
@@ -240,6 +240,34 @@ fn a_key_in_a_tpm_is_believed_and_says_whether_it_stays_there() {
         let anchors = &tpm.root.anchors;
         let verified = VerifiedRegistration::verify(&registration, &expected, anchors, NOW);
         assert!(verified.unwrap().leaves_tpm(), "{lacking:?}");
+    }
+}
+
+/// As Windows machines have them.
+#[test]
+fn the_key_by_which_a_tpm_attests_may_be_rsa() {
+    let tpm = Tpm::new();
+    let aik = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+    let public_area = public(&tpm.key, fixed());
+    let (info, params) = (tpm.info(&public_area), aik_params(&[1, 2, 3]));
+    let AttestationStatement::Tpm(by_p256) = tpm.statement(&public_area, &info, &params) else {
+        panic!("not tpm");
+    };
+    let by_rsa = TpmStatement {
+        algorithm: -257,
+        x5c: vec![params.signed_by(&aik, &tpm.root.issuer).unwrap().der().to_vec()],
+        signature: aik.sign(&by_p256.certify_info).unwrap(),
+        ..by_p256.clone()
+    };
+    let judged = |statement: &TpmStatement| tpm.judge(AttestationStatement::Tpm(statement.clone()));
+    assert_eq!(judged(&by_rsa).unwrap().kind(), AttestationKind::Tpm);
+    let mut forged = by_rsa.clone();
+    forged.signature[10] ^= 1;
+    assert_eq!(judged(&forged).unwrap_err(), AttestationError::SignatureInvalid);
+    // Neither key serves under the other's algorithm.
+    for (statement, algorithm) in [(by_rsa, -7), (by_p256, -257)] {
+        let error = judged(&TpmStatement { algorithm, ..statement }).unwrap_err();
+        assert_eq!(error, AttestationError::Certificate(CertificateError::KeyNotP256));
     }
 }
 
