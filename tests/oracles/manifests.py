@@ -1,8 +1,8 @@
-"""Checks Kubernetes manifests against the schemas of custom resource definitions.
+"""Checks manifests against the schemas that their makers publish.
 
 manifests.py SCHEMAS MANIFEST: every document of MANIFEST must have its schema in SCHEMAS ("group/version
-Kind": schema) and be valid under it; members that the schema does not name are faults, as they are for
-`kubectl --validate=strict`. Prints what was checked, one kind a line.
+Kind": schema; for Kong "_format_version N": schema) and be valid under it; members that the schema does not name are
+faults, as they are for `kubectl --validate=strict`. Prints what was checked, one kind a line.
 """
 
 import json
@@ -38,10 +38,14 @@ faults = 0
 for document in yaml.safe_load_all(text):
     if document is None:
         continue
-    kind = f"{document['apiVersion']} {document['kind']}"
-    schema = schemas[kind]
-    known = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
-    schema["properties"] = {**schema["properties"], **known}
+    if "_format_version" in document:
+        kind = f"_format_version {document['_format_version']}"
+        schema = schemas[kind]
+    else:
+        kind = f"{document['apiVersion']} {document['kind']}"
+        schema = schemas[kind]
+        known = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
+        schema["properties"] = {**schema["properties"], **known}
     for error in jsonschema.Draft202012Validator(closed(schema)).iter_errors(document):
         faults += 1
         print(f"{kind}: {error.json_path}: {error.message}")

@@ -17,8 +17,8 @@ fn check(product: &str, manifest: &Path) -> Output {
 }
 
 /// The manifest is valid, holds these kinds, and would not be with one member misspelled.
-fn valid(product: &str, kinds: &[&str], member: &str) {
-    let manifest = root().join(format!("docs/gateways/{product}/signet.yaml"));
+fn valid(product: &str, file: &str, kinds: &[&str], member: &str) {
+    let manifest = root().join("docs/gateways").join(product).join(file);
     let output = check(product, &manifest);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -46,7 +46,7 @@ fn istio() {
         "networking.istio.io/v1 ServiceEntry",
         "networking.istio.io/v1 DestinationRule",
     ];
-    valid("istio", &kinds, "provider: {");
+    valid("istio", "signet.yaml", &kinds, "provider: {");
 }
 
 /// Kong's function has the syntax of Lua: HAProxy loads files in it, and calls nothing of them here.
@@ -82,5 +82,35 @@ fn linkerd() {
         "policy.linkerd.io/v1alpha1 MeshTLSAuthentication",
         "policy.linkerd.io/v1alpha1 AuthorizationPolicy",
     ];
-    valid("linkerd", &kinds, "accessPolicy:");
+    valid("linkerd", "signet.yaml", &kinds, "accessPolicy:");
+}
+
+#[test]
+fn consul() {
+    let kinds = ["consul.hashicorp.com/v1alpha1 ServiceDefaults"];
+    valid("consul", "signet.yaml", &kinds, "required:");
+}
+
+/// The entry for a Consul without Kubernetes says what the resource says.
+#[test]
+fn consul_is_told_the_same_in_both_ways() {
+    let script = "import json, sys, yaml\n\
+        resource, entry = yaml.safe_load(open(sys.argv[1])), json.load(open(sys.argv[2]))\n\
+        assert entry.pop('Kind') == 'service-defaults'\n\
+        assert entry.pop('Name') == resource['metadata']['name']\n\
+        first = lambda members: {name[0].lower() + name[1:]: member for name, member in members.items()}\n\
+        entry['EnvoyExtensions'] = [first(one) for one in entry['EnvoyExtensions']]\n\
+        assert first(entry) == resource['spec'], (first(entry), resource['spec'])";
+    let folder = root().join("docs/gateways/consul");
+    let output = Command::new(root().join(".venv/bin/python"))
+        .args(["-c", script])
+        .args([folder.join("signet.yaml"), folder.join("signet.json")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn kong() {
+    valid("kong", "kong.yaml", &["_format_version 3.0"], "strip_path:");
 }
