@@ -38,14 +38,14 @@ faults = 0
 for document in yaml.safe_load_all(text):
     if document is None:
         continue
+    known = {}
     if "_format_version" in document:
         kind = f"_format_version {document['_format_version']}"
-        schema = schemas[kind]
     else:
         kind = f"{document['apiVersion']} {document['kind']}"
-        schema = schemas[kind]
         known = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
-        schema["properties"] = {**schema["properties"], **known}
+    schema = schemas[kind]
+    schema["properties"] = {**schema["properties"], **known}
     for error in jsonschema.Draft202012Validator(closed(schema)).iter_errors(document):
         faults += 1
         print(f"{kind}: {error.json_path}: {error.message}")

@@ -9,6 +9,7 @@ mod machine;
 mod metadata;
 pub(crate) mod output;
 mod policy;
+mod records;
 mod revoke;
 mod serve;
 mod ticket;

@@ -7,8 +7,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn check(product: &str, manifest: &Path) -> Output {
+fn python() -> Command {
     Command::new(root().join(".venv/bin/python"))
+}
+
+fn check(product: &str, manifest: &Path) -> Output {
+    python()
         .arg(root().join("tests/oracles/manifests.py"))
         .arg(root().join(format!("fixtures/published/schemas/{product}.json")))
         .arg(manifest)
@@ -58,8 +62,7 @@ fn the_function_for_kong_is_lua() {
         [service] = document['services']\n[plugin] = service['plugins']\n\
         assert plugin['name'] == 'pre-function', plugin\n[code] = plugin['config']['access']\n\
         print('local function access()\\n' + code + '\\nend')";
-    let python = root().join(".venv/bin/python");
-    let output = Command::new(python).args(["-c", script]).arg(manifest).output().unwrap();
+    let output = python().args(["-c", script]).arg(manifest).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let folder = tempfile::tempdir().unwrap();
     let (lua, config) = (folder.path().join("kong.lua"), folder.path().join("haproxy.cfg"));
@@ -102,7 +105,7 @@ fn consul_is_told_the_same_in_both_ways() {
         entry['EnvoyExtensions'] = [first(one) for one in entry['EnvoyExtensions']]\n\
         assert first(entry) == resource['spec'], (first(entry), resource['spec'])";
     let folder = root().join("docs/gateways/consul");
-    let output = Command::new(root().join(".venv/bin/python"))
+    let output = python()
         .args(["-c", script])
         .args([folder.join("signet.yaml"), folder.join("signet.json")])
         .output()

@@ -8,33 +8,23 @@ use signet_authority::store::{AuditFilter, AuditRecord, Store};
 use signet_evidence::thumbprint::hex;
 
 use super::super::output::{Output, to_stdout};
+use super::super::records;
 use super::Which;
 use super::when::shown;
-
-const PAGE: u32 = 500;
 
 pub(super) async fn list(config: &Config, which: Which, output: Output) -> anyhow::Result<()> {
     each(config, which, |record| output.line(&text(record), &serde_json::to_value(record)?)).await
 }
 
-/// Hands over the records that are asked for, one page at a time.
+/// Hands over the records that are asked for.
 pub(super) async fn each(
     config: &Config,
     which: Which,
-    mut take: impl FnMut(&AuditRecord) -> anyhow::Result<()>,
+    take: impl FnMut(&AuditRecord) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let store = super::open_log(config).await?;
-    let mut after = which.after;
-    let filter = which.filter();
-    loop {
-        let page = store.audit_matching(&filter, after, PAGE).await?;
-        page.iter().try_for_each(&mut take)?;
-        match page.last() {
-            // A page that has room is the last one: others may write for as long as this reads.
-            Some(record) if page.len() == PAGE as usize => after = record.sequence,
-            _ => break,
-        }
-    }
+    let after = which.after;
+    records::each(&store, &which.filter(), after, take).await?;
     store.close().await;
     to_stdout(b"")
 }

@@ -10,13 +10,12 @@ use signet_authority::policy::{
     ActionPolicySet, Changes, RecordedRequest, Replay, TESTS, Verdict, parse_table,
 };
 use signet_authority::state::system_clock;
-use signet_authority::store::Store;
+use signet_authority::store::{AuditFilter, AuditRecord, Store};
 
 use super::super::output::Output;
+use super::super::records;
 use super::check::shown;
 use super::{Choice, Window, open_store};
-
-const PAGE: u32 = 1000;
 
 pub(super) async fn replay(
     file: &Path,
@@ -104,22 +103,16 @@ async fn each_recorded(
     mut put: impl FnMut(&str, &RecordedRequest, &Verdict),
 ) -> anyhow::Result<()> {
     let since = system_clock()().0.saturating_sub(i64::from(window.days) * 86_400);
-    let mut after = 0;
-    loop {
-        let page = store.audit_after(after, PAGE).await?;
-        for record in page.iter().filter(|record| record.at >= since) {
-            let Some(text) = &record.request else { continue };
-            let Ok(request) = serde_json::from_str::<RecordedRequest>(text) else { continue };
-            if let Some(verdict) = &request.verdict {
-                put(&record.sequence.to_string(), &request, verdict);
-            }
+    let take = |record: &AuditRecord| {
+        let text = record.request.as_ref().filter(|_| record.at >= since);
+        let Some(text) = text else { return Ok(()) };
+        let Ok(request) = serde_json::from_str::<RecordedRequest>(text) else { return Ok(()) };
+        if let Some(verdict) = &request.verdict {
+            put(&record.sequence.to_string(), &request, verdict);
         }
-        match page.last() {
-            // A page that has room is the last one: the authority may write for as long as this reads.
-            Some(record) if page.len() == PAGE as usize => after = record.sequence,
-            _ => return Ok(()),
-        }
-    }
+        Ok(())
+    };
+    records::each(store, &AuditFilter::default(), 0, take).await
 }
 
 fn describe_changes(text: &mut String, changes: &Changes) {
