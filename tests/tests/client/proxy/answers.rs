@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::broken::Gateway;
+use super::broken::{APPROVE, Gateway, PRESENCE};
 use super::{
     Got, PRODUCTION, Proxy, SIGN, STAGING, by_socket, curled, desktop, gateway_tls, socket, watched,
 };
@@ -27,10 +27,6 @@ use crate::gateway::logged_in;
 
 /// A browser's, for a page.
 const BROWSER: [&str; 2] = ["--header", "accept: text/html,application/xhtml+xml,*/*;q=0.8"];
-/// This very request is to be approved.
-const APPROVE: &[u8] = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=0, scope=\"mesh.route.update\"\r\n\r\n";
-/// Presence is to be proved.
-const PRESENCE: &[u8] = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=60\r\n\r\n";
 
 /// An answer that is expected: status, code, error type (RFC 9209 §2.3), and words of what is wrong or to do.
 type Expected<'a> = (u16, &'a str, &'a str, &'a str);

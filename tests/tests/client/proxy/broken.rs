@@ -1,7 +1,7 @@
 //! Gateways that no product is: that break off, contradict themselves, or read all before they ask.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +10,12 @@ use signet_tests::house::House;
 
 use super::{Proxy, STAGING, by_socket, curl, gateway_tls, socket};
 use crate::gateway::logged_in;
+
+/// This very request is to be approved. Without `close` the proxy could send the next request over the
+/// connection that is being hung up, and would not know what became of it.
+pub(super) const APPROVE: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=0, scope=\"mesh.route.update\"\r\n\r\n";
+/// Presence is to be proved.
+pub(super) const PRESENCE: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=60\r\n\r\n";
 
 /// Answers each request, once it has been read to its end, with the same bytes, and hangs up.
 pub(super) struct Gateway {
@@ -53,6 +59,9 @@ fn serve(tls: Arc<ServerConfig>, stream: TcpStream, answer: &[u8], requests: &At
     let _ = stream.write_all(answer).and_then(|()| stream.flush());
     stream.conn.send_close_notify();
     let _ = stream.flush();
+    // What is still coming would make the kernel take the answer back (RFC 9112 §9.6).
+    let _ = stream.sock.shutdown(Shutdown::Write);
+    while matches!(stream.sock.read(&mut piece), Ok(1..)) {}
 }
 
 fn is_whole(request: &[u8]) -> bool {
@@ -122,20 +131,14 @@ async fn a_body_beyond_the_bound_is_not_sent_again_by_itself() {
     let body = format!("@{}", body.display());
     let put = ["-X", "PUT", "--data-binary", body.as_str(), "-H", "expect:"];
     // This very request: it cannot be approved, and nobody is asked.
-    let gateway = Gateway::start(
-        &house,
-        b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=0, scope=\"mesh.route.update\"\r\n\r\n",
-    );
+    let gateway = Gateway::start(&house, APPROVE);
     let proxy = gateway.proxy(&house).await;
     let got = by_socket(&house, STAGING, &put).await;
     assert_eq!(got.code(), (413, "too-large".to_owned()));
     assert_eq!(gateway.requests.load(Ordering::SeqCst), 1);
     drop(proxy);
     // Presence: it is proved, and the tool is told to send the request again.
-    let gateway = Gateway::start(
-        &house,
-        b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nwww-authenticate: Bearer error=\"insufficient_user_authentication\", max_age=60\r\n\r\n",
-    );
+    let gateway = Gateway::start(&house, PRESENCE);
     let _proxy = gateway.proxy(&house).await;
     house.alice.put_finger().unwrap();
     let got = by_socket(&house, STAGING, &put).await;
