@@ -224,6 +224,37 @@ async fn a_log_that_grows_while_it_is_verified_is_sound() {
     assert_eq!((report.findings, report.records), (vec![], 1032));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_pruned_while_it_is_verified_is_sound() {
+    for kept_from in [500, 1500, 2101] {
+        let house = House::new().await;
+        house.grow(2100).await;
+        let mut prune = AuditEntry::new(NOW, Event::AuditPrune, Decision::Allowed);
+        prune.detail = format!("{KEPT_FROM}{kept_from} by root");
+        let pages = std::cell::Cell::new(0);
+        // After the first page of records.
+        let pruned = |_, _| {
+            pages.set(pages.get() + 1);
+            if pages.get() == 1 {
+                let prune = house.store.prune_audit(kept_from, &prune);
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(prune).unwrap()
+                });
+            }
+        };
+        let report = verify(&house.store, &[house.key()], &[], pruned).await.unwrap();
+        assert_eq!((report.findings, report.records), (vec![], 2100), "{kept_from}");
+        // What was read before it went counts as there.
+        let expected = u64::try_from(kept_from).unwrap().saturating_sub(1025);
+        assert_eq!(report.pruned, expected, "{kept_from}");
+        // What no record speaks of is missed, in the middle too.
+        house.attack("DELETE FROM audit WHERE sequence = 2050").await;
+        let findings = house.verify(&[]).await.findings;
+        let missed = [Finding::Deleted { first: 2050, last: 2050 }];
+        assert_eq!(findings, if kept_from > 2050 { &[] } else { &missed[..] }, "{kept_from}");
+    }
+}
+
 #[tokio::test]
 async fn a_deleted_record_is_missed_by_all() {
     let house = House::new().await;

@@ -152,7 +152,7 @@ pub struct Report {
 
 /// Checks the whole log: records against their leaves, leaves against the tree, the tree against all
 /// checkpoints signed by one of `keys` and those that others `kept`. `progress` hears how many records of how many
-/// were looked at. The log may grow meanwhile: what is checked is the log as it was at the start.
+/// were looked at. The log may grow and be pruned meanwhile: what is checked is the log as it was at the start.
 ///
 /// # Errors
 /// [`StoreError`] when the log cannot be read.
@@ -263,13 +263,20 @@ impl<'a> Audit<'a> {
             self.report.findings.push(Finding::Added { record: number });
             return Ok(());
         }
+        let genuine = found.mark == Mark::Genuine;
+        if genuine
+            && found.record.event == Event::AuditPrune.as_str()
+            && let Some(kept_from) = found.record.detail.strip_prefix(KEPT_FROM)
+        {
+            let kept_from = kept_from.split(' ').next().and_then(|number| number.parse().ok());
+            self.kept_from = self.kept_from.max(kept_from.unwrap_or(1));
+        }
         if number > self.size {
             return Ok(());
         }
         self.skip_to(number).await?;
         let in_tree = self.leaf(number - 1).await?;
         let leaf = found.record.leaf();
-        let genuine = found.mark == Mark::Genuine;
         match found.mark {
             Mark::Genuine if leaf != in_tree => {
                 self.report.findings.push(Finding::Leaf { record: number });
@@ -277,13 +284,6 @@ impl<'a> Audit<'a> {
             Mark::Genuine => {}
             Mark::Moved { from } => self.moved(number, u64::try_from(from).unwrap_or(0)),
             Mark::Foreign => self.report.findings.push(Finding::Edited { record: number }),
-        }
-        if genuine
-            && found.record.event == Event::AuditPrune.as_str()
-            && let Some(kept_from) = found.record.detail.strip_prefix(KEPT_FROM)
-        {
-            let kept_from = kept_from.split(' ').next().and_then(|number| number.parse().ok());
-            self.kept_from = self.kept_from.max(kept_from.unwrap_or(1));
         }
         self.push(if genuine { leaf } else { in_tree }).await
     }
@@ -441,9 +441,9 @@ impl<'a> Audit<'a> {
     async fn finish(mut self) -> Result<Report, StoreError> {
         self.skip_to(self.size + 1).await?;
         for (first, last) in std::mem::take(&mut self.gone) {
-            // Those at the start may have gone for their age; a record says so.
-            let kept_from = if first == 1 { self.kept_from } else { first };
-            self.report.pruned += kept_from.min(last + 1) - first;
+            // What may go for its age is told by a record; it may have gone while this was read.
+            let kept_from = self.kept_from.clamp(first, last + 1);
+            self.report.pruned += kept_from - first;
             if kept_from <= last {
                 self.report.findings.push(Finding::Deleted { first: kept_from, last });
             }
