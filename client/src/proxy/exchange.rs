@@ -83,7 +83,7 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
         let (replay, body) = Replay::of(body);
         let changes = head.upgrade.is_some();
         let sent = upstream.send(head.request(&token.token, body)?, changes);
-        let (mut response, mut hold) = sent.await?;
+        let (mut response, mut hold) = sent.await.map_err(|error| replay.refusal(error))?;
         let demand = Demand::of(response.status(), response.headers());
         match demand.filter(|_| self.options.step_up) {
             None => replay.forget(),
@@ -99,7 +99,7 @@ impl<A: Attendant + Send + 'static> Proxy<A> {
                 };
                 upstream = better.ok_or(Refusal::WhichTarget)?;
                 let sent = upstream.send(head.request(&token.token, body)?, changes);
-                (response, hold) = sent.await?;
+                (response, hold) = sent.await.map_err(|error| replay.refusal(error))?;
             }
         }
         let version = response.version();

@@ -2,6 +2,7 @@
 //! not pass yet is taken back.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,13 +13,14 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 
 use super::body::{Body, BodyError};
 use super::refusal::{MAX_REPLAY, Refusal};
+use super::upstream::UpstreamError;
 
 /// For the rest of a body whose approval is due.
 const REST_OF_BODY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Inner {
-    source: Option<Incoming>,
+    source: Option<Body>,
     /// Frames that passed; `None` once there were too many, or nobody wants them any more.
     passed: Option<Vec<Piece>>,
     length: usize,
@@ -58,7 +60,11 @@ impl Piece {
 
 /// Holds on to a body while it is sent.
 #[derive(Clone, Debug)]
-pub(super) struct Replay(Arc<Mutex<Inner>>);
+pub(super) struct Replay {
+    inner: Arc<Mutex<Inner>>,
+    /// The tool broke it off.
+    broken: Arc<AtomicBool>,
+}
 
 /// The body as it is sent for the first time.
 struct First {
@@ -79,9 +85,15 @@ impl Replay {
         let (hint, ended) = (source.size_hint(), source.is_end_stream());
         // What cannot be kept is not kept to a half.
         let keep = hint.lower() <= MAX_REPLAY as u64;
-        let inner =
-            Inner { source: Some(source), passed: keep.then(Vec::new), length: 0, waker: None };
-        let replay = Self(Arc::new(Mutex::new(inner)));
+        let broken = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&broken);
+        let source = source.map_err(move |error| {
+            tell.store(true, Ordering::Relaxed);
+            BodyError::from(error)
+        });
+        let source = Some(source.boxed_unsync());
+        let inner = Inner { source, passed: keep.then(Vec::new), length: 0, waker: None };
+        let replay = Self { inner: Arc::new(Mutex::new(inner)), broken };
         let first = First { shared: replay.clone(), hint, ended };
         (replay, first.boxed_unsync())
     }
@@ -91,8 +103,16 @@ impl Replay {
         self.inner(|inner| inner.passed = None);
     }
 
+    /// What to tell a tool whose request did not get through.
+    pub(super) fn refusal(&self, error: UpstreamError) -> Refusal {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Refusal::BodyBroken,
+            false => error.into(),
+        }
+    }
+
     fn inner<T>(&self, with: impl FnOnce(&mut Inner) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The body from its beginning, the rest of it as it comes; `None` when too much has passed. The
@@ -106,7 +126,7 @@ impl Replay {
         let (source, passed) = (source?, passed?);
         if passed.is_empty() {
             // With its own length: none is not sent in chunks.
-            return Some(source.map_err(BodyError::from).boxed_unsync());
+            return Some(source);
         }
         let passed = passed.into_iter().map(|piece| Ok(piece.frame()));
         let passed = StreamBody::new(futures_util::stream::iter(passed));
@@ -173,7 +193,7 @@ impl HttpBody for First {
                     passed.push(piece);
                 }
             }
-            polled.map_err(BodyError::from)
+            polled
         });
         self.ended |= matches!(polled, Poll::Ready(None));
         polled
@@ -191,7 +211,7 @@ impl HttpBody for First {
 /// What passed, and then the rest.
 struct Chain {
     first: Option<Body>,
-    rest: Incoming,
+    rest: Body,
 }
 
 impl HttpBody for Chain {
@@ -208,7 +228,7 @@ impl HttpBody for Chain {
                 polled => return polled,
             }
         }
-        Pin::new(&mut self.rest).poll_frame(context).map_err(BodyError::from)
+        Pin::new(&mut self.rest).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

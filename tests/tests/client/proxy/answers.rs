@@ -394,12 +394,12 @@ async fn what_becomes_of_bodies() {
     let kind = "http_request_error";
     let begun = [head.as_str()];
     let late = raw(&house, &begun);
+    let requests = gateway.requests.load(Ordering::SeqCst);
     let broken = async {
-        let requests = gateway.requests.load(Ordering::SeqCst);
         let mut stream = UnixStream::connect(socket(&house)).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        // Its approval is due, and the rest of it is read.
-        while gateway.requests.load(Ordering::SeqCst) == requests {
+        // The approval of both is due, and the rest of them is read.
+        while gateway.requests.load(Ordering::SeqCst) < requests + 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         stream.write_all(b"lo\r\nno length\r\n").await.unwrap();
@@ -415,6 +415,15 @@ async fn what_becomes_of_bodies() {
     );
     assert!(broken.contains("broke off: send it again"), "{broken}");
     drop(proxy);
+    // One that ends so before the gateway has said anything: nothing is wrong with the gateway.
+    for protocol in ["http/1.1", "h2"] {
+        let mut tls = ServerConfig::clone(&gateway_tls(&house));
+        tls.alpn_protocols = vec![protocol.into()];
+        let gateway = mute(tls.into()).await;
+        let _proxy = Proxy::to(&house, gateway.address).await;
+        let got = raw(&house, &[&head, "lo\r\nno length\r\n"]).await;
+        problem(&got, (400, "body", kind, "broke off: send it again"));
+    }
     // Presence is proved; only the tool has the request's bytes.
     let gateway = Gateway::start(&house, PRESENCE);
     let _proxy = gateway.proxy(&house).await;
