@@ -38,14 +38,8 @@ async fn enrols_logs_in_and_approves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_key_is_authorised_by_the_first() {
     let mut bench = Bench::ready().await;
-    let first = bench.station.key.socket();
     let second = bench.plug_pin_key().await;
-    let mut options = bench.station.signetd_options();
-    options.authenticators = vec![first, second.socket()];
-    bench.station.signetd.configure(&options).unwrap();
-    bench.station.signetd.restart().unwrap();
-    bench.station.put_finger().unwrap();
-    done(&bench.run_with_pin(PIN, &["key", "add", "--name", "nitro"]).await);
+    bench.add_second_key(&second, "nitro").await;
     let listed = bench.good(&["key", "list"]).await;
     let names: Vec<_> = listed["keys"].as_array().unwrap().iter().map(|key| &key["name"]).collect();
     assert_eq!(names, ["blue", "nitro"]);

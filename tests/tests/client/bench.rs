@@ -10,7 +10,7 @@ use signet_test_authenticators::{AttestationRoot, Firmware, KeyOptions, VirtualK
 use signet_tests::house::{AuthorityService, PIN, Ran, Station};
 use signet_tests::signetd::SignetdOptions;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use zeroize::Zeroizing;
 
 pub(crate) struct Bench {
@@ -282,6 +282,32 @@ impl Bench {
     pub(crate) async fn run_with_pin(&self, pins: &str, arguments: &[&str]) -> Ran {
         std::fs::write(self.station.file("pin"), pins).unwrap();
         finished(self.shell(arguments, true)).await
+    }
+
+    /// Registers a key with a PIN as `name`; the operator's key, plugged in beside it, authorises that.
+    pub(crate) async fn add_second_key(&mut self, second: &VirtualKey, name: &str) {
+        let authenticators = vec![self.station.key.socket(), second.socket()];
+        let options = SignetdOptions { authenticators, ..self.station.signetd_options() };
+        self.station.signetd.configure(&options).unwrap();
+        self.station.signetd.restart().unwrap();
+        self.station.put_finger().unwrap();
+        std::fs::write(self.station.file("pin"), PIN).unwrap();
+        // Both blink for the authorisation, and the one that is touched first is meant.
+        second.touch_manual().unwrap();
+        let mut adding = self.shell(&["key", "add", "--name", name], true);
+        let pipe = std::process::Stdio::piped;
+        let mut adding = adding.stdout(pipe()).stderr(pipe()).spawn().unwrap();
+        let mut lines = BufReader::new(adding.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line == "PIN needed." {
+                second.touch().unwrap();
+            }
+            said.push(line);
+        }
+        let output = adding.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{said:?} {output:?}");
+        second.touch_auto().unwrap();
     }
 
     /// As [`Self::run_with_pin`], with the output for people.
