@@ -231,11 +231,10 @@ async fn a_log_that_is_pruned_while_it_is_verified_is_sound() {
         house.grow(2100).await;
         let mut prune = AuditEntry::new(NOW, Event::AuditPrune, Decision::Allowed);
         prune.detail = format!("{KEPT_FROM}{kept_from} by root");
-        let pages = std::cell::Cell::new(0);
+        let mut is_due = true;
         // After the first page of records.
         let pruned = |_, _| {
-            pages.set(pages.get() + 1);
-            if pages.get() == 1 {
+            if std::mem::take(&mut is_due) {
                 let prune = house.store.prune_audit(kept_from, &prune);
                 tokio::task::block_in_place(|| {
                     tokio::runtime::Handle::current().block_on(prune).unwrap()

@@ -25,6 +25,16 @@ pub const PIN: &str = "294817";
 /// The finger that every key of the house knows.
 pub const FINGER: &str = "right-index";
 
+/// What the daemon is configured with unless a test changes it.
+fn ordinary(bus: &PrivateBus, tpm: &Swtpm, key: &VirtualKey) -> SignetdOptions {
+    SignetdOptions {
+        bus: bus.address().to_owned(),
+        tcti: tpm.tcti(),
+        authenticators: vec![key.socket()],
+        extra: String::new(),
+    }
+}
+
 /// A running workstation.
 pub struct Station {
     /// The daemon. Dropped first: it uses all the others.
@@ -107,12 +117,7 @@ impl Station {
             .map_err(|error| fault(error.into()))?;
         open.set_pin(&Zeroizing::new(PIN.to_owned())).await.map_err(|error| fault(error.into()))?;
         drop(open);
-        let daemon = SignetdOptions {
-            bus: bus.address().to_owned(),
-            tcti: tpm.tcti(),
-            authenticators: vec![key.socket()],
-            extra: String::new(),
-        };
+        let daemon = ordinary(&bus, &tpm, &key);
         let signetd_program = program("signetd")?;
         let signetd = blocking(move || Ok(Signetd::start(&signetd_program, &daemon)?)).await?;
         let home = tempfile::Builder::new().prefix("signet-home-").tempdir()?;
@@ -146,15 +151,26 @@ impl Station {
         self.home.path().join(name)
     }
 
-    /// What the daemon is configured with; for changes.
-    #[must_use]
-    pub fn signetd_options(&self) -> SignetdOptions {
-        SignetdOptions {
-            bus: self.bus.address().to_owned(),
-            tcti: self.tpm.tcti(),
-            authenticators: vec![self.key.socket()],
-            extra: String::new(),
-        }
+    /// Restarts the daemon with other settings: `change` is given those that the station began with.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn reconfigure(
+        &mut self,
+        change: impl FnOnce(&mut SignetdOptions),
+    ) -> Result<(), HouseError> {
+        let mut options = ordinary(&self.bus, &self.tpm, &self.key);
+        change(&mut options);
+        self.signetd.configure(&options)?;
+        Ok(self.signetd.restart()?)
+    }
+
+    /// Plugs in the keys behind these sockets and no others.
+    ///
+    /// # Errors
+    /// As [`Self::reconfigure`].
+    pub fn plug(&mut self, keys: Vec<PathBuf>) -> Result<(), HouseError> {
+        self.reconfigure(|options| options.authenticators = keys)
     }
 
     /// Starts `signet` and does not wait for it.

@@ -35,10 +35,7 @@ async fn second_key_is_authorised_by_the_first() {
     let mut bench = Bench::enrolled().await;
     let first = bench.plug_pin_key().await;
     done(&bench.run_with_pin(PIN, &["key", "add", "--name", "nitro"]).await);
-    let mut options = bench.station.signetd_options();
-    options.authenticators = vec![first.socket(), bench.station.key.socket()];
-    bench.station.signetd.configure(&options).unwrap();
-    bench.station.signetd.restart().unwrap();
+    bench.station.plug(vec![first.socket(), bench.station.key.socket()]).unwrap();
     // Both blink for the authorisation, and the person touches the one that is enrolled.
     bench.station.key.touch_manual().unwrap();
     bench.station.put_finger().unwrap();

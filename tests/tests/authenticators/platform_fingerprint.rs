@@ -3,6 +3,7 @@
 use serde_json::Value;
 use signet_tests::fprintd::Fprintd;
 use signet_tests::house::Ran;
+use signet_tests::signetd::SignetdOptions;
 
 use crate::bench::{Bench, refused};
 use crate::cells::{approve, done, session_is_as_documented};
@@ -24,11 +25,11 @@ impl Desk {
         let fprintd = Fprintd::start(&bench.station.bus).unwrap();
         let me = Fprintd::me().unwrap();
         fprintd.enrol(&me, FINGER, PRINT).unwrap();
-        let mut options = bench.station.signetd_options();
-        options.authenticators = Vec::new();
-        options.extra = "danger_accept_virtual_reader = true".to_owned();
-        bench.station.signetd.configure(&options).unwrap();
-        bench.station.signetd.restart().unwrap();
+        let reader = |options: &mut SignetdOptions| {
+            options.authenticators = Vec::new();
+            options.extra = "danger_accept_virtual_reader = true".to_owned();
+        };
+        bench.station.reconfigure(reader).unwrap();
         Self { bench, fprintd, me }
     }
 

@@ -1,6 +1,5 @@
 //! An enrolled workstation that boots what a test says.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -69,11 +68,8 @@ impl Desk {
             None if path.exists() => std::fs::remove_file(&path).unwrap(),
             None => {}
         }
-        let station = &mut self.bench.station;
-        let mut options = station.signetd_options();
-        writeln!(options.extra, "boot_log = {path:?}").unwrap();
-        station.signetd.configure(&options).unwrap();
-        station.signetd.restart().unwrap();
+        let told = format!("boot_log = {path:?}\n");
+        self.bench.station.reconfigure(|options| options.extra.push_str(&told)).unwrap();
     }
 
     /// The TPM's reset and restart counts.

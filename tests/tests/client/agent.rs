@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use signet_tests::bus::PrivateBus;
 use signet_tests::house::PIN;
+use signet_tests::signetd::SignetdOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zbus::{Connection, MatchRule, MessageStream, OwnedVariant, connection};
@@ -290,12 +291,11 @@ async fn a_person_reads_who_asks_and_refuses_with_a_button() {
 /// As [`with_pin_key`], where actions of the mesh want a number.
 pub(crate) async fn with_numbers() -> (Bench, signet_test_authenticators::VirtualKey) {
     let (mut bench, key) = with_pin_key().await;
-    let options = bench.station.signetd_options();
-    let extra = format!("number_matching = [\"mesh.*\"]\n{}", options.extra);
-    let authenticators = vec![key.socket()];
-    let options = signet_tests::signetd::SignetdOptions { extra, authenticators, ..options };
-    bench.station.signetd.configure(&options).unwrap();
-    bench.station.signetd.restart().unwrap();
+    let numbers = |options: &mut SignetdOptions| {
+        options.extra.insert_str(0, "number_matching = [\"mesh.*\"]\n");
+        options.authenticators = vec![key.socket()];
+    };
+    bench.station.reconfigure(numbers).unwrap();
     (bench, key)
 }
 

@@ -8,7 +8,6 @@ use signet_ctap::operation::{Prompt, RegisterRequest, UserVerification};
 use signet_ctap::{Key, Timing};
 use signet_test_authenticators::{AttestationRoot, Firmware, KeyOptions, VirtualKey};
 use signet_tests::house::{AuthorityService, PIN, Ran, Station};
-use signet_tests::signetd::SignetdOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use zeroize::Zeroizing;
@@ -137,14 +136,6 @@ impl Bench {
         ran.json()
     }
 
-    /// Plugs these keys into `station` and no others.
-    pub(crate) fn plug(&self, station: &mut Station, keys: &[&VirtualKey]) {
-        let authenticators = keys.iter().map(|key| key.socket()).collect();
-        let options = SignetdOptions { authenticators, ..station.signetd_options() };
-        station.signetd.configure(&options).unwrap();
-        station.signetd.restart().unwrap();
-    }
-
     pub(crate) async fn add_key(&self, name: &str) -> Value {
         self.station.put_finger().unwrap();
         self.good(&["key", "add", "--name", name]).await
@@ -247,10 +238,7 @@ impl Bench {
     ) -> VirtualKey {
         let batch = self.maker.issue(firmware.aaguid()).unwrap();
         let key = options.attestation(batch).start().unwrap();
-        let options =
-            SignetdOptions { authenticators: vec![key.socket()], ..self.station.signetd_options() };
-        self.station.signetd.configure(&options).unwrap();
-        self.station.signetd.restart().unwrap();
+        self.station.plug(vec![key.socket()]).unwrap();
         key
     }
 
@@ -286,10 +274,7 @@ impl Bench {
 
     /// Registers a key with a PIN as `name`; the operator's key, plugged in beside it, authorises that.
     pub(crate) async fn add_second_key(&mut self, second: &VirtualKey, name: &str) {
-        let authenticators = vec![self.station.key.socket(), second.socket()];
-        let options = SignetdOptions { authenticators, ..self.station.signetd_options() };
-        self.station.signetd.configure(&options).unwrap();
-        self.station.signetd.restart().unwrap();
+        self.station.plug(vec![self.station.key.socket(), second.socket()]).unwrap();
         self.station.put_finger().unwrap();
         std::fs::write(self.station.file("pin"), PIN).unwrap();
         // Both blink for the authorisation, and the one that is touched first is meant.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use signet_tests::house::{PIN, Ran, Station};
-use signet_tests::signetd::SignetdOptions;
 
 use crate::bench::Bench;
 
@@ -90,13 +89,6 @@ async fn doctor_at(bench: &Bench, offset: &str) -> Report {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let (stdout, stderr) = (text(output.stdout), text(output.stderr));
     Report::of(Ran { code: output.status.code(), stdout, stderr })
-}
-
-fn reconfigure(bench: &mut Bench, change: impl FnOnce(&mut SignetdOptions)) {
-    let mut options = bench.station.signetd_options();
-    change(&mut options);
-    bench.station.signetd.configure(&options).unwrap();
-    bench.station.signetd.restart().unwrap();
 }
 
 /// What does not depend on how the test was started.
@@ -257,7 +249,10 @@ async fn a_clock_that_is_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tpm_is_gone() {
     let mut bench = Bench::ready().await;
-    reconfigure(&mut bench, |options| options.tcti = "device:/nonexistent/tpmrm0".into());
+    bench
+        .station
+        .reconfigure(|options| options.tcti = "device:/nonexistent/tpmrm0".into())
+        .unwrap();
     let report = doctor(&bench).await;
     report.expect(&but(&[
         ("tpm", "fail"),
@@ -292,7 +287,7 @@ async fn wrong_pins_until_the_tpm_locks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_missing_or_bare() {
     let mut bench = Bench::ready().await;
-    reconfigure(&mut bench, |options| options.authenticators.clear());
+    bench.station.reconfigure(|options| options.authenticators.clear()).unwrap();
     let report = doctor(&bench).await;
     report.expect(&but(&[("security-keys", "warn")]));
     report.says("security-keys", "none is plugged in");

@@ -6,7 +6,6 @@ use signet_client::workstation::Ask;
 use signet_client::{Bus, Workstation};
 use signet_evidence::{Purpose, RejectionCode};
 use signet_tests::house::{PIN, Station};
-use signet_tests::signetd::SignetdOptions;
 
 use crate::bench::{Bench, refused};
 
@@ -225,11 +224,8 @@ async fn a_key_works_at_another_desk_at_once_and_after_the_laptop_is_lost() {
     let mut bench = Bench::ready().await;
     let lost = bench.good(&["status"]).await["device_id"].as_str().unwrap().to_owned();
     let mut desk = bench.desk("alice").await;
-    let unplugged =
-        SignetdOptions { authenticators: Vec::new(), ..bench.station.signetd_options() };
-    bench.station.signetd.configure(&unplugged).unwrap();
-    bench.station.signetd.restart().unwrap();
-    bench.plug(&mut desk, &[&bench.station.key]);
+    bench.station.plug(Vec::new()).unwrap();
+    desk.plug(vec![bench.station.key.socket()]).unwrap();
     bench.station.put_finger().unwrap();
     let session = bench.good_at(&desk, &["login"]).await;
     assert_eq!(session["subject"], "alice");
@@ -260,10 +256,7 @@ async fn a_second_key_is_authorised_by_the_first_and_removes_it_when_it_is_lost(
     bench.good(&["key", "remove", "blue"]).await;
     bench.set_cached("expires", 0);
     bench.bad(&["token"], 1, "session-ended").await;
-    let options =
-        SignetdOptions { authenticators: vec![spare.socket()], ..bench.station.signetd_options() };
-    bench.station.signetd.configure(&options).unwrap();
-    bench.station.signetd.restart().unwrap();
+    bench.station.plug(vec![spare.socket()]).unwrap();
     let again = bench.run_with_pin(PIN, &["login"]).await;
     assert_eq!(again.code, Some(0), "{}", again.stderr);
 }

@@ -2,20 +2,11 @@
 
 use super::{failed, login_works, ready};
 use signet_tests::house::House;
-use signet_tests::signetd::SignetdOptions;
-
-/// Restarts alice's daemon with other settings.
-fn reconfigure(house: &mut House, change: impl FnOnce(&mut SignetdOptions)) {
-    let mut options = house.alice.signetd_options();
-    change(&mut options);
-    house.alice.signetd.configure(&options).unwrap();
-    house.alice.signetd.restart().unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_tpm() {
     let mut house = ready().await;
-    reconfigure(&mut house, |options| options.tcti = "device:/nonexistent/tpmrm0".into());
+    house.alice.reconfigure(|options| options.tcti = "device:/nonexistent/tpmrm0".into()).unwrap();
     let advice = "no TPM at device:/nonexistent/tpmrm0: check that the TPM is enabled in the \
                   firmware and that signetd is in group tss";
     let status = house.alice.signet(&["--json", "status"]).await.unwrap().json();
@@ -26,19 +17,19 @@ async fn no_tpm() {
          the TLS handshake"
     );
     failed(&ran, 3, "unavailable", &message);
-    reconfigure(&mut house, |_| {});
+    house.alice.reconfigure(|_| {}).unwrap();
     login_works(&house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_tpm_to_enrol_with() {
     let mut house = House::start().await.unwrap();
-    reconfigure(&mut house, |options| options.tcti = "device:/nonexistent/tpmrm0".into());
+    house.alice.reconfigure(|options| options.tcti = "device:/nonexistent/tpmrm0".into()).unwrap();
     let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
     let message = "no TPM at device:/nonexistent/tpmrm0: check that the TPM is enabled in the \
                    firmware and that signetd is in group tss";
     failed(&ran, 3, "TpmMissing", message);
-    reconfigure(&mut house, |_| {});
+    house.alice.reconfigure(|_| {}).unwrap();
     // The ticket was not used up.
     let ran = house.enrol(&house.alice, house.authority.first_ticket()).await.unwrap();
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -67,18 +58,18 @@ async fn no_room_on_the_disk_to_enrol() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_security_key() {
     let mut house = ready().await;
-    reconfigure(&mut house, |options| options.authenticators.clear());
+    house.alice.reconfigure(|options| options.authenticators.clear()).unwrap();
     let ran = house.alice.signet(&["--json", "login"]).await.unwrap();
     let message = "no security key is plugged in: plug in yours and try again";
     failed(&ran, 3, "NoAuthenticator", message);
-    reconfigure(&mut house, |_| {});
+    house.alice.reconfigure(|_| {}).unwrap();
     login_works(&house).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_to_ask() {
     let mut house = ready().await;
-    reconfigure(&mut house, |options| options.extra = "prompts = \"none\"".into());
+    house.alice.reconfigure(|options| options.extra = "prompts = \"none\"".into()).unwrap();
     let ran = house.alice.signet(&["--json", "login"]).await.unwrap();
     let message = "nobody can be asked at this machine: repeat where someone sits, or set \
                    prompts = \"caller\" in signetd's configuration";

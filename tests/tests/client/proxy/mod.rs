@@ -27,7 +27,6 @@ use serde_json::Value;
 use signet_tests::faulty_tpm::{Fate, FaultyTpm};
 use signet_tests::gateway::{Gateway, GatewaySettings, Profile, profile};
 use signet_tests::house::{House, Station, TRUST_DOMAIN};
-use signet_tests::signetd::SignetdOptions;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
@@ -185,9 +184,7 @@ pub(super) async fn by_socket(house: &House, path: &str, more: &[&str]) -> Got {
 async fn watched() -> (House, FaultyTpm) {
     let mut house = House::start().await.unwrap();
     let wire = FaultyTpm::before(&house.alice.tpm).unwrap();
-    let options = SignetdOptions { tcti: wire.tcti(), ..house.alice.signetd_options() };
-    house.alice.signetd.configure(&options).unwrap();
-    house.alice.signetd.restart().unwrap();
+    house.alice.reconfigure(|options| options.tcti = wire.tcti()).unwrap();
     crate::gateway::log_in(&house).await;
     (house, wire)
 }
